@@ -1,0 +1,1 @@
+"""The command line: opens, calls, saves and prints."""

@@ -1,0 +1,222 @@
+"""Every setting, declared once: type, default, help and bounds.
+
+The command-line options, the TOML file, the environment variables, the checks and the manifests are all made from
+these dataclasses. No torch here: `iadsr --help` reads this module.
+"""
+
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any
+
+from iadsr_cli.errors import UsageError, closest
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    recorded: bool = True,
+) -> Any:
+    """Declare one setting.
+
+    `low` and `high` are inclusive bounds; `recorded` says whether it can change a result and so belongs in
+    manifests and cache keys (a device or a cache folder does not).
+    """
+    metadata = {"help": help, "low": low, "high": high, "choices": choices, "recorded": recorded}
+    return field(default=default, metadata=metadata)
+
+
+def option_name(name: str) -> str:
+    """Return the command-line spelling of a setting: `user_column` is `--user-column`."""
+    return "--" + name.replace("_", "-")
+
+
+class Settings:
+    """Base of the settings dataclasses: checks its bounds when made, and knows its record for manifests."""
+
+    def __post_init__(self) -> None:
+        """Check every field against its bounds and choices.
+
+        Raises:
+            UsageError: naming the option, the value and what is allowed.
+        """
+        for item in fields(self):  # type: ignore[arg-type]
+            self._check(item, getattr(self, item.name))
+
+    @staticmethod
+    def _check(item: "Field[Any]", value: Any) -> None:
+        low, high, choices = (item.metadata[key] for key in ("low", "high", "choices"))
+        option = option_name(item.name)
+        if choices and value not in choices:
+            allowed = ", ".join(choices)
+            raise UsageError(
+                f'{option} cannot be "{value}".',
+                f"Allowed: {allowed}. Nearest: {closest(str(value), choices)[0]}.",
+            )
+        if value is None or isinstance(value, (str, tuple, bool)):
+            return
+        if value != value or (low is not None and value < low) or (high is not None and value > high):
+            bounds = " and ".join(
+                text
+                for text in (
+                    f"at least {low:g}" if low is not None else "",
+                    f"at most {high:g}" if high is not None else "",
+                )
+                if text
+            )
+            raise UsageError(f"{option} is {value:g}.", f"Give a number that is {bounds}.")
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings that can change a result, as plain values for a manifest or a cache key."""
+        recorded = {item.name for item in fields(self) if item.metadata["recorded"]}  # type: ignore[arg-type]
+        values = asdict(self)  # type: ignore[call-overload]
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+            if name in recorded
+        }
+
+
+@dataclass(frozen=True)
+class LogSettings(Settings):
+    """How to read a log and which of its columns play which role."""
+
+    user_column: str | None = setting(None, "Column with the user (or session) id; found by its usual names.")
+    item_column: str | None = setting(None, "Column with the item id; found by its usual names.")
+    time_column: str | None = setting(
+        None, 'Column to order each user\'s rows by; "none" for file order. Found by its usual names.'
+    )
+    text_column: tuple[str, ...] = setting(
+        (), 'Column with the item\'s text; repeat to join several; "none" to use no text. Found by its usual names.'
+    )
+    time_unit: str = setting(
+        "auto",
+        "Unit of a numeric time column; guessed from its size.",
+        choices=("auto", "s", "ms", "us", "ns"),
+    )
+    format: str = setting(
+        "auto",
+        "Format of the input; found by its extension.",
+        choices=("auto", "csv", "tsv", "parquet", "jsonl"),
+    )
+    delimiter: str | None = setting(None, "Field delimiter of a delimited text file, such as ';' or '|'.")
+    encoding: str = setting("utf-8", "Character encoding of a text file.")
+    header: bool = setting(True, "Whether the first line of a delimited file names its columns.")
+    columns: str | None = setting(None, "Column names of a file without a header: 'user_id,item_id,rating'.")
+    null_ids: str = setting(
+        "error",
+        'What to do with rows whose user or item id is missing: stop, or "keep" them unscored.',
+        choices=("error", "keep"),
+    )
+
+
+@dataclass(frozen=True)
+class EncoderSettings(Settings):
+    """How item texts become semantic vectors."""
+
+    encoder: str = setting(
+        "auto",
+        "auto, minilm, tfidf, vectors:FILE.parquet, api:URL#model, or any sentence-transformers name or folder.",
+    )
+    encoder_prompt: str | None = setting(None, "Text put before every item text, for encoders that expect one.")
+    encoder_dtype: str = setting(
+        "float32", "Precision of the encoder's weights.", choices=("float32", "float16", "bfloat16")
+    )
+    encoder_batch_size: int = setting(64, "Item texts per encoder batch.", low=1, recorded=False)
+    encoder_revision: str | None = setting(None, "Revision (branch, tag or commit) of a hub model.")
+    encoder_dimension: int | None = setting(
+        None, "Keep only this many dimensions of each vector (tfidf: 256 by default).", low=2
+    )
+    api_key_file: str | None = setting(
+        None, "File with the key of an api: encoder; else OPENAI_API_KEY is used.", recorded=False
+    )
+
+
+@dataclass(frozen=True)
+class BackboneSettings(Settings):
+    """The sequential recommender: its kind and its size."""
+
+    backbone: str = setting("gru4rec", "Sequential recommender.", choices=("gru4rec",))
+    embedding_size: int = setting(64, "Item embedding size D.", low=1)
+    hidden_size: int = setting(128, "Size H of the recommender's states.", low=1)
+    layers: int = setting(1, "Layers of the recommender.", low=1, high=16)
+    dropout: float = setting(0.3, "Dropout while training.", low=0, high=0.95)
+    window: int = setting(50, "Longest stretch of a history that the recommender sees at once (T).", low=2)
+
+
+@dataclass(frozen=True)
+class TrainingSettings(Settings):
+    """How backbone and alignment are trained."""
+
+    pretrain_epochs: int = setting(20, "Most epochs of pretraining; validation may stop it earlier.", low=1)
+    align_epochs: int = setting(6, "Most epochs of alignment; validation may stop it earlier.", low=1)
+    pretrain_learning_rate: float = setting(2e-3, "Step size of AdamW while pretraining.", low=1e-9, high=1)
+    align_learning_rate: float = setting(5e-4, "Step size of AdamW while aligning.", low=1e-9, high=1)
+    batch_size: int = setting(256, "Sequences per training batch.", low=1)
+    patience: int = setting(2, "Epochs without a better validation NDCG@10 before training stops.", low=1)
+    hold_out: int = setting(
+        2,
+        "Last interactions of a user kept out of training: the first of them validates, the last one tests.",
+        low=1,
+        high=2,
+    )
+
+
+@dataclass(frozen=True)
+class AlignmentSettings(Settings):
+    """The alignment of semantic and collaborative interests, IADSR's second stage."""
+
+    temperature: float = setting(0.1, "Temperature of the InfoNCE losses.", low=1e-3)
+    gumbel_tau: float = setting(1.0, "Temperature tau of the mask's Gumbel-sigmoid.", low=1e-3)
+
+
+@dataclass(frozen=True)
+class DecisionSettings(Settings):
+    """Which scored rows are removed."""
+
+    method: str = setting("iadsr", "How rows are scored: iadsr is the published method.", choices=("iadsr",))
+    threshold: float = setting(
+        0.5, "Remove rows whose noise score is above this (0 to 1; higher removes fewer).", low=0, high=1
+    )
+    budget: str | None = setting(
+        None, "Instead of the threshold: remove this share of all rows, the most suspicious first, such as 5%."
+    )
+    max_user_share: float = setting(0.2, "Never remove more than this share of one user's rows.", low=0, high=1)
+    min_user_rows: int = setting(3, "Never leave a user with fewer rows than this by removing.", low=0)
+
+    def __post_init__(self) -> None:
+        """Check the bounds, and that the budget is a share."""
+        super().__post_init__()
+        if self.budget is not None:
+            parse_share(self.budget, "--budget")
+
+
+@dataclass(frozen=True)
+class RunSettings(Settings):
+    """Where and how a run happens."""
+
+    seed: int = setting(0, "Seed of every random choice.", low=0, high=2**32 - 1)
+    device: str = setting(
+        "auto", "Where to compute.", choices=("auto", "cpu", "cuda", "mps"), recorded=False
+    )
+    cache_dir: str | None = setting(
+        None, "Folder for vectors and models that later runs can reuse; the platform's user cache.", recorded=False
+    )
+
+
+def parse_share(text: str, option: str) -> float:
+    """Return a share of 0 to 1 from "5%" or "0.05".
+
+    Raises:
+        UsageError: if it is neither.
+    """
+    stripped = text.strip()
+    try:
+        value = float(stripped.removesuffix("%")) / (100 if stripped.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UsageError(f'{option} cannot be "{text}".', "Give a share such as 5% or 0.05.")
+    return value

@@ -1,0 +1,58 @@
+"""What can go wrong, as the user reads it: one line saying what, one line saying what to do, an exit code.
+
+Exit codes: 0 done, 1 could not, 2 wrong usage, 130 interrupted, 141 the reader of our output went away.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class IadsrError(Exception):
+    """Something could not be done with this input or on this machine (exit code 1).
+
+    `message` says what is wrong with which value in which file, row or column; `hint` says what to do.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}"
+
+
+class UsageError(IadsrError):
+    """The command as typed cannot work; changing an option mends it (exit code 2)."""
+
+    exit_code = 2
+
+
+class InputError(IadsrError):
+    """A file that was given cannot be read as what it should be, or a value in it cannot be used."""
+
+
+class OutputError(IadsrError):
+    """The output cannot be written where it was asked for."""
+
+
+class ArtifactError(IadsrError):
+    """A folder is not the artifact that it should be: another kind, another version, incomplete, changed."""
+
+
+class EncoderError(IadsrError):
+    """Item texts cannot be embedded with the encoder that was asked for."""
+
+
+class TrainingError(IadsrError):
+    """Training cannot start on this log, or its loss stopped being a number."""
+
+
+def closest(name: str, candidates: Iterable[str]) -> list[str]:
+    """Return the candidates that `name` may have been meant to be, nearest first; all of them if none is near."""
+    names = list(candidates)
+    by_folded = {candidate.casefold(): candidate for candidate in names}
+    near = get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.6)
+    return [by_folded[match] for match in near] or names
