@@ -4,6 +4,7 @@ The command-line options, the TOML file, the environment variables, the checks a
 these dataclasses. No torch here: `iadsr --help` reads this module.
 """
 
+import math
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any
 
@@ -33,6 +34,7 @@ def option_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+@dataclass(frozen=True)
 class Settings:
     """Base of the settings dataclasses: checks its bounds when made, and knows its record for manifests."""
 
@@ -42,7 +44,7 @@ class Settings:
         Raises:
             UsageError: naming the option, the value and what is allowed.
         """
-        for item in fields(self):  # type: ignore[arg-type]
+        for item in fields(self):
             self._check(item, getattr(self, item.name))
 
     @staticmethod
@@ -57,7 +59,7 @@ class Settings:
             )
         if value is None or isinstance(value, (str, tuple, bool)):
             return
-        if value != value or (low is not None and value < low) or (high is not None and value > high):
+        if math.isnan(value) or (low is not None and value < low) or (high is not None and value > high):
             bounds = " and ".join(
                 text
                 for text in (
@@ -70,8 +72,8 @@ class Settings:
 
     def record(self) -> dict[str, Any]:
         """Return the settings that can change a result, as plain values for a manifest or a cache key."""
-        recorded = {item.name for item in fields(self) if item.metadata["recorded"]}  # type: ignore[arg-type]
-        values = asdict(self)  # type: ignore[call-overload]
+        recorded = {item.name for item in fields(self) if item.metadata["recorded"]}
+        values = asdict(self)
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in values.items()
@@ -89,7 +91,8 @@ class LogSettings(Settings):
         None, 'Column to order each user\'s rows by; "none" for file order. Found by its usual names.'
     )
     text_column: tuple[str, ...] = setting(
-        (), 'Column with the item\'s text; repeat to join several; "none" to use no text. Found by its usual names.'
+        (),
+        'Column with the item\'s text; repeat to join several; "none" to use no text. Found by its usual names.',
     )
     time_unit: str = setting(
         "auto",
@@ -147,29 +150,35 @@ class BackboneSettings(Settings):
 
 
 @dataclass(frozen=True)
-class TrainingSettings(Settings):
-    """How backbone and alignment are trained."""
+class PretrainSettings(Settings):
+    """The first stage of training: the recommender alone."""
 
-    pretrain_epochs: int = setting(20, "Most epochs of pretraining; validation may stop it earlier.", low=1)
-    align_epochs: int = setting(6, "Most epochs of alignment; validation may stop it earlier.", low=1)
+    pretrain_epochs: int = setting(15, "Most epochs of pretraining; validation may stop it earlier.", low=1)
     pretrain_learning_rate: float = setting(2e-3, "Step size of AdamW while pretraining.", low=1e-9, high=1)
-    align_learning_rate: float = setting(5e-4, "Step size of AdamW while aligning.", low=1e-9, high=1)
-    batch_size: int = setting(256, "Sequences per training batch.", low=1)
-    patience: int = setting(2, "Epochs without a better validation NDCG@10 before training stops.", low=1)
     hold_out: int = setting(
         2,
-        "Last interactions of a user kept out of training: the first of them validates, the last one tests.",
+        "Last interactions of a user kept out of training: the first of them validates, a second one tests.",
         low=1,
         high=2,
     )
 
 
 @dataclass(frozen=True)
-class AlignmentSettings(Settings):
-    """The alignment of semantic and collaborative interests, IADSR's second stage."""
+class AlignSettings(Settings):
+    """The second stage of training: recommender and semantic vectors together."""
 
+    align_epochs: int = setting(6, "Most epochs of alignment; validation may stop it earlier.", low=1)
+    align_learning_rate: float = setting(1e-3, "Step size of AdamW while aligning.", low=1e-9, high=1)
     temperature: float = setting(0.1, "Temperature of the InfoNCE losses.", low=1e-3)
     gumbel_tau: float = setting(1.0, "Temperature tau of the mask's Gumbel-sigmoid.", low=1e-3)
+
+
+@dataclass(frozen=True)
+class LoopSettings(Settings):
+    """What both stages of training share."""
+
+    batch_size: int = setting(128, "Sequences per training batch.", low=1)
+    patience: int = setting(2, "Epochs without a better validation NDCG@10 before training stops.", low=1)
 
 
 @dataclass(frozen=True)
@@ -181,7 +190,8 @@ class DecisionSettings(Settings):
         0.5, "Remove rows whose noise score is above this (0 to 1; higher removes fewer).", low=0, high=1
     )
     budget: str | None = setting(
-        None, "Instead of the threshold: remove this share of all rows, the most suspicious first, such as 5%."
+        None,
+        "Instead of the threshold: remove this share of all rows, the most suspicious first, such as 5%.",
     )
     max_user_share: float = setting(0.2, "Never remove more than this share of one user's rows.", low=0, high=1)
     min_user_rows: int = setting(3, "Never leave a user with fewer rows than this by removing.", low=0)
@@ -198,12 +208,26 @@ class RunSettings(Settings):
     """Where and how a run happens."""
 
     seed: int = setting(0, "Seed of every random choice.", low=0, high=2**32 - 1)
-    device: str = setting(
-        "auto", "Where to compute.", choices=("auto", "cpu", "cuda", "mps"), recorded=False
-    )
+    device: str = setting("auto", "Where to compute.", choices=("auto", "cpu", "cuda", "mps"), recorded=False)
     cache_dir: str | None = setting(
-        None, "Folder for vectors and models that later runs can reuse; the platform's user cache.", recorded=False
+        None,
+        "Folder for vectors and models that later runs can reuse; the platform's user cache.",
+        recorded=False,
     )
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run, by group."""
+
+    log: LogSettings = LogSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    backbone: BackboneSettings = BackboneSettings()
+    pretrain: PretrainSettings = PretrainSettings()
+    align: AlignSettings = AlignSettings()
+    loop: LoopSettings = LoopSettings()
+    decision: DecisionSettings = DecisionSettings()
+    run: RunSettings = RunSettings()
 
 
 def parse_share(text: str, option: str) -> float:

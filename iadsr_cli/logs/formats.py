@@ -1,0 +1,172 @@
+"""Which format a file has, by its name or by its first bytes; and the compression around it."""
+
+import contextlib
+import gzip
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal, get_args
+
+import pyarrow as pa
+
+from iadsr_cli.errors import InputError, UsageError
+
+Kind = Literal["csv", "tsv", "parquet", "jsonl"]
+Compression = Literal["none", "gzip", "zstd"]
+
+KINDS: tuple[str, ...] = get_args(Kind)
+DELIMITERS: dict[str, str] = {"csv": ",", "tsv": "\t"}
+
+# RecBole's atomic files are tab-separated text.
+_KIND_OF: dict[str, Kind] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".inter": "tsv",
+    ".item": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+}
+_COMPRESSION_OF: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
+_MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_PARQUET_MAGIC = b"PAR1"
+BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Format:
+    """The format of a file: what is in it, and what is around it (a Parquet file compresses itself)."""
+
+    kind: Kind
+    compression: Compression = "none"
+
+    @property
+    def delimited(self) -> bool:
+        """Whether records are fields with a delimiter between them."""
+        return self.kind in DELIMITERS
+
+    def __str__(self) -> str:
+        """Return the format as messages show it."""
+        return self.kind if self.compression == "none" else f"{self.kind} in {self.compression}"
+
+
+def shown(source: str) -> str:
+    """Return the name of a source as messages show it."""
+    return "standard input" if source == "-" else source
+
+
+def nameless(path: str) -> bool:
+    """Return whether `path` is something that is there and no ordinary file: a device, a pipe or a folder."""
+    try:
+        return not stat.S_ISREG(Path(path).stat().st_mode)
+    except OSError:
+        return False
+
+
+def format_of(source: str, override: str = "auto", content: bytes | None = None) -> Format:
+    """Return the format of the file `source`.
+
+    The extension decides; `override` (a kind, or "auto") takes the place of the kind. Where there is no name
+    to go by (standard input, a pipe) hand the bytes as `content`: they are looked at instead.
+
+    Raises:
+        UsageError: the extension is not known and `override` is "auto".
+    """
+    if content is not None:
+        return _sniff(source, override, content)
+    suffixes = [suffix.lower() for suffix in Path(source).suffixes]
+    compression: Compression = "none"
+    if suffixes and suffixes[-1] in _COMPRESSION_OF:
+        compression = _COMPRESSION_OF[suffixes.pop()]
+    kind = _kind(override) or _KIND_OF.get(suffixes[-1] if suffixes else "")
+    if kind is None:
+        raise UsageError(
+            f"The format of {source} cannot be told from its name.",
+            f"Known extensions: {', '.join(_KIND_OF)} (text also with .gz or .zst). "
+            "Otherwise say it with --format csv, tsv, parquet or jsonl.",
+        )
+    return _checked(source, Format(kind, compression))
+
+
+def _kind(override: str) -> Kind | None:
+    return next((kind for kind in get_args(Kind) if kind == override), None)
+
+
+def _checked(source: str, format: Format) -> Format:
+    if format.kind == "parquet" and format.compression != "none":
+        raise UsageError(
+            f"{shown(source)} is Parquet inside {format.compression}, which is not read or written.",
+            "Parquet compresses itself: use a plain .parquet file.",
+        )
+    return format
+
+
+def compression_of(content: bytes) -> Compression:
+    """Return the compression that the first bytes of a file announce."""
+    return next((name for magic, name in _MAGIC.items() if content.startswith(magic)), "none")
+
+
+def _sniff(source: str, override: str, content: bytes) -> Format:
+    compression = compression_of(content)
+    kind = _kind(override)
+    if kind is None and content.startswith(_PARQUET_MAGIC):
+        kind = "parquet"
+    if kind is None:
+        head = decompressed(content, compression, source).removeprefix(BOM).lstrip()
+        header = head.partition(b"\n")[0]
+        kind = "jsonl" if head.startswith(b"{") else "tsv" if b"\t" in header else "csv"
+    return _checked(source, Format(kind, compression))
+
+
+def check_content(source: str, format: Format, content: bytes) -> None:
+    """Check that a text file is not something else under a text file's name.
+
+    Raises:
+        InputError: the bytes are compressed where the name says plain text, or are Parquet.
+    """
+    found = "Parquet" if content.startswith(_PARQUET_MAGIC) else compression_of(content)
+    if found == "none":
+        return
+    remedy = {"gzip": "Give it the extension .gz.", "zstd": "Give it the extension .zst."}
+    raise InputError(
+        f"{shown(source)} was taken for {format}, but what is in it is {found}.",
+        remedy.get(found, "Give it the extension .parquet or say --format parquet."),
+    )
+
+
+def decompressed(content: bytes, compression: Compression, source: str) -> bytes:
+    """Return `content` without the compression around it.
+
+    Raises:
+        InputError: the compressed data is broken or ends too early.
+    """
+    if compression == "none":
+        return content
+    try:
+        # Arrow's streams, unlike zstandard's, say so when the data ends in the middle of a frame.
+        with pa.CompressedInputStream(pa.BufferReader(content), compression) as stream:
+            plain: bytes = stream.read()
+            return plain
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"{shown(source)} cannot be decompressed: its {compression} data is broken or cut off.",
+            "Copy or download it again; a good copy is needed.",
+        ) from error
+
+
+@contextlib.contextmanager
+def compressing(file: IO[bytes], compression: Compression) -> Iterator[IO[bytes]]:
+    """Yield a file whose bytes go into `file` compressed; the same bytes in give the same bytes out."""
+    if compression == "gzip":
+        with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=6, mtime=0) as stream:
+            yield stream  # type: ignore[misc]
+    elif compression == "zstd":
+        import zstandard
+
+        compressor = zstandard.ZstdCompressor(level=3, write_checksum=True)
+        with compressor.stream_writer(file, closefd=False) as stream:
+            yield stream
+    else:
+        yield file

@@ -1,0 +1,249 @@
+"""Open an interaction log or an items file: its rows, which column is what, and what the values mean."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from iadsr_cli.config import LogSettings
+from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.logs.formats import Format, check_content, decompressed, format_of, nameless, shown
+from iadsr_cli.logs.records import DelimitedRecords, JsonRecords, Records, TableRecords
+from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
+from iadsr_cli.logs.values import canonical_ids, is_text, plain, times
+
+
+@dataclass(frozen=True)
+class ItemTexts:
+    """Item texts by canonical id, in order of first appearance; a text is None where the item has none.
+
+    `columns` are the columns the texts were joined from. `conflicting` counts items that have several
+    different texts (the first counts). `rejected` says which guessed columns do not describe items, and why.
+    """
+
+    ids: list[str]
+    texts: list[str | None]
+    columns: tuple[str, ...] = ()
+    conflicting: int = 0
+    rejected: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Log:
+    """An interaction log as read; row i everywhere is the file's i-th row, from 0. Made by `read_log`."""
+
+    name: str
+    format: Format
+    roles: Roles
+    records: Records
+    time_description: str | None
+    _users: pa.Array
+    _items: pa.Array
+    _times: np.ndarray | None
+    _guessed_text: bool
+
+    @property
+    def column_names(self) -> list[str]:
+        """The file's column names, in its order."""
+        return list(self.records.column_names)
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows the log has."""
+        return self.records.num_rows
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one column [rows]: Parquet's own type, strings for CSV and TSV, JSON values for JSONL."""
+        return self.records.column(name)
+
+    def user_ids(self) -> pa.Array:
+        """Return canonical user ids (large_string [rows]), null where missing."""
+        return self._users
+
+    def item_ids(self) -> pa.Array:
+        """Return canonical item ids (large_string [rows]), null where missing."""
+        return self._items
+
+    def order(self) -> np.ndarray | None:
+        """Return comparable times (int64 [rows], greater is later), or None: then the order is the file's.
+
+        Ties are in file order, so sort with a stable sort.
+        """
+        return self._times
+
+    @cached_property
+    def _texts(self) -> ItemTexts:
+        return _item_texts(self.records, self.roles.text, self._items, check=self._guessed_text)
+
+    def item_texts(self) -> ItemTexts:
+        """Return the items' texts; empty where no column has any.
+
+        A text column that was guessed and whose text differs between the rows of most items (a review, not a
+        title) is left out, and `rejected` says so.
+
+        Raises:
+            InputError: a text column holds values that are not text.
+        """
+        return self._texts
+
+
+def read_log(source: str, settings: LogSettings) -> Log:
+    """Read the log `source`, a file name or "-" for standard input, whole into memory.
+
+    Raises:
+        InputError: the file or a value in it cannot be used (see the message).
+        UsageError: a setting does not fit the file.
+    """
+    format, records = _read(source, settings)
+    roles = find_roles(records.column_names, settings, records.name)
+    if isinstance(records, JsonRecords):
+        records.load(name for name in (roles.user, roles.item, roles.time, *roles.text) if name is not None)
+    users = canonical_ids(records, roles.user, "user", settings.null_ids)
+    items = canonical_ids(records, roles.item, "item", settings.null_ids)
+    order, description = times(records, roles.time, settings.time_unit) if roles.time else (None, None)
+    return Log(records.name, format, roles, records, description, users, items, order, not settings.text_column)
+
+
+def read_items(source: str, settings: LogSettings) -> ItemTexts:
+    """Read item texts from a file of their own, with an item and a text column.
+
+    The first non-empty text of an item counts. Of the settings, format, header and columns are the log's and
+    do not matter here, and a column named for the log alone is looked for by its usual names.
+
+    Raises:
+        InputError: the file or a value in it cannot be used (see the message).
+        UsageError: it has no item or no text column, or several that could be the item column.
+    """
+    settings = replace(settings, format="auto", header=True, columns=None)
+    _, records = _read(source, settings)
+    item = find_item(records.column_names, settings, records.name)
+    text = find_text(records.column_names, settings, records.name)
+    if not text:
+        columns = ", ".join(f'"{column}"' for column in records.column_names)
+        raise UsageError(
+            f"No column of {records.name} is used as text. Columns: {columns}.",
+            "Name it with --text-column.",
+        )
+    if isinstance(records, JsonRecords):
+        records.load([item, *text])
+    return _item_texts(records, text, canonical_ids(records, item, "item", settings.null_ids), check=False)
+
+
+def _read(source: str, settings: LogSettings) -> tuple[Format, Records]:
+    name = shown(source)
+    content = _bytes(source)
+    # Only the bytes tell the format of what comes through a pipe.
+    format = format_of(source, settings.format, content if source == "-" or nameless(source) else None)
+    if format.kind == "parquet":
+        return format, TableRecords.read(name, content)
+    content = decompressed(content, format.compression, source)
+    if not content:
+        raise InputError(f"{name} is empty.", "Give a log with at least one interaction.")
+    check_content(source, format, content)
+    if format.kind == "jsonl":
+        return format, JsonRecords.read(name, content, settings)
+    return format, DelimitedRecords.read(name, content, format, settings)
+
+
+def _bytes(source: str) -> bytes:
+    if source == "-":
+        return sys.stdin.buffer.read()
+    path = Path(source)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{source} does not exist.", _near(path)) from error
+    except IsADirectoryError as error:
+        raise InputError(f"{source} is a folder.", "Give one file.") from error
+    except OSError as error:
+        raise InputError(
+            f"{source} cannot be read: {error.strerror}.", "Check the path and its permissions."
+        ) from error
+
+
+def _near(path: Path) -> str:
+    try:
+        siblings = sorted(entry.name for entry in path.parent.iterdir())
+    except OSError:
+        return f"There is no folder {path.parent}."
+    near = get_close_matches(path.name, siblings, n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(near)}?" if near else "Check the path."
+
+
+def _item_texts(records: Records, columns: Sequence[str], items: pa.Array, check: bool) -> ItemTexts:
+    """Return the first text of each item; with `check`, leave out columns that do not describe items."""
+    if not columns:
+        return ItemTexts([], [])
+    encoded = items.dictionary_encode()
+    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    ids = encoded.dictionary.to_pylist()
+    texts = {column: _texts(records, column) for column in columns}
+    rejected = None
+    if check:
+        repeated = int((np.bincount(codes[codes >= 0], minlength=len(ids)) >= 2).sum())
+        differing = {column: _conflicting(codes, texts[column], len(ids)) for column in columns}
+        wrong = [column for column in columns if 2 * differing[column] > repeated]
+        if wrong:
+            rejected = "; ".join(
+                f'column "{column}" is not item text: it differs between the rows of {differing[column]} '
+                f"of the {repeated} items with two or more rows"
+                for column in wrong
+            )
+            texts = {column: texts[column] for column in columns if column not in wrong}
+    if not texts:
+        return ItemTexts([], [], rejected=rejected)
+    joined = _joined(list(texts.values()))
+    rows = np.flatnonzero(pc.is_valid(joined).to_numpy(zero_copy_only=False) & (codes >= 0))
+    owners, firsts = np.unique(codes[rows], return_index=True)
+    chosen: list[str | None] = [None] * len(ids)
+    for owner, text in zip(owners.tolist(), joined.take(rows[firsts]).to_pylist(), strict=True):
+        chosen[owner] = text
+    return ItemTexts(ids, chosen, tuple(texts), _conflicting(codes, joined, len(ids)), rejected)
+
+
+def _conflicting(codes: np.ndarray, texts: pa.Array, items: int) -> int:
+    """Return how many items have two or more different texts; `codes` are items [rows], -1 for none."""
+    encoded = texts.dictionary_encode()
+    kinds = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    there = (codes >= 0) & (kinds >= 0)
+    pairs = np.unique(codes[there] * max(len(encoded.dictionary), 1) + kinds[there])
+    return int((np.bincount(pairs // max(len(encoded.dictionary), 1), minlength=items) >= 2).sum())
+
+
+def _joined(columns: list[pa.Array]) -> pa.Array:
+    """Join texts row by row with ". ", passing over nulls; null where all are."""
+    joined = columns[0]
+    for column in columns[1:]:
+        # Arrow's own joining that skips nulls loses the rows where all are null (seen in version 26).
+        both = pc.binary_join_element_wise(joined, column, pa.scalar(". ", pa.large_string()))
+        joined = pc.coalesce(both, joined, column)
+    return joined
+
+
+def _texts(records: Records, column: str) -> pa.Array:
+    """Return a column as stripped strings (large_string [rows]), null where there is no text."""
+    values = records.column(column)
+    try:
+        array = plain(values)
+        if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+            # Amazon's descriptions are lists of paragraphs.
+            if not is_text(array.type.value_type) and not pa.types.is_null(array.type.value_type):
+                raise pa.ArrowTypeError("not text")
+            array = pc.binary_join(pc.cast(array, pa.list_(pa.string())), " ")
+        texts = pc.cast(array, pa.large_string())
+    except pa.ArrowException as error:
+        raise InputError(
+            f'Column "{column}" of {records.name} holds {values.type} values, which are not text.',
+            "Name another one with --text-column, or none.",
+        ) from error
+    return _empty_to_null(pc.utf8_trim_whitespace(texts))
+
+
+def _empty_to_null(texts: pa.Array) -> pa.Array:
+    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.large_string()), texts)

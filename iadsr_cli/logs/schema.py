@@ -1,0 +1,157 @@
+"""Which column plays which role: user, item, time, text."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from iadsr_cli.config import LogSettings
+from iadsr_cli.errors import UsageError, closest
+
+# Spelled without case, "_", "-" and spaces: "userid" stands for user_id, userId, User-ID ...
+_NAMES = {
+    "user": ("userid", "user", "uid", "visitorid", "customerid", "reviewerid", "sessionid", "session"),
+    "item": (
+        "itemid", "item", "movieid", "asin", "parentasin", "productid", "trackid", "businessid",
+    ),
+    "time": ("timestamp", "ts", "time", "datetime", "eventtime", "unixreviewtime", "createdat"),
+    "text": ("title", "name", "description", "text"),
+}  # fmt: skip
+_RECBOLE_SUFFIX = re.compile(r":(token|float|token_seq|float_seq)$")
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The columns that play a role, by the names they have in the file; `time` None means file order."""
+
+    user: str
+    item: str
+    time: str | None
+    text: tuple[str, ...]
+
+
+def find_roles(columns: Sequence[str], settings: LogSettings, source: str) -> Roles:
+    """Return which of `columns` is what: the settings decide, otherwise a column's usual names.
+
+    Text columns are returned in the order of title, name, description, text (or as the settings give them).
+
+    Raises:
+        UsageError: a column that was named is not there, user or item has no candidate, or a role other than
+            text has several; or one column would play two of user, item and time.
+    """
+    user = _required("user", settings.user_column, columns, source)
+    item = _required("item", settings.item_column, columns, source)
+    time = None
+    if settings.time_column != NONE:
+        time = _found("time", settings.time_column, columns, source)
+    roles = Roles(user, item, time, find_text(columns, settings, source))
+    _check_distinct(roles, source)
+    return roles
+
+
+def find_item(columns: Sequence[str], settings: LogSettings, source: str) -> str:
+    """Return the item column of an items file; `--item-column` may name the log's and be absent here.
+
+    Raises:
+        UsageError: there is no candidate, or there are several.
+    """
+    named = settings.item_column
+    if named is not None and _matching(named, columns) is None and _candidates("item", columns):
+        named = None
+    return _required("item", named, columns, source)
+
+
+def find_text(columns: Sequence[str], settings: LogSettings, source: str) -> tuple[str, ...]:
+    """Return the text columns, none to several.
+
+    Raises:
+        UsageError: a column that was named is not there.
+    """
+    named = settings.text_column
+    if not named:
+        return tuple(_candidates("text", columns))
+    if NONE in named and _matching(NONE, columns) is None:
+        if len(named) > 1:
+            raise UsageError(
+                f'--text-column "none" was given together with {_quoted(n for n in named if n != NONE)}.',
+                'Give either "none" or the columns to join.',
+            )
+        return ()
+    return tuple(dict.fromkeys(_named(name, columns, source) for name in named))
+
+
+def _required(role: str, named: str | None, columns: Sequence[str], source: str) -> str:
+    column = _found(role, named, columns, source)
+    if column is None:
+        raise UsageError(
+            f"No column of {source} looks like the {role} column. Columns: {_quoted(columns)}.",
+            f"Name it with --{role}-column.",
+        )
+    return column
+
+
+def _found(role: str, named: str | None, columns: Sequence[str], source: str) -> str | None:
+    if named is not None:
+        return _named(named, columns, source)
+    candidates = _candidates(role, columns)
+    if len(candidates) > 1:
+        raise UsageError(
+            f"{len(candidates)} columns of {source} could be the {role} column: {_quoted(candidates)}.",
+            f"Choose with --{role}-column {_shell_word(candidates[0])}"
+            + (" (or none, to use file order)." if role == "time" else "."),
+        )
+    return candidates[0] if candidates else None
+
+
+def _candidates(role: str, columns: Sequence[str]) -> list[str]:
+    """Return the columns with a usual name of `role`, the most usual first."""
+    names = _NAMES[role]
+    return sorted(
+        (column for column in columns if _folded(column) in names),
+        key=lambda column: names.index(_folded(column)),
+    )
+
+
+def _named(name: str, columns: Sequence[str], source: str) -> str:
+    column = _matching(name, columns)
+    if column is None:
+        raise unknown_column(name, columns, source)
+    return column
+
+
+def unknown_column(name: str, columns: Sequence[str], source: str) -> UsageError:
+    """Return the error for a column that is not there, with the nearest names."""
+    return UsageError(f'Column "{name}" not found in {source}.', f"Candidates: {_quoted(closest(name, columns))}.")
+
+
+def _matching(name: str, columns: Sequence[str]) -> str | None:
+    """Return the column called `name`, with or without RecBole's type suffix."""
+    if name in columns:
+        return name
+    stripped = [column for column in columns if _RECBOLE_SUFFIX.sub("", column) == name]
+    return stripped[0] if len(stripped) == 1 else None
+
+
+def _check_distinct(roles: Roles, source: str) -> None:
+    by_column: dict[str, list[str]] = {}
+    for role, column in (("user", roles.user), ("item", roles.item), ("time", roles.time)):
+        if column is not None:
+            by_column.setdefault(column, []).append(role)
+    for column, shared in by_column.items():
+        if len(shared) > 1:
+            raise UsageError(
+                f'Column "{column}" of {source} cannot be the {" and the ".join(shared)} column at once.',
+                f"Name another one with --{shared[-1]}-column.",
+            )
+
+
+def _folded(column: str) -> str:
+    return re.sub(r"[-_ ]", "", _RECBOLE_SUFFIX.sub("", column.strip()).casefold())
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _shell_word(name: str) -> str:
+    return name if re.fullmatch(r"[\w.:-]+", name) else f"'{name}'"

@@ -1,0 +1,475 @@
+"""Bad input ends in one line that says what is wrong where, and one that says what to do."""
+
+import gzip
+import io
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from iadsr_cli.config import LogSettings
+from iadsr_cli.errors import IadsrError, InputError, UsageError
+from iadsr_cli.logs.reader import read_items, read_log
+
+
+def parquet(**columns):
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+WHOLE = parquet(user_id=[1, 2], item_id=[3, 4])
+ZSTD = zstandard.compress(b"user_id,item_id\n1,2\n" * 50)
+GZIP = gzip.compress(b"user_id,item_id\n1,2\n" * 50)
+HEADER = b"user_id,item_id,time\n"
+
+# name, content, settings, error, part of the message, part of the hint
+CASES = {
+    "empty": ("a.csv", b"", {}, InputError, "a.csv is empty.", "at least one"),
+    "blank": ("a.csv", b"\n\n", {}, InputError, "a.csv is empty.", "header"),
+    "empty gzip": ("a.csv.gz", gzip.compress(b""), {}, InputError, "a.csv.gz is empty.", "at least one"),
+    "header only": ("a.csv", b"user_id,item_id\n", {}, InputError, "a.csv has no rows.", "at least one"),
+    "no json rows": ("a.jsonl", b"\n \n", {}, InputError, "a.jsonl has no rows.", "at least one"),
+    "no parquet rows": (
+        "a.parquet",
+        parquet(user_id=pa.array([], pa.int64()), item_id=pa.array([], pa.int64())),
+        {},
+        InputError,
+        "a.parquet has no rows.",
+        "at least one",
+    ),
+    "cut parquet": ("a.parquet", WHOLE[:-9], {}, InputError, "a.parquet is not a readable Parquet", "cut off"),
+    "empty parquet": ("a.parquet", b"", {}, InputError, "a.parquet is not a readable Parquet", "cut off"),
+    "text as parquet": ("a.parquet", HEADER, {}, InputError, "a.parquet is not a readable Parq", "--format"),
+    "parquet as text": ("a.csv", WHOLE, {}, InputError, "what is in it is Parquet", "--format parquet"),
+    "gzip as text": ("a.csv", GZIP, {}, InputError, "taken for csv, but what is in it is gzip", ".gz"),
+    "zstd as text": ("a.jsonl", ZSTD, {}, InputError, "taken for jsonl, but what is in it is zstd", ".zst"),
+    "cut gzip": ("a.csv.gz", GZIP[:-4], {}, InputError, "a.csv.gz cannot be decompressed: its gzip", "again"),
+    "cut zstd": ("a.csv.zst", ZSTD[:-4], {}, InputError, "a.csv.zst cannot be decompressed: its zstd", "again"),
+    "not gzip": ("a.csv.gz", HEADER, {}, InputError, "a.csv.gz cannot be decompressed", "again"),
+    "parquet in gzip": ("a.parquet.gz", GZIP, {}, UsageError, "is Parquet inside gzip", "compresses itself"),
+    "short row": (
+        "a.csv",
+        HEADER + b"1,2,3\n\n4,5\n",
+        {},
+        InputError,
+        "a.csv, line 4: expected 3 fields, found 2.",
+        "in quotes",
+    ),
+    "long row": (
+        "a.tsv",
+        b'user_id\titem_id\n"1\n1"\t2\n3\t4\t5\n',
+        {},
+        InputError,
+        "a.tsv, line 4: expected 2 fields, found 3.",
+        "holds a tab",
+    ),
+    "open quote": (
+        "a.csv",
+        HEADER + b'1,2,3\n4,"5,6\n7,8,9\n',
+        {},
+        InputError,
+        "a.csv, line 3: a quoted field begins here and never ends.",
+        "written twice",
+    ),
+    "odd quote": (
+        "a.csv",
+        HEADER + b'1,"2"x,3\n',
+        {},
+        InputError,
+        "a.csv, line 2: the quoting is broken",
+        "written twice",
+    ),
+    "nul": ("a.csv", HEADER + b"1,2\0,3\n", {}, InputError, "a.csv, line 2: there is a NUL byte.", "UTF-16"),
+    "latin-1": (
+        "a.csv",
+        HEADER + b"1,2,3\n4,caf\xe9,6\n",
+        {},
+        InputError,
+        "a.csv, line 3: byte 0xe9 is not utf-8 text.",
+        "--encoding latin-1",
+    ),
+    "not shift_jis": (
+        "a.csv",
+        HEADER + b"1,2,\x82",
+        {"encoding": "shift_jis"},
+        InputError,
+        "a.csv, line 2: byte 0x82 is not shift_jis text.",
+        "--encoding utf-8",
+    ),
+    "unknown encoding": (
+        "a.csv",
+        HEADER,
+        {"encoding": "utf-9"},
+        UsageError,
+        '--encoding "utf-9" is not known.',
+        "latin-1",
+    ),
+    "no text encoding": (
+        "a.csv",
+        HEADER,
+        {"encoding": "base64"},
+        UsageError,
+        '--encoding "base64" is not known.',
+        "latin-1",
+    ),
+    "no way back": (
+        "a.csv",
+        HEADER + b"1,+AGE-,3\n",
+        {"encoding": "utf-7"},
+        InputError,
+        "a.csv cannot be turned from utf-7 to text and back without a change.",
+        "UTF-8",
+    ),
+    "same names": (
+        "a.csv",
+        b"user_id,item_id,x,x\n1,2,3,4\n",
+        {},
+        InputError,
+        'a.csv has 2 columns named "x".',
+        "Rename",
+    ),
+    "not json": (
+        "a.jsonl",
+        b'{"user_id": 1, "item_id": 2}\n\n{"user_id": 1,\n',
+        {},
+        InputError,
+        "a.jsonl, line 3: this is not valid JSON",
+        "one JSON object per line",
+    ),
+    "json list": (
+        "a.jsonl",
+        b'{"user_id": 1, "item_id": 2}\n[1, 2]\n',
+        {},
+        InputError,
+        "a.jsonl, line 2: expected a JSON object, found a list.",
+        "one object per line",
+    ),
+    "json number": ("a.jsonl", b"1\n", {}, InputError, "line 1: expected a JSON object, found a num", "object"),
+    "json key twice": (
+        "a.jsonl",
+        b'{"user_id": 1, "item_id": 2, "item_id": 3}\n',
+        {},
+        InputError,
+        'a.jsonl, line 1: this is not valid JSON (an object has the key "item_id" twice).',
+        "one JSON object per line",
+    ),
+    "json key missing": (
+        "a.jsonl",
+        b'{"user_id": 1, "item_id": 2}\n{"item_id": 2}\n{"user_id": null, "item_id": 2}\n',
+        {},
+        InputError,
+        '2 of 3 rows have no user id in column "user_id" of a.jsonl, the first is row 2 (line 2).',
+        "--null-ids keep",
+    ),
+    "unknown column": (
+        "a.csv",
+        HEADER + b"1,2,3\n",
+        {"user_column": "usr_id"},
+        UsageError,
+        'Column "usr_id" not found in a.csv.',
+        'Candidates: "user_id"',
+    ),
+    "unknown text column": (
+        "a.csv",
+        HEADER + b"1,2,3\n",
+        {"text_column": ("titel",)},
+        UsageError,
+        'Column "titel" not found in a.csv.',
+        "Candidates:",
+    ),
+    "no user": (
+        "a.csv",
+        b"who,item_id\n1,2\n",
+        {},
+        UsageError,
+        'No column of a.csv looks like the user column. Columns: "who", "item_id".',
+        "--user-column",
+    ),
+    "two users": (
+        "a.csv",
+        b"session_id,user_id,item_id\n1,2,3\n",
+        {},
+        UsageError,
+        '2 columns of a.csv could be the user column: "user_id", "session_id".',
+        "--user-column user_id",
+    ),
+    "two items": (
+        "a.csv",
+        b"user_id,asin,parent_asin\n1,2,3\n",
+        {},
+        UsageError,
+        'could be the item column: "asin", "parent_asin"',
+        "--item-column asin",
+    ),
+    "two times": (
+        "a.csv",
+        b"user_id,item_id,time,timestamp\n1,2,3,4\n",
+        {},
+        UsageError,
+        'could be the time column: "timestamp", "time"',
+        "or none, to use file order",
+    ),
+    "one column, two roles": (
+        "a.csv",
+        b"user_id,item_id\n1,2\n",
+        {"item_column": "user_id"},
+        UsageError,
+        'Column "user_id" of a.csv cannot be the user and the item column at once.',
+        "--item-column",
+    ),
+    "semicolons": (
+        "a.csv",
+        b"user_id;item_id;time\n1;2;3\n",
+        {},
+        UsageError,
+        'a.csv has a single column, "user_id;item_id;time".',
+        "--delimiter ';'",
+    ),
+    "tabs": (
+        "a.csv",
+        b"user_id\titem_id\n1\t2\n",
+        {},
+        UsageError,
+        r'a.csv has a single column, "user_id\titem_id".',
+        r"--delimiter '\t'",
+    ),
+    "commas": ("a.tsv", b"user_id,item_id\n1,2\n", {}, UsageError, "has a single column", "--delimiter ','"),
+    "long delimiter": (
+        "a.csv",
+        b"user_id::item_id\n1::2\n",
+        {"delimiter": "::"},
+        UsageError,
+        '--delimiter "::" has 2 characters.',
+        "a single one",
+    ),
+    "quote delimiter": ("a.csv", HEADER, {"delimiter": '"'}, UsageError, "cannot separate fields", "';'"),
+    "no header, no names": (
+        "a.csv",
+        b"1,2,3\n",
+        {"header": False},
+        UsageError,
+        "--no-header leaves the 3 columns of a.csv without names.",
+        "--columns user_id,item_id",
+    ),
+    "no header, few names": (
+        "a.csv",
+        b"1,2,3\n",
+        {"header": False, "columns": "user_id,item_id"},
+        UsageError,
+        "--columns gives 2 names, but the first record of a.csv has 3 fields.",
+        "one name for each field",
+    ),
+    "names and a header": (
+        "a.csv",
+        HEADER + b"1,2,3\n",
+        {"columns": "user_id,item_id,x"},
+        UsageError,
+        "--columns names the columns of a file without a header",
+        "--no-header",
+    ),
+    "empty id": (
+        "a.csv",
+        HEADER + b'1,"a\nb",3\n4,,6\n7,8,9\n',
+        {},
+        InputError,
+        '1 of 3 rows has no item id in column "item_id" of a.csv, the first is row 2 (line 4).',
+        "--null-ids keep",
+    ),
+    "null id": (
+        "a.parquet",
+        parquet(user_id=[1.0, None, float("nan")], item_id=[1, 2, 3]),
+        {},
+        InputError,
+        '2 of 3 rows have no user id in column "user_id" of a.parquet, the first is row 2.',
+        "--null-ids keep",
+    ),
+    "fraction": (
+        "a.parquet",
+        parquet(user_id=[1.0, 1.5], item_id=[1, 2]),
+        {},
+        InputError,
+        'a.parquet, row 2: 1.5 in column "user_id" is not a usable user id.',
+        "--user-column",
+    ),
+    "boolean ids": (
+        "a.parquet",
+        parquet(user_id=[True, False], item_id=[1, 2]),
+        {},
+        InputError,
+        'Column "user_id" of a.parquet holds bool values, which cannot be user ids.',
+        "--user-column",
+    ),
+    "list ids": (
+        "a.parquet",
+        parquet(user_id=[1, 2], item_id=[[1], [2]]),
+        {},
+        InputError,
+        'Column "item_id" of a.parquet holds list<element: int64> values, which cannot be item ids.',
+        "--item-column",
+    ),
+    "mixed json ids": (
+        "a.jsonl",
+        b'{"user_id": 1, "item_id": 2}\n{"user_id": [1], "item_id": 2}\n',
+        {},
+        InputError,
+        'Column "user_id" of a.jsonl holds list values, which cannot be user ids.',
+        "--user-column",
+    ),
+    "missing time": (
+        "a.csv",
+        HEADER + b"1,2,3\n4,5, \n",
+        {},
+        InputError,
+        '1 of 2 rows has no time in column "time" of a.csv, the first is row 2 (line 3).',
+        "--time-column none",
+    ),
+    "infinite time": (
+        "a.parquet",
+        parquet(user_id=[1, 2], item_id=[1, 2], time=[1.0, float("inf")]),
+        {},
+        InputError,
+        '1 of 2 rows has no time in column "time" of a.parquet, the first is row 2.',
+        "--time-column none",
+    ),
+    "nan time in text": (
+        "a.csv",
+        HEADER + b"1,2,3\n4,5,nan\n",
+        {},
+        InputError,
+        'no time in column "time" of a.csv, the first is row 2 (line 3).',
+        "--time-column none",
+    ),
+    "bad time": (
+        "a.csv",
+        HEADER + b"1,2,2020-01-01\n4,5,yesterday\n",
+        {},
+        InputError,
+        'a.csv, row 2 (line 3): "yesterday" in column "time" is not a time.',
+        "--time-column none",
+    ),
+    "bad date among dates": (
+        "a.csv",
+        HEADER + b"1,2,31/01/2020\n4,5,32/01/2020\n",
+        {},
+        InputError,
+        'a.csv, row 2 (line 3): "32/01/2020" in column "time" is not a time like the others (%d/%m/%Y).',
+        "--time-column none",
+    ),
+    "boolean times": (
+        "a.parquet",
+        parquet(user_id=[1, 2], item_id=[1, 2], time=[True, False]),
+        {},
+        InputError,
+        'Column "time" of a.parquet holds bool values, which cannot be times.',
+        "none for file order",
+    ),
+    "unknown extension": (
+        "a.xlsx",
+        HEADER,
+        {},
+        UsageError,
+        "The format of a.xlsx cannot be told from its name.",
+        ".parquet",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_message(tmp_path, monkeypatch, case):
+    name, content, settings, kind, message, hint = CASES[case]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(IadsrError) as caught:
+        read_log(name, LogSettings(**settings))
+    assert type(caught.value) is kind
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+    assert "\n" not in caught.value.message
+    assert "\n" not in caught.value.hint
+
+
+def test_missing_file_names_a_near_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logs.csv").touch()
+    with pytest.raises(InputError) as caught:
+        read_log("log.csv", LogSettings())
+    assert caught.value.message == "log.csv does not exist."
+    assert caught.value.hint == "Did you mean logs.csv?"
+    with pytest.raises(InputError) as caught:
+        read_log("elsewhere/log.csv", LogSettings())
+    assert caught.value.hint == "There is no folder elsewhere."
+    with pytest.raises(InputError) as caught:
+        read_log("unheard-of.parquet", LogSettings())
+    assert caught.value.hint == "Check the path."
+
+
+def test_missing_file_of_an_unknown_kind(tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        read_log(str(tmp_path / "logs"), LogSettings())
+
+
+def test_name_that_no_file_can_have(tmp_path):
+    with pytest.raises(InputError, match="cannot be read: File name too long"):
+        read_log(str(tmp_path / ("x" * 300)), LogSettings())
+
+
+def test_a_folder(tmp_path):
+    with pytest.raises(InputError, match="is a folder"):
+        read_log(str(tmp_path), LogSettings())
+
+
+def test_parquet_with_two_columns_of_one_name(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array([1])] * 3, names=["user_id", "item_id", "item_id"]), path)
+    with pytest.raises(InputError, match='has 2 columns named "item_id"'):
+        read_log(str(path), LogSettings())
+
+
+def test_null_ids_are_kept_when_asked(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("user_id,item_id\n1,\n,2\n3,4\n")
+    log = read_log(str(path), LogSettings(null_ids="keep"))
+    assert log.user_ids().to_pylist() == ["1", None, "3"]
+    assert log.item_ids().to_pylist() == [None, "2", "4"]
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "message"),
+    [
+        ("item_id,x\n1,2\n", {}, 'No column of items.csv is used as text. Columns: "item_id", "x".'),
+        ("item_id,title\n1,2\n", {"text_column": ("none",)}, "No column of items.csv is used as text."),
+        ("x,title\n1,2\n", {}, "No column of items.csv looks like the item column."),
+        ("x,title\n1,2\n", {"item_column": "y"}, 'Column "y" not found in items.csv.'),
+    ],
+)
+def test_items_file_without_its_columns(tmp_path, monkeypatch, content, settings, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "items.csv").write_text(content)
+    with pytest.raises(UsageError) as caught:
+        read_items("items.csv", LogSettings(**settings))
+    assert message in caught.value.message
+
+
+def test_text_that_is_not_text(tmp_path):
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"user_id": [1], "item_id": [1], "title": [{"a": 1}]}), path)
+    with pytest.raises(InputError, match=r'"title" of .* which are not text'):
+        read_log(str(path), LogSettings()).item_texts()
+
+
+def test_line_numbers_count_every_kind_of_line_ending(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"user_id,item_id\r\n1,2\r3,4\n5\n")
+    with pytest.raises(InputError, match="line 4: expected 2 fields, found 1"):
+        read_log(str(path), LogSettings())
+
+
+def test_order_is_int64(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("user_id,item_id,time\n1,2,3\n")
+    order = read_log(str(path), LogSettings()).order()
+    assert order is not None
+    assert order.dtype == np.int64

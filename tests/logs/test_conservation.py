@@ -1,0 +1,338 @@
+"""Rows given back are the rows that came in: kept and removed together are the input, byte for byte."""
+
+import csv
+import gzip
+import io
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from iadsr_cli.config import LogSettings
+from iadsr_cli.logs import records as records_module
+from iadsr_cli.logs.reader import read_log
+from iadsr_cli.logs.records import DelimitedRecords, _line_offsets, _Lines, _split_plain, _split_quoted
+from iadsr_cli.logs.writer import write_rows
+
+FAST = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+TEXT = st.text(
+    st.one_of(
+        st.sampled_from("ab01,;\t\"'\n\r \\\u2028\u00e9\U0001f600"),
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
+    ),
+    max_size=8,
+)
+ID = st.one_of(st.integers(-(2**63), 2**63 - 1).map(str), TEXT.filter(bool))
+ENDINGS = st.sampled_from(["\n", "\r\n"])
+COMPRESSION = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+
+
+def plain(path: Path) -> bytes:
+    content = path.read_bytes()
+    if path.suffix == ".gz":
+        return gzip.decompress(content)
+    if path.suffix == ".zst":
+        return zstandard.ZstdDecompressor().decompressobj().decompress(content)
+    return content
+
+
+@st.composite
+def delimited(draw, delimiter):
+    """Return a delimited text, with the text of its header and of each record and the fields of each."""
+    rows = draw(st.lists(st.tuples(ID, ID, TEXT), min_size=1, max_size=8))
+    rows += rows[: draw(st.integers(0, 2))]  # duplicates
+    odd = draw(st.booleans())
+
+    def field(value):
+        quoted = odd and draw(st.booleans())
+        if quoted or any(character in value for character in delimiter + '"\r\n'):
+            return '"' + value.replace('"', '""') + '"'
+        return value
+
+    header = delimiter.join(["user_id", "item_id", "note"]) + draw(ENDINGS)
+    if draw(st.booleans()):
+        header = "\ufeff" + header
+    records = []
+    for row in rows:
+        blank = draw(st.sampled_from(["", "", "", "\n", "\r\n\n"]))
+        records.append(delimiter.join(map(field, row)) + draw(ENDINGS) + blank)
+    if draw(st.booleans()):
+        records[-1] = records[-1].rstrip("\r\n")
+    return header, records, rows
+
+
+@st.composite
+def json_lines(draw):
+    value = st.one_of(TEXT, st.integers(), st.floats(allow_nan=False), st.none(), st.lists(st.integers(), max_size=2))
+    objects = draw(
+        st.lists(
+            st.fixed_dictionaries(
+                {"user_id": st.one_of(st.integers(), TEXT.filter(bool)), "item_id": ID},
+                optional={"note": value, "rating": st.floats(allow_nan=False)},
+            ),
+            min_size=1,
+            max_size=8,
+        )
+    )
+    records = [
+        json.dumps(record, ensure_ascii=draw(st.booleans())) + draw(st.sampled_from(["\n", " \r\n", "\n\n"]))
+        for record in objects
+    ]
+    if draw(st.booleans()):
+        records[-1] = records[-1].rstrip()
+    return draw(st.sampled_from(["", "\ufeff", "\n"])), records, objects
+
+
+def check_partition(tmp_path, name, header, records, data):
+    """Read, split in two, write both: each has its records' own text, in order."""
+    compress = COMPRESSION.get(Path(name).suffix, bytes)
+    source = tmp_path / name
+    source.write_bytes(compress((header + "".join(records)).encode()))
+    log = read_log(str(source), LogSettings())
+    assert log.num_rows == len(records)
+    keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(records), max_size=len(records))))
+    for selection in (keep, ~keep):
+        target = tmp_path / ("out-" + name)
+        write_rows(log, str(target), selection, force=True)
+        expected = header + "".join(record for record, one in zip(records, selection, strict=True) if one)
+        assert plain(target) == expected.encode()
+        write_rows(log, str(target), np.flatnonzero(selection), force=True)
+        assert plain(target) == expected.encode()
+    return log
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@pytest.mark.parametrize(("kind", "delimiter"), [("csv", ","), ("tsv", "\t")])
+@FAST
+@given(data=st.data())
+def test_delimited_rows_come_back_byte_for_byte(tmp_path, kind, delimiter, suffix, data):
+    header, records, rows = data.draw(delimited(delimiter))
+    log = check_partition(tmp_path, f"log.{kind}{suffix}", header, records, data)
+    for index, name in enumerate(["user_id", "item_id", "note"]):
+        assert log.column(name).to_pylist() == [row[index] for row in rows]
+    assert log.user_ids().to_pylist() == [row[0] for row in rows]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+@FAST
+@given(data=st.data())
+def test_json_rows_come_back_byte_for_byte(tmp_path, suffix, data):
+    header, records, objects = data.draw(json_lines())
+    log = check_partition(tmp_path, f"log.jsonl{suffix}", header, records, data)
+    assert log.user_ids().to_pylist() == [str(record["user_id"]) for record in objects]
+    assert log.column_names == list(dict.fromkeys(key for record in objects for key in record))
+
+
+@st.composite
+def tables(draw):
+    size = draw(st.integers(1, 8))
+
+    def column(values, type):
+        drawn = draw(st.lists(st.none() | values, min_size=size, max_size=size))
+        return pa.array(drawn, type)
+
+    int64 = st.integers(-(2**63), 2**63 - 1)
+    moments = st.datetimes(datetime(1700, 1, 1), datetime(2200, 1, 1))
+    columns = {
+        "user_id": pa.array(draw(st.lists(int64, min_size=size, max_size=size)), pa.int64()),
+        "item_id": pa.array(draw(st.lists(ID, min_size=size, max_size=size))).dictionary_encode(),
+        "large": column(int64, pa.int64()),
+        "unsigned": column(st.integers(0, 2**64 - 1), pa.uint64()),
+        "real": column(st.floats(), pa.float64()),
+        "single": column(st.floats(width=32), pa.float32()),
+        "zoned": column(moments.map(lambda m: m.replace(tzinfo=UTC)), pa.timestamp("us", "Europe/Paris")),
+        "nanos": column(st.integers(0, 2**62), pa.timestamp("ns")),
+        "date": column(st.dates(), pa.date32()),
+        "price": column(st.decimals(-999, 999, places=2).map(Decimal), pa.decimal128(10, 2)),
+        "flag": column(st.booleans(), pa.bool_()),
+        "text": column(TEXT, pa.string()),
+        "blob": column(st.binary(max_size=4), pa.binary()),
+        "kind": column(st.sampled_from(["a", "b"]), pa.dictionary(pa.int32(), pa.string())),
+        "tags": column(st.lists(st.integers(0, 9), max_size=3), pa.list_(pa.int32())),
+        "place": column(st.fixed_dictionaries({"x": st.integers(0, 9)}), pa.struct({"x": pa.int16()})),
+        "nothing": pa.nulls(size),
+    }
+    schema = pa.schema(
+        [pa.field(name, array.type, metadata={"unit": name}) for name, array in columns.items()],
+        metadata={"origin": "a test"},
+    )
+    table = pa.table(columns, schema=schema)
+    return pa.concat_tables([table, table.slice(0, draw(st.integers(0, size)))])
+
+
+@FAST
+@given(
+    table=tables(),
+    codec=st.sampled_from(["none", "snappy", "gzip", "zstd", "lz4", "brotli"]),
+    group=st.integers(1, 9),
+    data=st.data(),
+)
+def test_parquet_rows_come_back_equal(tmp_path, table, codec, group, data):
+    source, target = tmp_path / "log.parquet", tmp_path / "out.parquet"
+    pq.write_table(table, source, compression=codec, row_group_size=group)
+    before = pq.read_table(source)
+    log = read_log(str(source), LogSettings())
+    keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(table), max_size=len(table))))
+    for selection in (keep, ~keep):
+        write_rows(log, str(target), selection, force=True)
+        after = pq.read_table(target)
+        assert after.schema.equals(before.schema, check_metadata=True)
+        # Compared as text too: NaN is not equal to itself.
+        assert str(after.to_pylist()) == str(before.filter(pa.array(selection)).to_pylist())
+        assert after.drop_columns(["real", "single"]).equals(
+            before.filter(pa.array(selection)).drop_columns(["real", "single"])
+        )
+        if selection.any():
+            written = pq.ParquetFile(target).metadata.row_group(0).column(0).compression
+            assert written == pq.ParquetFile(source).metadata.row_group(0).column(0).compression
+
+
+LOOSE = st.lists(
+    st.lists(st.text(st.sampled_from("a1 ;\u00e9\ufeff\r\n,x"), max_size=4), min_size=3, max_size=3), max_size=6
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(rows=LOOSE, endings=st.lists(st.sampled_from(["\n", "\r\n", "\r", "\n\n", ""]), min_size=6, max_size=6))
+def test_fast_reading_is_the_same_as_the_standard_librarys(rows, endings):
+    text = "".join(",".join(row) + end for row, end in zip(rows, endings, strict=False)).encode()
+    if not text:
+        return
+    columns = ["a", "b", "c"]
+    lines = _Lines("log.csv", text, _line_offsets(text), ",")
+    fast = _split_plain(lines, columns)
+    if fast is None:
+        return
+    offsets, table = _split_quoted(lines, columns)
+    assert fast[0].tolist() == offsets.tolist()
+    assert fast[1].equals(table)
+
+
+def test_the_fast_reading_is_used_where_there_is_no_quote():
+    text = b"1,2\n3,4\r\n\n5,6"
+    fast = _split_plain(_Lines("log.csv", text, _line_offsets(text), ","), ["a", "b"])
+    assert fast is not None
+    assert fast[0].tolist() == [0, 4, 10, 13]
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data(), block=st.integers(1, 4))
+def test_blocks_do_not_change_what_is_read(data, block):
+    header, records, rows = data.draw(delimited(","))
+    content = (header + "".join(records)).encode()
+    whole = records_module._BLOCK
+    try:
+        records_module._BLOCK = block
+        lines = _Lines("log.csv", content, _line_offsets(content), ",")
+        offsets, table = _split_quoted(lines, ["a", "b", "c"])
+    finally:
+        records_module._BLOCK = whole
+    assert table.num_rows == len(rows) + 1
+    assert table.column("c").to_pylist()[1:] == [row[2] for row in rows]
+    assert offsets[-1] == len(content)
+
+
+@FAST
+@given(data=st.data())
+def test_extra_fields_leave_the_record_before_them_unchanged(tmp_path, data):
+    header, records, rows = data.draw(delimited(","))
+    source, target = tmp_path / "log.csv", tmp_path / "out.csv"
+    source.write_bytes((header + "".join(records)).encode())
+    scores = data.draw(st.lists(st.floats(0, 1), min_size=len(rows), max_size=len(rows)))
+    reasons = data.draw(st.lists(TEXT, min_size=len(rows), max_size=len(rows)))
+    log = read_log(str(source), LogSettings())
+    write_rows(
+        log,
+        str(target),
+        np.ones(len(rows), bool),
+        extra={"noise_score": np.array(scores), "reason": pa.array(reasons)},
+        force=True,
+    )
+    written = target.read_bytes().decode()
+    expected_rows = [[*row, score, reason] for row, score, reason in zip(rows, scores, reasons, strict=True)]
+    parsed = [row for row in csv.reader(io.StringIO(written.lstrip("\ufeff"), newline="")) if row]
+    assert parsed[0] == ["user_id", "item_id", "note", "noise_score", "reason"]
+    assert [[*row[:3], float(row[3]), row[4]] for row in parsed[1:]] == expected_rows
+    position = 0
+    for record in records:
+        body = record.rstrip("\r\n")
+        found = written.find(body + ",", position)
+        assert found >= 0
+        position = found + len(body)
+
+
+@FAST
+@given(data=st.data())
+def test_extra_keys_go_into_each_object(tmp_path, data):
+    header, records, objects = data.draw(json_lines())
+    source, target = tmp_path / "log.jsonl", tmp_path / "out.jsonl"
+    source.write_bytes((header + "".join(records)).encode())
+    flags = np.array(data.draw(st.lists(st.booleans(), min_size=len(records), max_size=len(records))))
+    log = read_log(str(source), LogSettings())
+    write_rows(log, str(target), np.ones(len(records), bool), extra={"keep": flags}, force=True)
+    text = target.read_bytes().decode().lstrip("\ufeff")
+    written = [json.loads(line) for line in text.split("\n") if line.strip()]
+    assert written == [{**record, "keep": bool(flag)} for record, flag in zip(objects, flags, strict=True)]
+    for record in records:
+        assert record.rstrip()[:-1] in text
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-be", "shift_jis", "utf-8-sig"])
+def test_other_encodings_come_back_byte_for_byte(tmp_path, encoding):
+    name = "表,能" if encoding == "shift_jis" else "caf\u00e9" if encoding != "utf-8-sig" else "\u2603"
+    header, rows = "user_id,item_id,name\r\n", [f'1,{n},"{name}"\r\n' for n in range(4)]
+    source, target = tmp_path / "log.csv", tmp_path / "out.csv"
+    source.write_bytes((header + "".join(rows)).encode(encoding))
+    log = read_log(str(source), LogSettings(encoding=encoding))
+    assert log.column("name").to_pylist() == [name] * 4
+    assert log.column_names == ["user_id", "item_id", "name"]
+    write_rows(log, str(target), np.array([1, 3]))
+    assert target.read_bytes() == (header + rows[1] + rows[3]).encode(encoding)
+
+
+def test_old_mac_line_endings(tmp_path):
+    source, target = tmp_path / "log.csv", tmp_path / "out.csv"
+    source.write_bytes(b'user_id,item_id\r1,"a\rb"\r2,c\r')
+    log = read_log(str(source), LogSettings())
+    assert isinstance(log.records, DelimitedRecords)
+    assert log.item_ids().to_pylist() == ["a\rb", "c"]
+    write_rows(log, str(target), np.array([False, True]))
+    assert target.read_bytes() == b"user_id,item_id\r2,c\r"
+
+
+def test_a_very_long_field_is_read(tmp_path):
+    source = tmp_path / "log.csv"
+    long = '"' + "x" * 200_000 + '"'
+    source.write_text(f"user_id,item_id,text\n1,2,{long}\n")
+    assert len(read_log(str(source), LogSettings()).column("text")[0].as_py()) == 200_000
+    assert csv.field_size_limit() == 131072
+
+
+def test_pandas_reads_the_filtered_file_with_its_index(tmp_path):
+    import pandas as pd
+
+    source, target = tmp_path / "log.parquet", tmp_path / "out.parquet"
+    frame = pd.DataFrame({"user_id": [1, 2, 3], "item_id": ["a", "b", None]}, index=pd.Index([7, 8, 9], name="n"))
+    frame.to_parquet(source)
+    log = read_log(str(source), LogSettings(null_ids="keep"))
+    write_rows(log, str(target), np.array([0, 2]), extra={"noise_score": np.array([0.5, np.nan])})
+    expected = frame.iloc[[0, 2]].assign(noise_score=[0.5, np.nan])
+    pd.testing.assert_frame_equal(pd.read_parquet(target), expected)
+
+
+@pytest.mark.parametrize("first", [b"1,a\n", b'1,"a"\n'])
+def test_a_byte_order_mark_stays_when_the_first_row_goes(tmp_path, first):
+    source, target = tmp_path / "log.csv", tmp_path / "out.csv"
+    source.write_bytes(b"\xef\xbb\xbf" + first + b"2,b\n")
+    log = read_log(str(source), LogSettings(header=False, columns="user_id,item_id"))
+    write_rows(log, str(target), np.array([1]))
+    assert target.read_bytes() == b"\xef\xbb\xbf2,b\n"

@@ -1,0 +1,288 @@
+"""What is read: formats, roles, ids that join, times that compare, item texts."""
+
+import gzip
+import io
+import sys
+from datetime import date
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from iadsr_cli.config import LogSettings
+from iadsr_cli.errors import UsageError
+from iadsr_cli.logs.formats import Format, format_of
+from iadsr_cli.logs.reader import read_items, read_log
+from iadsr_cli.logs.schema import Roles, find_roles
+
+
+def read(tmp_path, content, name="log.csv", **settings):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_log(str(path), LogSettings(**settings))
+
+
+def read_table(tmp_path, columns, **settings):
+    path = tmp_path / "log.parquet"
+    pq.write_table(pa.table(columns), path)
+    return read_log(str(path), LogSettings(**settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "expected"),
+    [
+        ("a.csv", "auto", Format("csv")),
+        ("a.CSV.GZ", "auto", Format("csv", "gzip")),
+        ("a.tsv.zst", "auto", Format("tsv", "zstd")),
+        ("my.logs.pq", "auto", Format("parquet")),
+        ("a.ndjson", "auto", Format("jsonl")),
+        ("ml.inter", "auto", Format("tsv")),
+        ("ml.item", "auto", Format("tsv")),
+        ("ratings.dat.gz", "csv", Format("csv", "gzip")),
+        ("a.csv", "jsonl", Format("jsonl")),
+    ],
+)
+def test_format_by_name(name, override, expected):
+    assert format_of(name, override) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"a,b\n1\t2,3\n", Format("csv")),
+        (b"\xef\xbb\xbfa\tb\n1\t2\n", Format("tsv")),
+        (b'\n{"a": 1}\n', Format("jsonl")),
+        (b"PAR1...", Format("parquet")),
+        (gzip.compress(b'{"a": 1}'), Format("jsonl", "gzip")),
+        (zstandard.compress(b"a\tb"), Format("tsv", "zstd")),
+    ],
+)
+def test_format_by_content(content, expected):
+    assert format_of("-", "auto", content) == expected
+
+
+def test_standard_input(monkeypatch):
+    content = gzip.compress(b"user\titem\n1\t2\n")
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    log = read_log("-", LogSettings())
+    assert (log.name, log.format, log.num_rows) == ("standard input", Format("tsv", "gzip"), 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (["userId", "movieId", "rating", "timestamp"], Roles("userId", "movieId", "timestamp", ())),
+        (["user_id:token", "item_id:token", "timestamp:float"], None),
+        (["reviewerID", "asin", "unixReviewTime", "overall"], Roles("reviewerID", "asin", "unixReviewTime", ())),
+        (["visitorid", "itemid", "event"], Roles("visitorid", "itemid", None, ())),
+        (["CUSTOMER_ID", "Product_Id", "ts"], Roles("CUSTOMER_ID", "Product_Id", "ts", ())),
+        (["text", "user", "item", "title"], Roles("user", "item", None, ("title", "text"))),
+        (["uid", "track_id", "created_at"], Roles("uid", "track_id", "created_at", ())),
+    ],
+)
+def test_roles_by_usual_names(columns, expected):
+    expected = expected or Roles(*columns, ())
+    assert find_roles(columns, LogSettings(), "log") == expected
+
+
+def test_roles_by_flags():
+    columns = ["user_id", "session_id", "item_id", "timestamp", "title", "blurb"]
+    settings = LogSettings(user_column="session_id", time_column="none", text_column=("blurb", "title"))
+    assert find_roles(columns, settings, "log") == Roles("session_id", "item_id", None, ("blurb", "title"))
+    settings = LogSettings(user_column="user_id", text_column=("none",))
+    assert find_roles(columns, settings, "log").text == ()
+    assert find_roles(["u:token", "item"], LogSettings(user_column="u"), "log").user == "u:token"
+    with pytest.raises(UsageError, match='"none" was given together with "title"'):
+        find_roles(columns, LogSettings(user_column="user_id", text_column=("none", "title")), "log")
+
+
+def test_byte_order_mark_is_no_part_of_a_name(tmp_path):
+    assert read(tmp_path, b"\xef\xbb\xbfuser_id,item_id\n1,2\n").column_names == ["user_id", "item_id"]
+    log = read(tmp_path, b"\xef\xbb\xbf1,2\n3,4\n", header=False, columns="user_id, item_id")
+    assert log.user_ids().to_pylist() == ["1", "3"]
+
+
+def test_delimiters(tmp_path):
+    assert read(tmp_path, "user_id;item_id\n1;2\n", delimiter=";").item_ids().to_pylist() == ["2"]
+    assert read(tmp_path, "user_id\titem_id\n1\t2\n", delimiter=r"\t").item_ids().to_pylist() == ["2"]
+    assert read(tmp_path, "user_id\u00a7item_id\n1\u00a72\n", delimiter="\u00a7").item_ids().to_pylist() == ["2"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([22, 2**53 + 1], pa.int64()),
+        pa.array(["22", str(2**53 + 1)]),
+        pa.array(["22", str(2**53 + 1)], pa.large_string()),
+        pa.array(["22", str(2**53 + 1)]).dictionary_encode(),
+        pa.array([22, 2**53 + 1], pa.uint64()),
+        pa.array([b"22", str(2**53 + 1).encode()], pa.binary()),
+        pa.array([Decimal(22), Decimal(2**53 + 1)], pa.decimal128(20, 2)),
+    ],
+)
+def test_ids_are_the_same_in_every_type(tmp_path, values):
+    log = read_table(tmp_path, {"user_id": values, "item_id": values})
+    assert log.user_ids().to_pylist() == ["22", "9007199254740993"]
+    assert log.user_ids().type == pa.large_string()
+
+
+def test_float_ids_are_whole_numbers(tmp_path):
+    log = read_table(tmp_path, {"user_id": [22.0, -0.0, None], "item_id": pa.array([1, 2, 3], pa.float32())},
+                     null_ids="keep")  # fmt: skip
+    assert log.user_ids().to_pylist() == ["22", "0", None]
+    assert log.item_ids().to_pylist() == ["1", "2", "3"]
+
+
+def test_text_ids_stay_as_they_stand(tmp_path):
+    log = read(tmp_path, 'user_id,item_id\n007," 1.50"\nNA,nan\n')
+    assert log.user_ids().to_pylist() == ["007", "NA"]
+    assert log.item_ids().to_pylist() == [" 1.50", "nan"]
+
+
+def test_json_ids_and_columns(tmp_path):
+    lines = (
+        '{"user_id": 22, "item_id": "a", "big": 1, "f": 1, "m": 1, "l": [1], "b": true}\n'
+        '{"user_id": "22", "item_id": "\\ud83d", "big": 123456789012345678901, "f": 2.5, "m": "x", "l": [2, 3]}\n'
+        '{"user_id": 9007199254740993, "item_id": "c", "f": null, "b": false}\n'
+    )
+    log = read(tmp_path, lines, "log.jsonl")
+    assert log.user_ids().to_pylist() == ["22", "22", "9007199254740993"]
+    assert log.item_ids().to_pylist() == ["a", "\\ud83d", "c"]
+    assert log.column("big").to_pylist() == ["1", "123456789012345678901", None]
+    assert log.column("f").to_pylist() == [1.0, 2.5, None]
+    assert log.column("m").to_pylist() == ["1", "x", None]
+    assert log.column("l").to_pylist() == [[1], [2, 3], None]
+    assert log.column("b").to_pylist() == [True, None, False]
+
+
+def test_json_integers_beside_floats_are_never_rounded(tmp_path):
+    lines = '{"user_id": 1, "item_id": 2, "x": 0.5}\n{"user_id": 1, "item_id": 2, "x": 9007199254740993}\n'
+    assert read(tmp_path, lines, "log.jsonl").column("x").to_pylist() == ["0.5", "9007199254740993"]
+
+
+def test_json_float_ids_join_integers(tmp_path):
+    log = read(tmp_path, '{"user_id": 1, "item_id": 22.0}\n{"user_id": 2, "item_id": 7}\n', "log.jsonl")
+    assert log.item_ids().to_pylist() == ["22", "7"]
+
+
+@pytest.mark.parametrize(
+    ("values", "order", "description"),
+    [
+        (["1500000000", "1400000000"], [1500000000, 1400000000], "time (unix seconds)"),
+        (["1500000000123", "0"], [1500000000123, 0], "time (unix milliseconds)"),
+        (["1500000000123456", "1"], [1500000000123456, 1], "time (unix microseconds)"),
+        (["1500000000123456789", "1"], [1500000000123456789, 1], "time (unix nanoseconds)"),
+        (["99999999999", "1"], [99999999999, 1], "time (unix seconds)"),
+        (["100000000000", "1"], [100000000000, 1], "time (unix milliseconds)"),
+        (["99999999", "0"], [99999999, 0], "time (order)"),
+        (["1.5e9", "1.4e9"], [1500000000, 1400000000], "time (unix seconds)"),
+        (["1500000000.5", "1500000000.25"], [1, 0], "time (unix seconds)"),
+        ([" 7 ", "-1"], [7, -1], "time (order)"),
+        (
+            ["1970-01-01T00:00:01Z", "1970-01-01 01:00:00+01:00", "1970-01-01"],
+            [10**9, 0, 0],
+            "time (ISO 8601, UTC where no zone is given)",
+        ),
+        (["1500-01-01", "1500-01-02"], None, "time (ISO 8601, UTC where no zone is given)"),
+        (["13/01/1970", "01/02/1970"], [12 * 86400 * 10**9, 31 * 86400 * 10**9], "time (%d/%m/%Y, UTC where "),
+        (["01/02/1970", "13/01/1970"], [31 * 86400 * 10**9, 12 * 86400 * 10**9], "time (%d/%m/%Y, UTC where "),
+        (["01/02/1970", "01/03/1970"], [86400 * 10**9, 2 * 86400 * 10**9], "time (%m/%d/%Y, UTC where "),
+    ],
+)
+def test_times_in_text(tmp_path, values, order, description):
+    rows = "".join(f"{n},1,{value}\n" for n, value in enumerate(values))
+    log = read(tmp_path, "user_id,item_id,time\n" + rows)
+    assert log.time_description.startswith(description)
+    if order is None:
+        assert log.order()[0] < log.order()[1]
+    else:
+        assert log.order().tolist() == order
+
+
+@pytest.mark.parametrize(
+    ("values", "order", "description"),
+    [
+        (pa.array([5, 4], pa.timestamp("ms")), [5, 4], "time (timestamps, UTC)"),
+        (pa.array([5, 4], pa.timestamp("ns", "Europe/Paris")), [5, 4], "time (timestamps, Europe/Paris)"),
+        (pa.array([date(1970, 1, 3), date(1970, 1, 1)]), [2, 0], "time (dates)"),
+        (pa.array([86_400_000 * 2, 0], pa.date64()), [2, 0], "time (dates)"),
+        (pa.array([2**63 + 1, 2**63], pa.uint64()), [1, 0], "time (unix nanoseconds)"),
+        (pa.array([1.5, 0.5]), [1, 0], "time (order)"),
+        (pa.array([2.0, 1.0]), [2, 1], "time (order)"),
+        (pa.array([Decimal("1.50"), Decimal("0.25")]), [1, 0], "time (order)"),
+        (pa.array(["1970-01-02", "1970-01-01"]).dictionary_encode(), [86400 * 10**9, 0], "time (ISO 8601, "),
+    ],
+)
+def test_times_in_columns(tmp_path, values, order, description):
+    log = read_table(tmp_path, {"user_id": [1, 2], "item_id": [1, 2], "time": values})
+    assert log.order().tolist() == order
+    assert log.time_description.startswith(description)
+
+
+def test_time_unit_and_file_order(tmp_path):
+    text = "user_id,item_id,time\n1,2,5\n"
+    assert read(tmp_path, text, time_unit="ms").time_description == "time (unix milliseconds)"
+    log = read(tmp_path, text, time_column="none")
+    assert (log.order(), log.time_description, log.roles.time) == (None, None, None)
+
+
+def test_item_texts(tmp_path):
+    columns = {
+        "user_id": [1, 2, 3, 4, 5],
+        "item_id": [7, 8, 7, 9, None],
+        "title": [None, " Tea ", "Cup", "  ", "Lost"],
+        "description": [["A", "b"], None, ["Other"], [], ["x"]],
+    }
+    texts = read_table(tmp_path, columns, null_ids="keep").item_texts()
+    assert texts.ids == ["7", "8", "9"]
+    # Item 7's descriptions differ on its two rows, and it is the only item with two: guessed, so left out.
+    assert texts.texts == ["Cup", "Tea", None]
+    assert texts.columns == ("title",)
+    assert "description" in texts.rejected
+    named = read_table(tmp_path, columns, null_ids="keep", text_column=("title", "description")).item_texts()
+    assert named.texts == ["A b", "Tea", None]
+    assert (named.conflicting, named.rejected) == (1, None)
+
+
+def test_reviews_are_not_item_texts(tmp_path):
+    rows = "".join(f"{n},{n % 3},text {n}\n" for n in range(9))
+    log = read(tmp_path, "user_id,item_id,text\n" + rows)
+    texts = log.item_texts()
+    assert (texts.ids, texts.texts) == ([], [])
+    assert texts.rejected == (
+        'column "text" is not item text: it differs between the rows of 3 of the 3 items with two or more rows'
+    )
+    assert read(tmp_path, "user_id,item_id\n1,2\n").item_texts().rejected is None
+
+
+def test_a_few_conflicts_are_counted_not_rejected(tmp_path):
+    rows = "1,1,a\n1,1,b\n1,2,c\n1,2,c\n1,3,d\n"
+    texts = read(tmp_path, "user_id,item_id,title\n" + rows).item_texts()
+    assert (texts.ids, texts.texts, texts.conflicting, texts.rejected) == (["1", "2", "3"], ["a", "c", "d"], 1, None)
+
+
+def test_items_file_joins_the_log(tmp_path):
+    path = tmp_path / "items.parquet"
+    pq.write_table(pa.table({"movieId": [22.0, 7.0, 22.0, 7.0], "title": ["", "Seven", "Catch", "Se7en"]}), path)
+    log = read(tmp_path, "user_id;item\n1;22\n1;7\n", delimiter=";", item_column="item")
+    # The log's own format and item column do not stand in the way.
+    settings = LogSettings(delimiter=";", item_column="item", format="csv", header=False, columns="user_id,item")
+    texts = read_items(str(path), settings)
+    assert dict(zip(texts.ids, texts.texts, strict=True)) == {"22": "Catch", "7": "Seven"}
+    assert set(log.item_ids().to_pylist()) == set(texts.ids)
+    assert texts.conflicting == 1
+
+
+def test_a_folder_name_makes_no_column(tmp_path):
+    folder = tmp_path / "day=1"
+    folder.mkdir()
+    assert read_table(folder, {"user_id": [1], "item_id": [2]}).column_names == ["user_id", "item_id"]
+
+
+def test_uuid_ids(tmp_path):
+    values = pa.array([b"\x00" * 15 + b"\x01", b"\x00" * 16], pa.binary(16)).cast(pa.uuid())
+    log = read_table(tmp_path, {"user_id": values, "item_id": [1, 2]})
+    assert log.user_ids().to_pylist()[0] == "00000000-0000-0000-0000-000000000001"
