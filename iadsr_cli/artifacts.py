@@ -1,0 +1,214 @@
+"""Artifacts: a folder on disk with a manifest, written beside its place and renamed into it when whole.
+
+`manifest.json` is written last and holds the kind, the schema and package versions, the settings, and the SHA-256 of
+every input and output. There is no time and no path in it: the same inputs and seed give the same bytes.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from iadsr_cli import __version__
+from iadsr_cli.errors import ArtifactError, OutputError
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+
+_REBUILD = {
+    "embed": "iadsr embed",
+    "pretrain": "iadsr pretrain",
+    "align": "iadsr align",
+    "scores": "iadsr denoise",
+    "evaluate": "iadsr evaluate",
+}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder says of itself."""
+
+    kind: str
+    schema_version: int
+    package_version: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    facts: dict[str, Any]
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 (hex) of a JSON value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_folder(folder: Path, *, force: bool) -> None:
+    """Check, before any work, that an artifact can be written to `folder`.
+
+    Raises:
+        OutputError: if it exists without `force`, is not ours to replace, or its parent cannot be written.
+    """
+    if folder.exists():
+        if not folder.is_dir():
+            raise OutputError(f"{folder} is a file, and a folder is to be written.", "Name another folder.")
+        if any(folder.iterdir()):
+            if not force:
+                raise OutputError(
+                    f"The output folder {folder} exists.",
+                    "Name another folder, or pass --force to replace it.",
+                )
+            if not (folder / MANIFEST).is_file():
+                raise OutputError(
+                    f"{folder} holds no {MANIFEST}, so it is not a folder that iadsr wrote, and --force does "
+                    "not replace it.",
+                    "Name another folder.",
+                )
+    parent = folder.absolute().parent
+    if not parent.is_dir():
+        raise OutputError(
+            f"{parent} is not a folder, so {folder.name} cannot be written there.", "Make it first: mkdir -p."
+        )
+    try:
+        # Only an attempt tells: permission bits do not bind root, and a mount may be read-only.
+        with tempfile.TemporaryDirectory(prefix=".iadsr-", dir=parent):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"The folder {parent} cannot be written: {error.strerror}.", "Name a folder that can be."
+        ) from None
+
+
+def write_artifact(
+    folder: Path,
+    kind: str,
+    fill: Callable[[Path], None],
+    *,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    facts: Mapping[str, Any],
+) -> Manifest:
+    """Write an artifact whole or not at all: `fill` writes its files into a folder beside `folder`.
+
+    An earlier artifact at `folder` is replaced only once the new one is complete.
+    """
+    with _beside(folder) as draft:
+        fill(draft)
+        outputs = {path.name: file_digest(path) for path in sorted(draft.iterdir())}
+        manifest = Manifest(kind, SCHEMA_VERSION, __version__, dict(config), dict(inputs), outputs, dict(facts))
+        text = json.dumps(asdict(manifest), indent=2, sort_keys=True, ensure_ascii=False)
+        (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return manifest
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    folder = folder.absolute()
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    draft.chmod(0o777 & ~_umask())
+    try:
+        yield draft
+        old = draft.with_name(draft.name + "-old")
+        if folder.exists():
+            folder.rename(old)
+        draft.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def read_manifest(folder: Path, kind: str) -> Manifest:
+    """Return the manifest of an artifact of `kind`, after checking that its files are there and unchanged.
+
+    Raises:
+        ArtifactError: if the folder is missing, of another kind or schema version, incomplete, or changed.
+    """
+    rebuild = f"Make it with: {_REBUILD[kind]}."
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise ArtifactError(f"There is no folder {folder}.", rebuild)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(**content)
+    except FileNotFoundError:
+        raise ArtifactError(f"{folder} holds no {MANIFEST}, so it is not an artifact.", rebuild) from None
+    except (OSError, ValueError, TypeError):
+        found = content.get("schema_version") if isinstance(content := _loose(path), dict) else None
+        if found is not None and found != SCHEMA_VERSION:
+            raise _other_version(folder, found, kind) from None
+        raise ArtifactError(f"{path} is damaged.", rebuild) from None
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise _other_version(folder, manifest.schema_version, kind)
+    if manifest.kind != kind:
+        raise ArtifactError(
+            f'{folder} is an artifact of kind "{manifest.kind}", and one of kind "{kind}" is needed.', rebuild
+        )
+    for name, expected in manifest.outputs.items():
+        file = folder / Path(name).name
+        if not file.is_file():
+            raise ArtifactError(f"{folder} lacks its file {name}.", rebuild)
+        if file_digest(file) != expected:
+            raise ArtifactError(f"{file} was changed after it was written.", rebuild)
+    return manifest
+
+
+def manifest_kind(folder: Path) -> str | None:
+    """Return the kind that a folder says it has, unchecked; None where it says nothing."""
+    content = _loose(folder / MANIFEST)
+    return content.get("kind") if isinstance(content, dict) else None
+
+
+def _loose(path: Path) -> Any:
+    with suppress(OSError, ValueError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    return None
+
+
+def _other_version(folder: Path, found: object, kind: str) -> ArtifactError:
+    return ArtifactError(
+        f"{folder} has schema version {found}, and this is iadsr {__version__}, which reads version {SCHEMA_VERSION}.",
+        f"Make it again with: {_REBUILD[kind]} --force.",
+    )
+
+
+def cached(
+    cache: Path,
+    kind: str,
+    key: Mapping[str, Any],
+    build: Callable[[Path], object],
+    on_damage: Callable[[str], None],
+) -> Path:
+    """Return the cache's folder for `key`, calling `build(folder)` only where it is missing or damaged.
+
+    `key` is everything that determines the content. `on_damage` is told of an entry that had to be made again.
+    """
+    folder = cache / kind / digest({"key": dict(key), "schema": SCHEMA_VERSION, "package": __version__})[:32]
+    if folder.exists():
+        try:
+            read_manifest(folder, kind)
+        except ArtifactError as error:
+            on_damage(f"A cache entry is made again: {error.message}")
+            shutil.rmtree(folder)
+        else:
+            return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    build(folder)
+    return folder
