@@ -1,0 +1,223 @@
+"""Any OpenAI-compatible `/v1/embeddings` endpoint: `api:URL#model`.
+
+The URL may end at the host (`http://localhost:11434`), at the version (`https://api.openai.com/v1`) or at the
+endpoint itself (`.../v1/embeddings`).
+"""
+
+import math
+import os
+import re
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from iadsr_cli.config import EncoderSettings
+from iadsr_cli.encoders.contract import unit_rows
+from iadsr_cli.errors import EncoderError, UsageError
+from iadsr_cli.progress import Stage
+
+if TYPE_CHECKING:
+    import httpx
+
+TRIES = 6
+LONGEST_WAIT = 120.0  # seconds
+TIMEOUT = 60.0  # seconds
+AGAIN = "Run the same command again: what was embedded so far is kept in the cache."
+
+
+class ApiEncoder:
+    """Embeds over HTTP, one request per batch, trying again where that can help."""
+
+    per_text = True
+
+    def __init__(
+        self,
+        endpoint: str,
+        model: str,
+        key: str | None,
+        settings: EncoderSettings,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`key` goes into the requests' header and nowhere else; `sleep` waits that many seconds."""
+        self.identity = {
+            "kind": "api",
+            "endpoint": endpoint,
+            "model": model,
+            "prompt": settings.encoder_prompt,
+            "dimension": settings.encoder_dimension,
+            "normalised": True,
+        }
+        self._endpoint = endpoint
+        self._model = model
+        self._key = key
+        self._settings = settings
+        self._sleep = sleep
+        self._client: httpx.Client | None = None
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of characters of each text."""
+        return [len(text) for text in texts]
+
+    def encode(self, texts: Sequence[str], stage: Stage) -> np.ndarray:
+        """Return float32 [n, S], unit rows.
+
+        Raises:
+            EncoderError: if the server refuses, does not answer after several tries, or answers something
+                else.
+        """
+        batches = []
+        for start in range(0, len(texts), self._settings.encoder_batch_size):
+            batch = texts[start : start + self._settings.encoder_batch_size]
+            answer = self._ask([(self._settings.encoder_prompt or "") + text for text in batch], stage)
+            vectors = self._vectors(answer, len(batch))
+            batches.append(unit_rows(vectors, self._settings.encoder_dimension, self._endpoint))
+            stage.advance(len(batch))
+        return np.concatenate(batches)
+
+    def _ask(self, texts: list[str], stage: Stage) -> "httpx.Response":
+        """Return the answer to one batch; failures that may pass are tried again, ever more patiently."""
+        import httpx
+
+        body: dict[str, Any] = {"model": self._model, "input": texts, "encoding_format": "float"}
+        if self._settings.encoder_dimension is not None:
+            body["dimensions"] = self._settings.encoder_dimension
+        if self._client is None:
+            headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+            self._client = httpx.Client(headers=headers, timeout=TIMEOUT)
+            weakref.finalize(self, self._client.close)
+        trouble = ""
+        for attempt in range(TRIES):
+            wait = 2.0**attempt
+            try:
+                response = self._client.post(self._endpoint, json=body)
+            except httpx.TransportError as error:
+                trouble = f"{type(error).__name__} {error}".strip()
+            else:
+                if response.status_code == 200:
+                    return response
+                if response.status_code != 429 and response.status_code < 500:
+                    raise self._refusal(response)
+                trouble = f"{response.status_code} {response.reason_phrase}".strip()
+                asked = _retry_after(response.headers.get("Retry-After"))
+                wait = wait if asked is None else asked
+            if attempt + 1 < TRIES:
+                stage.describe(f"{trouble}; trying again in {wait:.0f} s")
+                self._sleep(wait)
+                stage.describe("")
+        raise EncoderError(f"{self._endpoint} did not answer in {TRIES} tries; the last: {trouble}.", AGAIN)
+
+    def _refusal(self, response: "httpx.Response") -> EncoderError:
+        """Say what a status that trying again cannot change means, without the key that a server may echo."""
+        status = response.status_code
+        if status in (401, 403):
+            sent = "the key that was sent" if self._key else "a request without a key"
+            return EncoderError(
+                f"{self._endpoint} refuses {sent} ({status}).",
+                "Give a file with a valid key with --api-key-file, or set OPENAI_API_KEY.",
+            )
+        if status == 404:
+            return EncoderError(
+                f'{self._endpoint} has no such endpoint, or no model "{self._model}" (404).',
+                "Write --encoder api:URL#model with the server's address and one of its embedding models.",
+            )
+        words = " ".join(response.text.split())
+        if self._key:
+            words = words.replace(self._key, "***")
+        return EncoderError(
+            f"{self._endpoint} refuses the request ({status}): {words[:200]}",
+            "Check the model's name, --encoder-dimension and --encoder-batch-size against its limits.",
+        )
+
+    def _vectors(self, response: "httpx.Response", count: int) -> np.ndarray:
+        """Return [count, S], in the order of the texts, from an answer in whatever order."""
+        try:
+            data = response.json()["data"]
+            # Some servers leave `index` out; then theirs is the order of the request.
+            rows = {int(entry.get("index", place)): entry["embedding"] for place, entry in enumerate(data)}
+            if len(data) != count or rows.keys() != set(range(count)):
+                raise EncoderError(
+                    f"{self._endpoint} gave {len(data)} vectors (indices {_span(rows)}) for {count} texts.",
+                    "Try a smaller --encoder-batch-size: some servers drop what exceeds their limit.",
+                )
+            vectors = np.array([rows[place] for place in range(count)], dtype=np.float64)
+            _, _ = vectors.shape  # ValueError unless there is a list of numbers for each text
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise EncoderError(
+                f"{self._endpoint} did not answer as an OpenAI-compatible embeddings endpoint "
+                f"({type(error).__name__}: {str(error)[:100]}).",
+                "Check the address: it should end at the host, at /v1 or at /v1/embeddings.",
+            ) from error
+        return vectors
+
+
+def make(rest: str, settings: EncoderSettings, device: str) -> ApiEncoder:
+    """Return the encoder for `URL#model`.
+
+    Raises:
+        UsageError: if the address is none, or holds what may be a secret.
+        EncoderError: if the key file cannot be read or the key cannot be sent.
+    """
+    url, _, model = rest.partition("#")
+    parts = urlsplit(url)
+    if parts.username or parts.password or parts.query:
+        raise UsageError(
+            "The address of an api: encoder cannot hold a user, a password or a query, which may be secrets.",
+            "Give the address alone, and the key with --api-key-file or OPENAI_API_KEY.",
+        )
+    if parts.scheme not in ("http", "https") or not parts.hostname or not model:
+        raise UsageError(
+            f'--encoder cannot be "api:{rest}".',
+            "Write --encoder api:URL#model, such as api:http://localhost:11434/v1#nomic-embed-text.",
+        )
+    return ApiEncoder(endpoint_of(url), model, _key(settings.api_key_file), settings)
+
+
+def endpoint_of(url: str) -> str:
+    """Return the address of the embeddings endpoint from a base address, with or without its `/v1`."""
+    url = url.rstrip("/")
+    if url.endswith("/embeddings"):
+        return url
+    return f"{url}/embeddings" if re.search(r"/v\d+$", url) else f"{url}/v1/embeddings"
+
+
+def _key(path: str | None) -> str | None:
+    source = f"--api-key-file {path}" if path else "OPENAI_API_KEY"
+    try:
+        key = Path(path).read_text("utf-8").strip() if path else os.environ.get("OPENAI_API_KEY", "").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise EncoderError(f"The key file {path} cannot be read ({reason}).", "Correct --api-key-file.") from None
+    if path and not key:
+        raise EncoderError(f"The key file {path} is empty.", "Put the key in it, on one line.")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise EncoderError(
+            f"The key from {source} holds a blank, a line break or a letter that a key cannot have.",
+            "Put the key alone there, on one line.",
+        )
+    return key or None
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Return the seconds that a Retry-After header asks for, in seconds or as a date; None without one."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            then = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        seconds = (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return min(max(seconds, 0.0), LONGEST_WAIT) if math.isfinite(seconds) else None
+
+
+def _span(rows: dict[int, Any]) -> str:
+    return f"{min(rows)} to {max(rows)}" if rows else "none"

@@ -1,0 +1,54 @@
+"""What an `--encoder` value means."""
+
+from collections.abc import Callable
+
+from iadsr_cli.config import EncoderSettings, option_name
+from iadsr_cli.encoders import api, bundled, sentences, table, tfidf
+from iadsr_cli.encoders.contract import Encoder
+from iadsr_cli.errors import UsageError
+
+Maker = Callable[[str, EncoderSettings, str], "Encoder | table.VectorTable"]
+
+# Kind -> what makes it, what has to stand after the colon, and the encoder settings it has a use for.
+# Anything whose kind is not here is a sentence-transformers name or folder.
+KINDS: dict[str, tuple[Maker, str, frozenset[str]]] = {
+    "auto": (bundled.auto, "", frozenset({"prompt", "dtype", "revision", "dimension"})),
+    "minilm": (bundled.minilm, "", frozenset({"prompt", "dtype", "dimension"})),
+    "tfidf": (tfidf.make, "", frozenset({"dimension"})),
+    "vectors": (table.make, "FILE.parquet", frozenset({"dimension"})),
+    "api": (api.make, "URL#model", frozenset({"prompt", "dimension"})),
+}
+
+
+def make_encoder(settings: EncoderSettings, device: str) -> "Encoder | table.VectorTable":
+    """Return the encoder that `settings.encoder` asks for, with "auto" resolved.
+
+    What is cheap is checked here: that packages, folders, files and keys are there, that weights are the ones
+    expected, that a hub model exists. Weights are loaded on the first `encode`. `device` is a torch device or
+    "auto".
+
+    Raises:
+        UsageError: if the value cannot be read, or a setting was given that this encoder has no use for.
+        EncoderError: if the encoder cannot be had on this machine.
+    """
+    kind, colon, rest = settings.encoder.partition(":")
+    if kind not in KINDS:
+        return sentences.make(settings.encoder, settings, device)
+    maker, expected, uses = KINDS[kind]
+    if bool(rest) != bool(expected) or bool(colon) != bool(expected):
+        spelling = f"{kind}:{expected}" if expected else kind
+        raise UsageError(f'--encoder cannot be "{settings.encoder}".', f"Write --encoder {spelling}.")
+    _refuse_unused(kind, settings, uses)
+    return maker(rest, settings, device)
+
+
+def _refuse_unused(kind: str, settings: EncoderSettings, uses: frozenset[str]) -> None:
+    """Refuse a setting that would be ignored: whoever gave it expects it to change the vectors."""
+    plain = EncoderSettings()
+    for name in ("prompt", "dtype", "revision", "dimension"):
+        field = f"encoder_{name}"
+        if name not in uses and getattr(settings, field) != getattr(plain, field):
+            raise UsageError(
+                f"--encoder {kind} has no use for {option_name(field)}.",
+                f"Leave out {option_name(field)}, or choose another encoder.",
+            )

@@ -1,0 +1,144 @@
+"""Vectors that were computed before: one SQLite file for each encoder identity."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from iadsr_cli.encoders.contract import json_hash
+from iadsr_cli.progress import Reporter
+
+BUSY_SECONDS = 30.0
+ASK_AT_ONCE = 500  # SQLite allowed 999 variables in a statement for most of its life
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS vectors (text_hash TEXT PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+class VectorStore:
+    """Text hash -> vector (little-endian float32) for one encoder identity; a context manager.
+
+    A cache never stops a run: what cannot be read is computed again, what cannot be written is not kept, and
+    both are said once. Several processes may share it.
+    """
+
+    def __init__(self, cache_dir: Path, identity: dict[str, Any], reporter: Reporter) -> None:
+        """Choose the file for `identity`; nothing is opened before the `with`."""
+        self.path = cache_dir / "vectors" / f"{json_hash(identity)[:24]}.sqlite"
+        self._identity = json.dumps(identity, sort_keys=True)
+        self._reporter = reporter
+        self._connection: sqlite3.Connection | None = None
+
+    def __enter__(self) -> "VectorStore":
+        """Open the file, making it where it is missing and again where it is damaged."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._open()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:
+                self._rebuild(error)
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file; every finished batch is already in it."""
+        self._close()
+
+    def get(self, hashes: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the vectors, float32 [S], of those `hashes` that are stored whole."""
+        if self._connection is None:
+            return {}
+        try:
+            return self._read(self._connection, hashes)
+        except sqlite3.OperationalError as error:
+            self._give_up(error)
+        except sqlite3.DatabaseError as error:
+            try:
+                self._rebuild(error)
+            except (OSError, sqlite3.Error) as again:
+                self._give_up(again)
+        return {}
+
+    def put(self, hashes: Sequence[str], vectors: np.ndarray) -> None:
+        """Keep `vectors`, float32 [n, S], under `hashes`, all of them or none."""
+        if self._connection is None:
+            return
+        rows = [(key, row.astype("<f4").tobytes()) for key, row in zip(hashes, vectors, strict=True)]
+        try:
+            with self._connection as transaction:
+                transaction.execute("INSERT OR IGNORE INTO meta VALUES ('dimension', ?)", (str(vectors.shape[1]),))
+                transaction.executemany("INSERT OR IGNORE INTO vectors VALUES (?, ?)", rows)
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def _open(self) -> None:
+        self._connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS)
+        # A lost power supply may cost the last batches, which is cheaper than waiting for the disk at each
+        # one.
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self._connection.executescript(SCHEMA)
+        identity = self._meta("identity")
+        if identity is None:
+            with self._connection as transaction:
+                transaction.execute("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (self._identity,))
+        elif identity != self._identity:
+            raise sqlite3.DatabaseError("it belongs to another encoder")
+
+    def _meta(self, key: str) -> str | None:
+        assert self._connection is not None
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def _read(self, connection: sqlite3.Connection, hashes: Sequence[str]) -> dict[str, np.ndarray]:
+        dimension = int(self._meta("dimension") or 0)
+        found: dict[str, np.ndarray] = {}
+        damaged: list[tuple[str]] = []
+        for start in range(0, len(hashes), ASK_AT_ONCE):
+            part = hashes[start : start + ASK_AT_ONCE]
+            marks = ",".join("?" * len(part))
+            query = f"SELECT text_hash, vector FROM vectors WHERE text_hash IN ({marks})"
+            for key, blob in connection.execute(query, part):
+                vector = np.frombuffer(blob, dtype="<f4") if len(blob) == 4 * dimension else None
+                if vector is not None and _is_unit_or_zero(vector):
+                    found[key] = vector
+                else:
+                    damaged.append((key,))
+        if damaged:
+            self._reporter.warn(f"{len(damaged):,} vectors in {self.path} are damaged; they are computed again.")
+            with connection as transaction:
+                transaction.executemany("DELETE FROM vectors WHERE text_hash = ?", damaged)
+        return found
+
+    def _rebuild(self, error: Exception) -> None:
+        self._reporter.warn(f"The vector cache {self.path} is damaged ({error}); it is built again.")
+        self._close()
+        self.path.unlink(missing_ok=True)
+        self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)
+        self._open()
+
+    def _give_up(self, error: Exception) -> None:
+        self._reporter.warn(f"Vectors cannot be kept in {self.path} ({error}); the next run computes them again.")
+        self._close()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+
+def _is_unit_or_zero(vector: np.ndarray) -> bool:
+    length = float(np.linalg.norm(vector))
+    return length == 0 or abs(length - 1) < 1e-3
