@@ -1,1 +1,15 @@
-"""Sequential recommenders and their alignment with semantic vectors."""
+"""Sequential recommenders and their alignment with semantic vectors.
+
+A new backbone is one file with a `Backbone` subclass and one line in `BACKBONES`.
+"""
+
+from iadsr_cli.config import BackboneSettings
+from iadsr_cli.models.backbone import Backbone
+from iadsr_cli.models.gru4rec import GRU4Rec
+
+BACKBONES: dict[str, type[Backbone]] = {"gru4rec": GRU4Rec}
+
+
+def make_backbone(settings: BackboneSettings, n_items: int) -> Backbone:
+    """Return an untrained recommender over `n_items` items."""
+    return BACKBONES[settings.backbone](settings, n_items)

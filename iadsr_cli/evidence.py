@@ -1,0 +1,130 @@
+"""Per-row evidence: IADSR's three cosines for every interaction of a log, and the noise score made of them."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from iadsr_cli.progress import Reporter
+from iadsr_cli.sequences import Sequences, Windows, scoring_windows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from iadsr_cli.models.alignment import AlignedModel
+
+# What a low value of each of the three cosines says of a row, in the order of `models.alignment.agreement`.
+TERMS = (
+    "behaviour here does not fit the text of the whole history",
+    "the item's text does not fit the behaviour of the whole history",
+    "the item's text does not fit the behaviour here",
+)
+
+# Interactions whose states are held at once; users are never split.
+_INTERACTIONS_AT_ONCE = 65_536
+_PLACES_AT_ONCE = 16_384
+
+
+class Status(IntEnum):
+    """Why a row has a score or not."""
+
+    SCORED = 0
+    NO_ID = 1
+    UNKNOWN_ITEM = 2
+    SHORT_HISTORY = 3
+    NO_EVIDENCE = 4
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The evidence of every row of a log, in its order.
+
+    Attributes:
+        noise: p_noise = 1 - P(keep), float32 [rows], 0 (keep) to 1 (noise); NaN where unscored.
+        terms: the three cosines, float32 [rows, 3], -1 to 1, high for a row to keep; NaN where unscored.
+        status: a `Status` per row, int8 [rows].
+    """
+
+    noise: np.ndarray
+    terms: np.ndarray
+    status: np.ndarray
+
+
+def score_rows(
+    model: "AlignedModel", trained: np.ndarray, sequences: Sequences, has_ids: np.ndarray, reporter: Reporter
+) -> Scores:
+    """Judge every row of a log by the published score of IADSR, in closed form; nothing is sampled.
+
+    Args:
+        model: the aligned model.
+        trained: how many interactions of each item code were trained on, int64 [V + 1].
+        sequences: the log in the model's vocabulary.
+        has_ids: which rows have both a user and an item, bool [rows].
+        reporter: told of the progress.
+    """
+    import torch
+
+    rows = len(has_ids)
+    terms = np.full((rows, len(TERMS)), np.nan, dtype=np.float32)
+    status = np.where(has_ids, Status.UNKNOWN_ITEM, Status.NO_ID).astype(np.int8)
+    known = model.known.cpu().numpy()
+    evident = known | (trained > 0)
+    status[sequences.row_ids] = np.where(
+        np.repeat(sequences.lengths, sequences.lengths) < 2,
+        Status.SHORT_HISTORY,
+        np.where(evident[sequences.codes], Status.SCORED, Status.NO_EVIDENCE),
+    )
+    model.eval()
+    with torch.inference_mode(), reporter.stage("score", len(sequences.codes), "rows") as stage:
+        for first, last in _user_chunks(sequences):
+            begin, end = sequences.offsets[first], sequences.offsets[last]
+            chunk = _terms(model, sequences.codes[begin:end], sequences.lengths[first:last])
+            terms[sequences.row_ids[begin:end]] = chunk.cpu().numpy()
+            stage.advance(int(end - begin))
+    terms[status != Status.SCORED] = np.nan
+    return Scores(noise_score(terms), terms, status)
+
+
+def noise_score(terms: np.ndarray) -> np.ndarray:
+    """Return p_noise = 1 - P(keep) = exp(-exp(s)) of the cosines [rows, 3] that sum to s; float32 [rows].
+
+    P(keep) is the chance that s plus one standard Gumbel draw is above 0, which is when the released loop keeps a row.
+    """
+    return np.exp(-np.exp(terms.sum(axis=1, dtype=np.float64))).astype(np.float32)
+
+
+def _user_chunks(sequences: Sequences) -> list[tuple[int, int]]:
+    """Cut the users into stretches (first, end) of about `_INTERACTIONS_AT_ONCE` interactions."""
+    part = sequences.offsets[:-1] // _INTERACTIONS_AT_ONCE
+    starts = np.flatnonzero(np.r_[True, np.diff(part) > 0]) if len(part) else np.zeros(0, np.int64)
+    return list(zip(starts.tolist(), np.r_[starts[1:], len(part)].tolist(), strict=True))
+
+
+def _terms(model: "AlignedModel", codes: np.ndarray, lengths: np.ndarray) -> "Tensor":
+    """Return the three cosines [n, 3] of whole histories: flat item codes [n] of users with `lengths`."""
+    import torch
+
+    from iadsr_cli.models.alignment import agreement
+
+    device = model.semantic.device
+    items = torch.from_numpy(codes).to(device)
+    user = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device)
+    windows, context = scoring_windows(lengths, model.backbone.settings.window)
+    c_short = torch.empty(len(codes), model.backbone.hidden_size, device=device)
+    for chosen in _window_batches(windows):
+        flat, valid = windows.take(chosen).grid()
+        states = model.backbone(torch.from_numpy(codes[flat] * valid).to(device))
+        owned = torch.from_numpy(valid & (np.arange(flat.shape[1]) >= context[chosen, None])).to(device)
+        c_short[torch.from_numpy(flat).to(device)[owned]] = states[owned]
+    c_long = torch.full((len(lengths), c_short.shape[1]), -torch.inf, device=device)
+    c_long.scatter_reduce_(0, user.unsqueeze(1).expand_as(c_short), c_short, "amax")
+    s_long = model.semantic_long(items, user, len(lengths))
+    return agreement(c_short, c_long[user], model.semantic_short(items), s_long[user])
+
+
+def _window_batches(windows: Windows) -> list[np.ndarray]:
+    """Cut windows, sorted by length, into batches of about `_PLACES_AT_ONCE` places."""
+    ordered = np.argsort(windows.length, kind="stable")
+    part = np.cumsum(windows.length[ordered]) // _PLACES_AT_ONCE
+    return np.split(ordered, np.flatnonzero(np.diff(part)) + 1)

@@ -1,0 +1,192 @@
+"""IADSR's second stage: interests of two kinds, aligned, and the noise score that is read from their agreement.
+
+Shapes: B sequences, T positions, D item embedding, H state, S semantic vector. Source: "Empowering Denoising
+Sequential Recommendation with Large Language Model Embeddings", CIKM 2025, arXiv 2510.04239; where this departs from
+the authors' released loop, METHOD in the documentation says why.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from iadsr_cli.models.backbone import Backbone
+from iadsr_cli.models.losses import info_nce, next_item_loss
+
+
+@dataclass(frozen=True)
+class Interests:
+    """Long- and short-term interests of a batch.
+
+    Attributes:
+        c_short: collaborative, per position: the backbone's state, [B, T, H].
+        c_long: collaborative, whole history: the maximum of c_short over valid positions, [B, H].
+        s_short: semantic, per position: the item's projected vector, [B, T, H].
+        s_long: semantic, whole history: the projected mean of its items' vectors, [B, H].
+    """
+
+    c_short: Tensor
+    c_long: Tensor
+    s_short: Tensor
+    s_long: Tensor
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The four terms of the alignment loss, each a scalar."""
+
+    next_item: Tensor
+    short: Tensor
+    long: Tensor
+    reconstruction: Tensor
+
+    def total(self) -> Tensor:
+        """Return their sum, the loss that is trained."""
+        return self.next_item + self.short + self.long + self.reconstruction
+
+
+class AlignedModel(nn.Module):
+    """A backbone with the projections that make semantic and collaborative interests comparable.
+
+    Args:
+        backbone: the pretrained recommender; alignment trains it further.
+        vectors: semantic vector of each item code, float [V + 1, S]; S = 0 where the log has no text at all.
+        known: which codes have a vector, bool [V + 1].
+
+    An item without text has no semantic vector. It is represented by its collaborative one, the backbone's item
+    embedding, through projections of its own (`own_short`, `own_long`), so it is judged on collaboration alone.
+    """
+
+    semantic: Tensor
+    known: Tensor
+
+    def __init__(self, backbone: Backbone, vectors: Tensor, known: Tensor) -> None:
+        super().__init__()
+        self.backbone = backbone
+        hidden, embedding = backbone.hidden_size, backbone.item_embedding.embedding_dim
+        self.register_buffer("semantic", torch.where(known.unsqueeze(-1), vectors, 0.0))
+        self.register_buffer("known", known)
+        self.text_short = nn.Linear(vectors.shape[1], hidden, bias=False)
+        self.text_long = nn.Linear(vectors.shape[1], hidden, bias=False)
+        self.own_short = nn.Linear(embedding, hidden, bias=False)
+        self.own_long = nn.Linear(embedding, hidden, bias=False)
+        self.decoder = nn.Linear(hidden, embedding)
+
+    def semantic_short(self, items: Tensor) -> Tensor:
+        """Return s_short [..., H] of item codes [...]: W1 times the item's vector."""
+        own = self.own_short(self.backbone.item_embedding(items).detach())
+        return torch.where(self.known[items].unsqueeze(-1), self.text_short(self.semantic[items]), own)
+
+    def semantic_long(self, items: Tensor, segment: Tensor, segments: int) -> Tensor:
+        """Return s_long [segments, H] of flat item codes [P], of which `segment` [P] names the history.
+
+        W2 times the mean of the vectors of the history's items with text; where none has text, of its collaborative
+        vectors. Padding is code 0 and counts as nothing.
+        """
+        known, real = self.known[items], items > 0
+        text = _segment_mean(self.semantic[items], known, segment, segments)
+        own = _segment_mean(self.backbone.item_embedding(items).detach(), real, segment, segments)
+        any_text = torch.zeros(segments, dtype=torch.bool, device=items.device)
+        any_text[segment[known]] = True
+        return torch.where(any_text.unsqueeze(-1), self.text_long(text), self.own_long(own))
+
+    def interests(self, items: Tensor, keep: Tensor | None = None) -> Interests:
+        """Return the interests of item codes [B, T] whose input embeddings are multiplied by `keep` [B, T]."""
+        valid = items > 0
+        c_short = self.backbone(items, keep)
+        c_long = c_short.masked_fill(~valid.unsqueeze(-1), -torch.inf).amax(dim=1)
+        segment = torch.arange(len(items), device=items.device).unsqueeze(1).expand_as(items)
+        s_long = self.semantic_long(items.flatten(), segment.flatten(), len(items))
+        return Interests(c_short, c_long, self.semantic_short(items), s_long)
+
+    def losses(
+        self,
+        items: Tensor,
+        targets: Tensor,
+        keep: Tensor | None,
+        noise: Tensor,
+        temperature: float,
+        tau: float,
+    ) -> tuple[Losses, Tensor]:
+        """Return the loss terms of a batch and the mask that the next epoch's input gets.
+
+        Args:
+            items: item codes [B, T], 0 is padding.
+            targets: code of the next item [B, T], 0 where there is none.
+            keep: the last epoch's mask float [B, T], or None in the first.
+            noise: standard Gumbel draws [B, T].
+            temperature: of the InfoNCE losses.
+            tau: of the Gumbel-sigmoid.
+
+        Returns:
+            The losses, and the hard mask float [B, T] of zeros and ones.
+        """
+        valid = items > 0
+        interests = self.interests(items, keep)
+        scores = agreement(
+            interests.c_short, interests.c_long.unsqueeze(1), interests.s_short, interests.s_long.unsqueeze(1)
+        ).sum(-1)
+        mask = gumbel_mask(scores, noise, tau)
+        decoded = self.decoder(mask.unsqueeze(-1) * interests.c_short)
+        return (
+            Losses(
+                next_item=next_item_loss(self.backbone, interests.c_short, targets),
+                short=info_nce(interests.c_short[valid], interests.s_short[valid], temperature),
+                long=info_nce(interests.c_long, interests.s_long, temperature),
+                reconstruction=F.mse_loss(decoded[valid], self.backbone.item_embedding(items)[valid]),
+            ),
+            mask.detach(),
+        )
+
+    def held_out_loss(self, items: Tensor, last: Tensor, temperature: float) -> Tensor:
+        """Return the loss of histories [B, T] at their last item, which stands at place `last` [B] >= 1.
+
+        Cross entropy of that item given those before it, InfoNCE of the short-term interests at it, and InfoNCE of
+        the long-term interests, every other history of the batch being a negative; a scalar.
+        """
+        interests = self.interests(items)
+        rows = torch.arange(len(items), device=items.device)
+        before = interests.c_short[rows, last - 1].unsqueeze(1)
+        return (
+            next_item_loss(self.backbone, before, items[rows, last].unsqueeze(1))
+            + info_nce(interests.c_short[rows, last], interests.s_short[rows, last], temperature)
+            + info_nce(interests.c_long, interests.s_long, temperature)
+        )
+
+
+def agreement(c_short: Tensor, c_long: Tensor, s_short: Tensor, s_long: Tensor) -> Tensor:
+    """Return IADSR's three cosines [..., 3], whose sum s_t in [-3, 3] is high for a row to keep.
+
+    In order: long-term text against behaviour here, long-term behaviour against the item's text, behaviour here
+    against the item's text. All arguments are [..., H] and broadcast.
+    """
+    return torch.stack(
+        torch.broadcast_tensors(
+            F.cosine_similarity(s_long, c_short, dim=-1),
+            F.cosine_similarity(c_long, s_short, dim=-1),
+            F.cosine_similarity(c_short, s_short, dim=-1),
+        ),
+        dim=-1,
+    )
+
+
+def keep_probability(scores: Tensor) -> Tensor:
+    """Return P(keep) = 1 - exp(-exp(s)): the chance that s plus one standard Gumbel draw is above 0."""
+    return -torch.expm1(-torch.exp(scores))
+
+
+def gumbel_mask(scores: Tensor, noise: Tensor, tau: float) -> Tensor:
+    """Return the hard Gumbel-sigmoid of scores: zeros and ones forward, the sigmoid's gradient backward."""
+    shifted = scores + noise
+    soft = torch.sigmoid(shifted / tau)
+    # The bracket is exactly zero, so that the mask is exactly hard.
+    return (shifted > 0).to(soft.dtype) + (soft - soft.detach())
+
+
+def _segment_mean(values: Tensor, counted: Tensor, segment: Tensor, segments: int) -> Tensor:
+    """Return the mean [segments, K] of the counted rows of values [P, K] in each segment; zeros where none is."""
+    weights = counted.to(values.dtype)
+    total = values.new_zeros(segments, values.shape[1]).index_add_(0, segment, values * weights.unsqueeze(-1))
+    count = values.new_zeros(segments).index_add_(0, segment, weights)
+    return total / count.clamp(min=1).unsqueeze(-1)

@@ -1,0 +1,61 @@
+"""The one interface of all sequential recommenders: item codes [B, T] to causal states [B, T, H]."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from iadsr_cli.config import BackboneSettings
+
+
+class Backbone(nn.Module, ABC):
+    """A sequential recommender with an item embedding that also scores the next item (tied weights).
+
+    Shapes: B sequences, T positions, V items, D = `embedding_size`, H = `hidden_size`.
+    """
+
+    hidden_size: int
+
+    def __init__(self, settings: BackboneSettings, n_items: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.hidden_size = settings.hidden_size
+        self.item_embedding = nn.Embedding(n_items + 1, settings.embedding_size, padding_idx=0)
+        # Small, so that the first softmax over tied weights is near uniform.
+        nn.init.normal_(self.item_embedding.weight, std=settings.embedding_size**-0.5)
+        with torch.no_grad():
+            self.item_embedding.weight[0].zero_()
+        self.item_bias = nn.Parameter(torch.zeros(n_items + 1))
+        self.dropout = nn.Dropout(settings.dropout)
+        self.project = nn.Linear(settings.hidden_size, settings.embedding_size)
+
+    @abstractmethod
+    def states(self, embedded: Tensor, valid: Tensor) -> Tensor:
+        """Return the state at each position, which saw no later one.
+
+        Args:
+            embedded: item embeddings, float [B, T, D].
+            valid: False on padding, bool [B, T]; padding may stand on either side.
+
+        Returns:
+            float [B, T, H]; padded positions hold arbitrary finite values.
+        """
+
+    def forward(self, items: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Return the causal states float [B, T, H] of item codes [B, T], 0 being padding.
+
+        `keep` (float [B, T]), where given, multiplies the input embeddings: IADSR's mask.
+        """
+        embedded = self.item_embedding(items)
+        if keep is not None:
+            embedded = embedded * keep.unsqueeze(-1)
+        return self.states(self.dropout(embedded), items > 0)
+
+    def query(self, states: Tensor) -> Tensor:
+        """Map states [..., H] to the space of item embeddings [..., D], where next items are scored."""
+        return self.project(self.dropout(states))
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Score every item as the next one: states [..., H] to [..., V]; column i is the item of code i + 1."""
+        weight: Tensor = self.item_embedding.weight[1:]
+        return nn.functional.linear(self.query(states), weight, self.item_bias[1:])

@@ -1,0 +1,211 @@
+"""A log as integer sequences: one per user, oldest first, each interaction remembering its row_id.
+
+Item codes are 1..V; 0 is padding. Everything is flat and ragged: user u's interactions stand at
+`offsets[u]:offsets[u + 1]` of the arrays `codes` and `row_ids`.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from iadsr_cli.errors import ArtifactError, InputError
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """The sequences of a log.
+
+    Attributes:
+        items: item ids, V strings; the item of code c is `items[c - 1]`.
+        codes: item codes, int64 [N].
+        row_ids: row of the log that each interaction came from, int64 [N].
+        offsets: first interaction of each user and the end of the last, int64 [U + 1].
+    """
+
+    items: pa.Array
+    codes: np.ndarray
+    row_ids: np.ndarray
+    offsets: np.ndarray
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Interactions per user, int64 [U]."""
+        return np.diff(self.offsets)
+
+    @cached_property
+    def user_index(self) -> np.ndarray:
+        """The user of each interaction, int64 [N]."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    def train_lengths(self, hold_out: int) -> np.ndarray:
+        """Interactions per user that may be trained on, int64 [U]: all but the last `hold_out`.
+
+        A user with fewer than three interactions has none to spare, as is usual for leave-one-out, and is trained on
+        whole.
+        """
+        return np.where(self.lengths >= 3, self.lengths - hold_out, self.lengths)
+
+    def digest(self) -> str:
+        """Return the SHA-256 (hex) of the item ids and of every user's sequence; rows and files play no role."""
+        content = hashlib.sha256()
+        for item in self.items.to_pylist():
+            content.update(item.encode() + b"\0")
+        content.update(self.codes.tobytes())
+        content.update(self.offsets.tobytes())
+        return content.hexdigest()
+
+    def counts(self, ends: np.ndarray | None = None) -> np.ndarray:
+        """Return how often each code occurs, int64 [V + 1], in the first `ends[u]` interactions of each user."""
+        codes = self.codes if ends is None else self.codes[positions(self.lengths) < ends[self.user_index]]
+        return np.bincount(codes, minlength=len(self.items) + 1)
+
+
+def make_sequences(
+    user_ids: pa.Array, item_ids: pa.Array, order: np.ndarray | None, vocabulary: pa.Array | None = None
+) -> Sequences:
+    """Make sequences from one user id, item id and comparable time per row of a log.
+
+    Within a user, interactions are ordered by `order` (int64 [rows]), ties and a missing `order` by row. Rows without a
+    user or an item take no part; neither do items outside `vocabulary`, where one is given. Without one, items are
+    numbered as they first occur.
+    """
+    rows = np.flatnonzero(pc.and_(pc.is_valid(user_ids), pc.is_valid(item_ids)).to_numpy(zero_copy_only=False))
+    if vocabulary is None:
+        encoded = pc.dictionary_encode(item_ids.take(pa.array(rows)))
+        vocabulary = encoded.dictionary
+        codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64) + 1
+    else:
+        found = pc.index_in(item_ids.take(pa.array(rows)), value_set=vocabulary).fill_null(-1)
+        codes = found.to_numpy(zero_copy_only=False).astype(np.int64) + 1
+        rows, codes = rows[codes > 0], codes[codes > 0]
+    users = pc.dictionary_encode(user_ids.take(pa.array(rows))).indices.to_numpy(zero_copy_only=False)
+    keys = (rows, users) if order is None else (rows, order[rows], users)
+    sorted_rows = np.lexsort(keys)
+    lengths = np.bincount(users) if len(users) else np.zeros(0, np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return Sequences(vocabulary, codes[sorted_rows], rows[sorted_rows].astype(np.int64), offsets)
+
+
+def check_trainable(sequences: Sequences, source: str) -> None:
+    """Check, before any work, that a recommender can learn something from this log.
+
+    Raises:
+        InputError: if there is a single user or item, or no user has three interactions.
+    """
+    users, items = len(sequences.lengths), len(sequences.items)
+    if not len(sequences.codes):
+        raise InputError(f"{source} has no row with both a user and an item.", "Give a log with interactions.")
+    for count, noun, column in ((users, "user", "--user-column"), (items, "item", "--item-column")):
+        if count == 1:
+            raise InputError(
+                f"{source} has one {noun} only, and what fits is learned by comparing {noun}s.",
+                f"Give a log of several {noun}s, or name the right column with {column}.",
+            )
+    if sequences.lengths.max() < 3:
+        raise InputError(
+            f"{source} has no user with three or more interactions (the longest history has "
+            f"{sequences.lengths.max()}).",
+            "Give longer histories, or name the right column with --user-column.",
+        )
+
+
+def check_shared(sequences: Sequences, source: str, model: str) -> None:
+    """Check that a model knows some of the log's items.
+
+    Raises:
+        ArtifactError: if it knows none.
+    """
+    if not len(sequences.codes):
+        known = ", ".join(f'"{item}"' for item in sequences.items.slice(0, 2).to_pylist())
+        raise ArtifactError(
+            f"The model in {model} knows none of the items in {source} (it knows {known}, ...).",
+            "Give the model that was made from this log, or name the right column with --item-column.",
+        )
+
+
+def positions(lengths: np.ndarray) -> np.ndarray:
+    """Return 0..length-1 for each length in turn, int64 [sum of lengths]."""
+    starts = np.cumsum(lengths) - lengths
+    return np.arange(lengths.sum()) - np.repeat(starts, lengths)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Stretches of sequences: window w covers `length[w]` interactions from flat index `start[w]` on."""
+
+    start: np.ndarray
+    length: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def take(self, chosen: np.ndarray) -> "Windows":
+        """Return the chosen windows, in that order."""
+        return Windows(self.start[chosen], self.length[chosen])
+
+    def grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return flat indices int64 [B, T] and validity bool [B, T]; T is the longest window, padding is right.
+
+        Padded places hold the index of the window's last interaction.
+        """
+        step = np.arange(self.length.max(initial=1))
+        valid = step < self.length[:, None]
+        return self.start[:, None] + np.minimum(step, self.length[:, None] - 1), valid
+
+
+def training_windows(sequences: Sequences, ends: np.ndarray, window: int) -> Windows:
+    """Cut the first `ends[u]` interactions of each user into windows that do not overlap, `window` long at most.
+
+    Every interaction stands in exactly one window, so that a mask can be kept for it from epoch to epoch.
+    """
+    pieces = -(-ends // window)
+    piece = positions(pieces)
+    start = np.repeat(sequences.offsets[:-1], pieces) + piece * window
+    return Windows(start, np.minimum(np.repeat(ends, pieces) - piece * window, window))
+
+
+def scoring_windows(lengths: np.ndarray, window: int) -> tuple[Windows, np.ndarray]:
+    """Cut whole histories into overlapping windows, each half a window after the one before.
+
+    Returns:
+        The windows, and for each the number of leading interactions that only give context: those were judged in
+        the window before. An interaction of a history longer than `window` is so judged with at least half a window
+        of its past.
+    """
+    stride = max(1, window // 2)
+    pieces = 1 + np.maximum(0, -(-(lengths - window) // stride))
+    piece = positions(pieces)
+    start = np.repeat(np.cumsum(lengths) - lengths, pieces) + piece * stride
+    length = np.minimum(np.repeat(lengths, pieces) - piece * stride, window)
+    return Windows(start, length), np.where(piece > 0, window - stride, 0)
+
+
+def last_windows(sequences: Sequences, ends: np.ndarray, window: int) -> Windows:
+    """Return, for each user, the window of the last interactions before position `ends[u]`."""
+    length = np.minimum(ends, window)
+    return Windows(sequences.offsets[:-1] + ends - length, length)
+
+
+def bucketed_batches(
+    lengths: np.ndarray, batch_size: int, max_places: int, generator: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield batches of indices of windows of like length, in random order.
+
+    A batch holds at most `batch_size` windows and `max_places` places, padding included, but at least one window.
+    """
+    shuffled = generator.permutation(len(lengths))
+    ordered = shuffled[np.argsort(lengths[shuffled], kind="stable")]
+    batches, start = [], 0
+    while start < len(ordered):
+        end = min(start + batch_size, len(ordered))
+        longest = max(1, int(lengths[ordered[end - 1]]))
+        end = min(end, start + max(1, max_places // longest))
+        batches.append(ordered[start:end])
+        start = end
+    for index in generator.permutation(len(batches)):
+        yield batches[index]

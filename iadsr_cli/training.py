@@ -1,0 +1,277 @@
+"""The one training loop, for pretraining and for alignment: device, seed, early stopping on validation items."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from iadsr_cli.config import AlignSettings, Config, LoopSettings
+from iadsr_cli.errors import TrainingError, UsageError
+from iadsr_cli.models import Backbone, make_backbone
+from iadsr_cli.models.alignment import AlignedModel
+from iadsr_cli.models.losses import next_item_loss
+from iadsr_cli.progress import Reporter
+from iadsr_cli.ranking import held_out_ranks, hit_rate, ndcg
+from iadsr_cli.sequences import Sequences, Windows, bucketed_batches, last_windows, training_windows
+
+# Padded places per batch are bounded by this multiple of the batch size, so that long histories do not need more
+# memory than short ones; with histories of up to 16 the batch size alone decides.
+_PLACES_PER_SEQUENCE = 16
+
+# Users that validate; more would sharpen early stopping less than they cost.
+_VALIDATION_USERS = 20_000
+
+History = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training windows: flat indices of their interactions, item codes and codes of the next items, each [B, T]."""
+
+    flat: Tensor
+    items: Tensor
+    targets: Tensor
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device to compute on; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        UsageError: if the one asked for is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+    if not there[name]:
+        usable = ", ".join(kind for kind, is_there in there.items() if is_there)
+        raise UsageError(f"--device {name} is not available on this machine.", f"Usable here: auto, {usable}.")
+    return torch.device(name)
+
+
+def pretrain(sequences: Sequences, config: Config, reporter: Reporter) -> tuple[Backbone, History]:
+    """Train a recommender on next-item prediction, every position of a history being a target.
+
+    Returns:
+        The recommender with the weights of its best epoch, and one record per epoch.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(config.run.seed)
+        backbone = make_backbone(config.backbone, len(sequences.items)).to(pick_device(config.run.device))
+
+        def losses(batch: Batch) -> dict[str, Tensor]:
+            return {"loss": next_item_loss(backbone, backbone(batch.items), batch.targets)}
+
+        def validate(users: np.ndarray) -> tuple[dict[str, float], float]:
+            record = _rank_validation(backbone, sequences, config.pretrain.hold_out, users)
+            return record, record["validation_NDCG@10"]
+
+        history = _fit(
+            backbone,
+            backbone,
+            losses,
+            validate,
+            sequences,
+            config.loop,
+            hold_out=config.pretrain.hold_out,
+            epochs=config.pretrain.pretrain_epochs,
+            learning_rate=config.pretrain.pretrain_learning_rate,
+            seed=config.run.seed,
+            stage_name="pretrain",
+            reporter=reporter,
+        )
+    return backbone, history
+
+
+def align(
+    sequences: Sequences,
+    backbone: Backbone,
+    vectors: np.ndarray,
+    known: np.ndarray,
+    hold_out: int,
+    config: Config,
+    reporter: Reporter,
+) -> tuple[AlignedModel, History]:
+    """Continue from a pretrained recommender with IADSR's four-term loss.
+
+    The mask of an epoch is kept for every interaction and multiplies its input embedding in the next epoch.
+
+    Args:
+        sequences: whole histories; those held out are not trained on.
+        backbone: the pretrained recommender; it is trained further in place.
+        vectors: semantic vector per item code, float32 [V + 1, S].
+        known: whether an item code has one, bool [V + 1].
+        hold_out: as in pretraining: last interactions of a user that are not trained on.
+        config: the settings of alignment, loop and run.
+        reporter: told of the progress.
+
+    Returns:
+        The aligned model with the weights of its best epoch, and one record per epoch.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(config.run.seed)
+        device = pick_device(config.run.device)
+        model = AlignedModel(backbone, torch.from_numpy(vectors), torch.from_numpy(known)).to(device)
+        settings: AlignSettings = config.align
+        last_masks = torch.ones(len(sequences.codes), device=device)
+        masks = torch.ones_like(last_masks)
+
+        def losses(batch: Batch) -> dict[str, Tensor]:
+            # Standard Gumbel draws; the clamp keeps log(-log(u)) finite.
+            uniform = torch.rand(batch.items.shape, device=device).clamp_(1e-20, 1 - 1e-7)
+            terms, mask = model.losses(
+                batch.items,
+                batch.targets,
+                last_masks[batch.flat],
+                -torch.log(-torch.log(uniform)),
+                settings.temperature,
+                settings.gumbel_tau,
+            )
+            valid = batch.items > 0
+            masks[batch.flat[valid]] = mask[valid]
+            return {
+                "loss": terms.total(),
+                "next_item": terms.next_item,
+                "info_nce_short": terms.short,
+                "info_nce_long": terms.long,
+                "reconstruction": terms.reconstruction,
+            }
+
+        def validate(users: np.ndarray) -> tuple[dict[str, float], float]:
+            last_masks.copy_(masks)
+            loss = _held_out_loss(model, sequences, hold_out, users, config)
+            record = _rank_validation(backbone, sequences, hold_out, users)
+            return {**record, "validation_loss": loss}, -loss
+
+        history = _fit(
+            model,
+            backbone,
+            losses,
+            validate,
+            sequences,
+            config.loop,
+            hold_out=hold_out,
+            epochs=settings.align_epochs,
+            learning_rate=settings.align_learning_rate,
+            seed=config.run.seed,
+            stage_name="align",
+            reporter=reporter,
+        )
+    return model, history
+
+
+def _fit(
+    model: nn.Module,
+    backbone: Backbone,
+    losses: Callable[[Batch], dict[str, Tensor]],
+    validate: Callable[[np.ndarray], tuple[dict[str, float], float]],
+    sequences: Sequences,
+    loop: LoopSettings,
+    *,
+    hold_out: int,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    stage_name: str,
+    reporter: Reporter,
+) -> History:
+    """Train `model` in place, leave the weights of its best epoch in it, and return one record per epoch.
+
+    `validate` is called after each epoch with the users that validate; it returns what to record and the one figure
+    that is to be as large as possible.
+    """
+    generator = np.random.default_rng(seed)
+    ends = sequences.train_lengths(hold_out)
+    windows = training_windows(sequences, ends, backbone.settings.window)
+    next_codes = _next_codes(sequences, ends)
+    validators = _validators(sequences, generator)
+    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, fused=True)
+    history: History = []
+    best_state: dict[str, Tensor] = {}
+    best_epoch, best = 0, -np.inf
+    with reporter.stage(stage_name, epochs * len(windows), "sequences") as stage:
+        for epoch in range(1, epochs + 1):
+            model.train()
+            sums: dict[str, Tensor] = {}
+            for chosen in bucketed_batches(
+                windows.length, loop.batch_size, loop.batch_size * _PLACES_PER_SEQUENCE, generator
+            ):
+                terms = losses(_batch(sequences, next_codes, windows.take(chosen), backbone))
+                optimizer.zero_grad(set_to_none=True)
+                terms["loss"].backward()
+                optimizer.step()
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + value.detach() * len(chosen)
+                stage.advance(len(chosen))
+            record = {name: value.item() / len(windows) for name, value in sums.items()}
+            if not np.isfinite(record["loss"]):
+                raise TrainingError(
+                    f"The loss is no longer a number in epoch {epoch} of {stage_name}.",
+                    f"Lower --{stage_name}-learning-rate (it is {learning_rate:g}).",
+                )
+            model.eval()
+            validation, criterion = validate(validators)
+            history.append({"epoch": epoch, **record, **validation})
+            stage.describe(f"epoch {epoch}, " + ", ".join(f"{name} {value:.4f}" for name, value in validation.items()))
+            if criterion > best:
+                best_epoch, best, best_state = epoch, criterion, copy.deepcopy(model.state_dict())
+            elif epoch - best_epoch >= loop.patience:
+                break
+    model.load_state_dict(best_state)
+    return history
+
+
+def _rank_validation(backbone: Backbone, sequences: Sequences, hold_out: int, users: np.ndarray) -> dict[str, float]:
+    ranks = np.concatenate([ranks for _, ranks in held_out_ranks(backbone, sequences, hold_out, users)])
+    metrics = {"HR@10": hit_rate(ranks, 10), "NDCG@10": ndcg(ranks, 10)}
+    return {f"validation_{name}": float(values.mean()) for name, values in metrics.items()}
+
+
+@torch.no_grad()
+def _held_out_loss(
+    model: AlignedModel, sequences: Sequences, hold_out: int, users: np.ndarray, config: Config
+) -> float:
+    """Return the mean loss of alignment on validation items: next item and both InfoNCE terms, nothing sampled."""
+    device = model.semantic.device
+    windows = last_windows(sequences, sequences.lengths - hold_out + 1, model.backbone.settings.window)
+    ordered = users[np.argsort(windows.length[users], kind="stable")]
+    total = 0.0
+    for start in range(0, len(ordered), config.loop.batch_size):
+        part = windows.take(ordered[start : start + config.loop.batch_size])
+        flat, valid = part.grid()
+        items = torch.from_numpy(sequences.codes[flat] * valid).to(device)
+        loss = model.held_out_loss(items, torch.from_numpy(part.length - 1).to(device), config.align.temperature)
+        total += loss.item() * len(part)
+    return total / len(users)
+
+
+def _batch(sequences: Sequences, next_codes: np.ndarray, windows: Windows, backbone: Backbone) -> Batch:
+    flat, valid = windows.grid()
+    device = backbone.item_embedding.weight.device
+    return Batch(
+        *(
+            torch.from_numpy(array).to(device)
+            for array in (flat, sequences.codes[flat] * valid, next_codes[flat] * valid)
+        )
+    )
+
+
+def _next_codes(sequences: Sequences, ends: np.ndarray) -> np.ndarray:
+    """Return the code of the interaction that follows each in the training part, 0 where none does; int64 [N]."""
+    following = np.append(sequences.codes[1:], 0)
+    last = sequences.offsets[:-1] + ends - 1
+    within = np.zeros(len(following), dtype=bool)
+    inner = np.arange(len(following))
+    within[:] = inner < np.repeat(last, sequences.lengths)
+    return following * within
+
+
+def _validators(sequences: Sequences, generator: np.random.Generator) -> np.ndarray:
+    """Return the users that validate: those with an item to hold out, a random part of them if there are many."""
+    users = np.flatnonzero(sequences.lengths >= 3)
+    if len(users) > _VALIDATION_USERS:
+        users = np.sort(generator.choice(users, _VALIDATION_USERS, replace=False))
+    return users

@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from iadsr_cli.config import DecisionSettings
+from iadsr_cli.decisions import decide, explain
+from iadsr_cli.errors import UsageError
+from iadsr_cli.evidence import Scores, Status, noise_score
+
+ROWS = st.lists(
+    st.tuples(st.integers(0, 5), st.one_of(st.just(np.nan), st.sampled_from([0.0, 0.4, 0.5, 0.6, 0.9, 1.0]))),
+    min_size=1,
+    max_size=80,
+)
+
+
+def free(**settings: object) -> DecisionSettings:
+    return DecisionSettings(**{"max_user_share": 1.0, "min_user_rows": 0, **settings})  # type: ignore[arg-type]
+
+
+def test_the_published_rule_removes_above_one_half() -> None:
+    noise = np.array([0.5, 0.51, np.nan, 0.1])
+    decisions = decide(noise, np.zeros(4, np.int64), free())
+    assert decisions.keep.tolist() == [True, False, True, True]
+    assert decide(noise, np.zeros(4, np.int64), free(threshold=0.05)).keep.tolist() == [False, False, True, False]
+
+
+def test_a_user_loses_a_fifth_of_the_rows_at_most_the_worst_first() -> None:
+    noise = np.array([0.9, 0.8, 0.99, 0.7, 0.6, 0.95, 0.9, 0.8, 0.7, 0.6])
+    decisions = decide(noise, np.zeros(10, np.int64), DecisionSettings())
+    assert np.flatnonzero(~decisions.keep).tolist() == [2, 5]
+    assert decisions.protected.sum() == 8
+
+
+def test_a_user_keeps_three_rows() -> None:
+    noise = np.full(4, 0.9)
+    decisions = decide(noise, np.zeros(4, np.int64), free(min_user_rows=3))
+    assert decisions.keep.tolist() == [False, True, True, True]
+    assert decide(np.full(3, 0.9), np.zeros(3, np.int64), free(min_user_rows=3)).keep.all()
+
+
+def test_rows_without_a_score_count_as_rows_of_the_user() -> None:
+    noise = np.array([0.9, np.nan, np.nan, np.nan, np.nan])
+    assert not decide(noise, np.zeros(5, np.int64), DecisionSettings()).keep[0]
+
+
+def test_a_budget_is_a_share_of_all_rows_and_goes_to_the_most_suspicious() -> None:
+    noise = np.linspace(0, 0.3, 40)
+    noise[7] = np.nan
+    users = np.arange(40) % 4
+    decisions = decide(noise, users, DecisionSettings(budget="5%"))
+    assert np.flatnonzero(~decisions.keep).tolist() == [38, 39]
+    assert not decisions.protected.any()
+    assert decide(noise, users, DecisionSettings(budget="0")).keep.all()
+
+
+def test_a_budget_passes_over_protected_rows_and_says_so() -> None:
+    noise = np.r_[np.full(10, 0.9), np.linspace(0.1, 0.2, 10)]
+    users = np.repeat([0, 1], 10)
+    decisions = decide(noise, users, DecisionSettings(budget="20%"))
+    assert np.flatnonzero(~decisions.keep).tolist() == [0, 1, 18, 19]
+    assert decisions.protected.tolist() == [False] * 2 + [True] * 8 + [False] * 10
+
+
+@settings(deadline=None)
+@given(
+    rows=ROWS, budget=st.sampled_from([None, "0%", "10%", "0.5", "100%"]), share=st.sampled_from([0.0, 0.2, 0.29, 1])
+)
+def test_protections_hold_whatever_the_scores(rows: list, budget: str | None, share: float) -> None:
+    users, noise = np.array([user for user, _ in rows]), np.array([score for _, score in rows])
+    decisions = decide(noise, users, DecisionSettings(budget=budget, max_user_share=share))
+    assert decisions.keep[np.isnan(noise)].all()
+    assert (decisions.keep | ~decisions.protected).all()
+    for user in np.unique(users):
+        mine = users == user
+        gone = (~decisions.keep[mine]).sum()
+        assert gone <= mine.sum() * share + 1e-9
+        assert gone == 0 or decisions.keep[mine].sum() >= 3
+        scores = noise[mine]
+        if gone:
+            assert np.nanmin(scores[~decisions.keep[mine]]) >= np.nanmax(
+                np.r_[-1.0, scores[decisions.keep[mine] & ~np.isnan(scores)]]
+            ), "a less suspicious row of the user went first"
+    if budget is not None:
+        assert (~decisions.keep).sum() <= len(rows) * float(budget.rstrip("%")) / (100 if "%" in budget else 1) + 1e-9
+
+
+@pytest.mark.parametrize("budget", ["five", "-1%", "150%", "2", ""])
+def test_a_budget_that_is_no_share_is_refused(budget: str) -> None:
+    with pytest.raises(UsageError, match=f'--budget cannot be "{budget}"') as caught:
+        DecisionSettings(budget=budget)
+    assert "5% or 0.05" in caught.value.hint
+
+
+def test_the_noise_score_is_one_minus_p_keep() -> None:
+    terms = np.array([[1, 1, 1], [0, 0, 0], [-0.366513, 0, 0], [np.nan] * 3], dtype=np.float32)
+    scores = noise_score(terms)
+    assert scores[:3] == pytest.approx([np.exp(-np.exp(3)), np.exp(-1), 0.5], abs=1e-6)
+    assert np.isnan(scores[3])
+
+
+def test_reasons_name_the_weakest_agreement_and_why_rows_stayed() -> None:
+    terms = (
+        np.tile(np.array([0.5, 0.6, 0.7], np.float32), (200, 1)) + np.linspace(0, 0.1, 200, dtype=np.float32)[:, None]
+    )
+    terms[3] = [0.52, -0.4, 0.72]
+    terms[4] = [-0.9, -0.5, 0.7]
+    terms[5] = np.nan
+    status = np.zeros(200, np.int8)
+    status[5] = Status.UNKNOWN_ITEM
+    scores = Scores(noise_score(terms), terms, status)
+    keep = np.ones(200, bool)
+    keep[3] = False
+    protected = np.zeros(200, bool)
+    protected[4] = True
+    decisions = type(decide(scores.noise, np.zeros(200, np.int64), free()))(keep, protected, 0.5)
+    reasons = explain(scores, decisions, np.array([3, 4, 5, 6]))
+    assert reasons == [
+        "removed: the item's text does not fit the behaviour of the whole history (cosine -0.40, lowest 1% of rows)",
+        "protected: behaviour here does not fit the text of the whole history (cosine -0.90, lowest 1% of rows)",
+        "unscored: the model does not know the item",
+        "kept: agrees with the user's history",
+    ]
