@@ -1,0 +1,54 @@
+"""`iadsr align`: a recommender and semantic vectors to an aligned model."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iadsr_cli.cli.console import Face
+from iadsr_cli.cli.options import Force, LogFile, OutputFolder, command
+from iadsr_cli.cli.views import show_log, show_training
+from iadsr_cli.config import Config
+
+Pretrained = Annotated[Path, typer.Option("--pretrained", metavar="DIR", help="Folder that pretrain wrote.")]
+Vectors = Annotated[
+    Path | None,
+    typer.Option("--vectors", metavar="DIR", help="Folder that embed wrote; without it, collaboration alone."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+
+    @command(
+        app,
+        "align",
+        "iadsr align logs.parquet --pretrained gru4rec/ --vectors vectors/ -o model/",
+        ("log", "align", "loop", "run"),
+    )
+    def align(
+        log: LogFile,
+        pretrained: Pretrained,
+        output: OutputFolder,
+        config: Config,
+        face: Face,
+        vectors: Vectors = None,
+        force: Force = False,
+    ) -> None:
+        """Align the recommender with the semantic vectors: IADSR's second stage.
+
+        Writes vocabulary.parquet, weights.safetensors, history.jsonl and manifest.json; denoise needs no other folder.
+        """
+        from iadsr_cli import pipeline
+        from iadsr_cli.artifacts import check_folder, read_manifest
+
+        check_folder(output, force=force)
+        read_manifest(pretrained, "pretrain")
+        if vectors is None:
+            face.warn("No --vectors: rows will be judged on collaboration alone, which finds less.")
+        else:
+            read_manifest(vectors, "embed")
+        workspace = pipeline.open_log(log, None, config, face)
+        show_log(face, workspace)
+        manifest = pipeline.align(workspace.sequences, pretrained, vectors, config, output, face)
+        show_training(face, output, manifest)

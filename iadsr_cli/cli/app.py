@@ -1,0 +1,38 @@
+"""The `iadsr` command and its five subcommands. Nothing heavy is imported here: `--help` has to be quick."""
+
+import typer
+
+from iadsr_cli import __version__
+from iadsr_cli.cli import align, denoise, embed, evaluate, pretrain
+
+app = typer.Typer(
+    name="iadsr",
+    help="Clean user-item interaction logs: find the rows that do not belong (misclicks, gifts, shared accounts) "
+    "and give the log back without them.",
+    epilog="Example: iadsr denoise logs.parquet -o clean.parquet",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"iadsr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    pass
+
+
+for module in (denoise, embed, pretrain, align, evaluate):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

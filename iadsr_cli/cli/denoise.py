@@ -1,0 +1,79 @@
+"""`iadsr denoise`: a log in, the same log without its noise out."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from iadsr_cli.cli.console import Face
+from iadsr_cli.cli.options import GROUPS, Force, ItemsFile, LogFile, command
+from iadsr_cli.cli.views import show_denoised, show_log
+from iadsr_cli.config import Config
+from iadsr_cli.errors import UsageError
+
+Output = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="FILE", help="Cleaned log; - or nothing is stdout.")
+]
+Removed = Annotated[
+    str | None,
+    typer.Option("--removed", metavar="FILE", help="Also write the removed rows, with noise_score and reason."),
+]
+Model = Annotated[
+    Path | None,
+    typer.Option("--model", metavar="DIR", help="Score with the folder that align wrote; train nothing."),
+]
+Annotate = Annotated[
+    bool, typer.Option("--annotate", help="Write all rows, with noise_score, keep and reason added to each.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Score and print what would happen; write no log.")]
+OutputFormat = Annotated[
+    str, typer.Option("--output-format", metavar="auto|csv|tsv|parquet|jsonl", help="Format of the output.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+
+    @command(app, "denoise", "iadsr denoise logs.parquet -o clean.parquet --removed removed.csv", tuple(GROUPS))
+    def denoise(
+        log: LogFile,
+        config: Config,
+        face: Face,
+        output: Output = None,
+        removed: Removed = None,
+        items: ItemsFile = None,
+        model: Model = None,
+        annotate: Annotate = False,
+        dry_run: DryRun = False,
+        output_format: OutputFormat = "auto",
+        force: Force = False,
+    ) -> None:
+        """Give a log back without the rows that do not belong.
+
+        What is missing (vectors, recommender, alignment) is made and kept in the cache for the next run.
+        """
+        from iadsr_cli import pipeline
+        from iadsr_cli.artifacts import read_manifest
+
+        if log == "-" and sys.stdin.isatty():
+            raise UsageError(
+                "The log is to come from standard input, which is a terminal.", "Try iadsr denoise --help."
+            )
+        plan = pipeline.OutputPlan(
+            output=None if dry_run else output or "-",
+            removed=None if dry_run else removed,
+            annotate=annotate,
+            format=output_format,
+            force=force,
+        )
+        plan.check(terminal=sys.stdout.isatty() and output is None)
+        if model is not None:
+            read_manifest(model, "align")
+        workspace = pipeline.open_log(log, items, config, face)
+        show_log(face, workspace)
+        plan.check_log(workspace.log)
+        denoised = pipeline.denoise(workspace, model)
+        plan.write(workspace.log, denoised, face)
+        show_denoised(face, denoised, plan, dry_run=dry_run)
+        face.summary({"input": log, "output": plan.output, **denoised.summary}, data_on_stdout=plan.output == "-")

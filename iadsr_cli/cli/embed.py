@@ -1,0 +1,37 @@
+"""`iadsr embed`: item texts to semantic vectors."""
+
+import typer
+
+from iadsr_cli.cli.console import Face
+from iadsr_cli.cli.options import Force, LogFile, OutputFolder, command
+from iadsr_cli.config import Config
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+
+    @command(app, "embed", "iadsr embed items.csv -o vectors/", ("log", "encoder", "run"))
+    def embed(log: LogFile, output: OutputFolder, config: Config, face: Face, force: Force = False) -> None:
+        """Embed item texts: from an items file, or from a log's own text column.
+
+        Writes items.parquet, vectors.safetensors and manifest.json.
+        """
+        from iadsr_cli import pipeline
+        from iadsr_cli.artifacts import check_folder
+        from iadsr_cli.logs.reader import read_items
+
+        check_folder(output, force=force)
+        with face.stage("read", None, "items") as stage:
+            texts = read_items(log, config.log)
+            stage.advance(len(texts.ids))
+        manifest = pipeline.embed(texts, config, output, face)
+        face.facts(
+            f"Wrote {output}",
+            [
+                ("items", f"{manifest.facts['items']:,}"),
+                ("with a vector", f"{manifest.facts['with_vector']:,}"),
+                ("encoder", str(manifest.config["encoder"].get("kind", config.encoder.encoder))),
+                ("text from", ", ".join(texts.columns)),
+            ],
+        )
+        face.summary({"output": str(output), **manifest.facts})

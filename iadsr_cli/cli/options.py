@@ -1,0 +1,255 @@
+"""Command-line options made from the settings dataclasses, the TOML file, and the manners all commands share."""
+
+import inspect
+import os
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+
+from iadsr_cli.config import (
+    AlignSettings,
+    BackboneSettings,
+    Config,
+    DecisionSettings,
+    EncoderSettings,
+    LogSettings,
+    LoopSettings,
+    PretrainSettings,
+    RunSettings,
+    Settings,
+    option_name,
+    setting,
+)
+from iadsr_cli.errors import IadsrError, InputError, UsageError, closest
+
+# Field of Config -> its class and the panel of --help in which its options stand.
+GROUPS: dict[str, tuple[type[Settings], str]] = {
+    "log": (LogSettings, "Reading the log"),
+    "encoder": (EncoderSettings, "Item text"),
+    "decision": (DecisionSettings, "Deciding"),
+    "backbone": (BackboneSettings, "Recommender"),
+    "pretrain": (PretrainSettings, "Training"),
+    "align": (AlignSettings, "Training"),
+    "loop": (LoopSettings, "Training"),
+    "run": (RunSettings, "Running"),
+}
+ENVIRONMENT = "IADSR_"
+
+LogFile = Annotated[
+    str,
+    typer.Argument(metavar="LOG", help="The log: CSV, TSV, Parquet or JSONL, also .gz or .zst; - is stdin."),
+]
+OutputFolder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
+ItemsFile = Annotated[
+    str | None,
+    typer.Option("--items", metavar="FILE", help="File with the items' texts, joined to the log by item id."),
+]
+
+
+@dataclass(frozen=True)
+class FaceSettings(Settings):
+    """How a run shows itself; never recorded."""
+
+    quiet: bool = setting(False, "Print errors only.", recorded=False)
+    json: bool = setting(
+        False, "Print one JSON summary, to stdout or, when data goes there, to stderr.", recorded=False
+    )
+    debug: bool = setting(False, "Show the traceback of an error.", recorded=False)
+
+
+def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) -> Callable[..., Any]:
+    """Register a command whose function takes its own arguments and then `config` and `face`.
+
+    Its options are those of `groups` (fields of Config), after its own; errors are printed and become exit codes.
+    """
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = [
+            parameter
+            for parameter in inspect.signature(function, eval_str=True).parameters.values()
+            if parameter.name not in {"config", "face"}
+        ]
+        made = [_option(item, kind, panel) for kind, panel in _classes(groups) for item in fields(kind)]
+
+        def run(**values: Any) -> None:
+            from iadsr_cli.cli.console import Face
+
+            values.pop("config_file")
+            with _Manners(debug=values["debug"]):
+                face_values = _split(FaceSettings, values)
+                made_groups: dict[str, Any] = {
+                    group: GROUPS[group][0](**_split(GROUPS[group][0], values)) for group in groups
+                }
+                config = Config(**made_groups)
+                face = Face(quiet=face_values["quiet"], json=face_values["json"])
+                function(**values, config=config, face=face)
+
+        parameters = [*own, *made, _config_file(name)]
+        run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+        )
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        run.__doc__ = function.__doc__
+        app.command(name, epilog=f"Example: {example}")(run)
+        return function
+
+    return register
+
+
+def _classes(groups: tuple[str, ...]) -> list[tuple[type[Settings], str]]:
+    return [*(GROUPS[group] for group in groups), (FaceSettings, "Running")]
+
+
+def _split(kind: type[Settings], values: dict[str, Any]) -> dict[str, Any]:
+    """Take the fields of `kind` out of `values`."""
+    taken = {item.name: values.pop(item.name) for item in fields(kind)}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in taken.items()}
+
+
+def _option(item: "Field[Any]", kind: type[Settings], panel: str) -> inspect.Parameter:
+    """Return the parameter from which Typer makes a setting's option."""
+    hint = get_type_hints(kind)[item.name]
+    assert item.default is not MISSING
+    default = item.default
+    names = [option_name(item.name)]
+    if item.name == "quiet":
+        names.append("-q")
+    extra: dict[str, Any] = {}
+    if hint is bool:
+        names[0] += f"/--no-{item.name}" if default else ""
+    elif item.metadata["choices"]:
+        choices: tuple[str, ...] = item.metadata["choices"]
+        extra = {"metavar": "|".join(choices), "autocompletion": _completion(choices)}
+    if hint == tuple[str, ...]:
+        hint, default = list[str], list(default)
+    option = typer.Option(
+        *names,
+        help=item.metadata["help"],
+        rich_help_panel=panel,
+        envvar=ENVIRONMENT + item.name.upper(),
+        show_envvar=False,
+        show_default=not (default is None or isinstance(default, bool) or default == []),
+        **extra,
+    )
+    return inspect.Parameter(
+        item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option]
+    )
+
+
+def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete
+
+
+def _config_file(command_name: str) -> inspect.Parameter:
+    def load(context: typer.Context, path: Path | None) -> Path | None:
+        if path is not None:
+            with _Manners(debug=False):
+                context.default_map = {**(context.default_map or {}), **read_config(path, command_name)}
+        return path
+
+    option = typer.Option(
+        "--config",
+        metavar="FILE.toml",
+        help="Settings from a TOML file; the environment (IADSR_SEED=7) and options come after it.",
+        rich_help_panel="Running",
+        envvar=ENVIRONMENT + "CONFIG",
+        show_envvar=False,
+        is_eager=True,
+        callback=load,
+    )
+    return inspect.Parameter(
+        "config_file",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[Path | None, option],
+    )
+
+
+def read_config(path: Path, command_name: str) -> dict[str, Any]:
+    """Return a TOML file's settings for a command: its top level, and over it the table named for the command.
+
+    Raises:
+        InputError: if the file cannot be read.
+        UsageError: if it has a setting that no command knows, or one of the wrong type.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.", "Name another file with --config.") from None
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path} cannot be read as TOML: {error}.", "Mend it, or leave out --config.") from None
+    hints = {item.name: get_type_hints(kind)[item.name] for kind, _ in _classes(tuple(GROUPS)) for item in fields(kind)}
+    tables = {key: value for key, value in content.items() if isinstance(value, dict)}
+    merged = {key: value for key, value in content.items() if key not in tables}
+    commands = ("embed", "pretrain", "align", "denoise", "evaluate")
+    for key in tables:
+        if key not in commands:
+            raise UsageError(f"{path} has a table [{key}].", f"Tables are named for commands: {', '.join(commands)}.")
+    for table in (merged, *tables.values()):
+        for key, value in table.items():
+            _check_setting(path, key, value, hints)
+    merged.update(tables.get(command_name, {}))
+    return {key.replace("-", "_"): value for key, value in merged.items()}
+
+
+def _check_setting(path: Path, key: str, value: Any, hints: dict[str, Any]) -> None:
+    name = key.replace("-", "_")
+    if name not in hints:
+        near = ", ".join(closest(name, hints)[:3])
+        raise UsageError(f'{path} has no setting it could call "{key}".', f"Nearest: {near}.")
+    hint = hints[name]
+    allowed = get_args(hint) or (hint,)
+    if hint == tuple[str, ...]:
+        fits = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+    else:
+        fits = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
+        fits = fits or (float in allowed and type(value) is int)
+    if not fits:
+        wanted = "a list of strings" if hint == tuple[str, ...] else allowed[0].__name__
+        raise UsageError(f"{path} sets {key} to {value!r}.", f"Give it as {wanted}.")
+
+
+class _Manners:
+    """Turns what a command raises into its printed error and exit code."""
+
+    def __init__(self, *, debug: bool) -> None:
+        self._debug = debug
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        from iadsr_cli.cli.console import print_error
+
+        if error is None or isinstance(error, (typer.Exit, SystemExit)):
+            return
+        if isinstance(error, BrokenPipeError):
+            # Python would complain again when it flushes standard output at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(141) from None
+        if self._debug and not isinstance(error, KeyboardInterrupt):
+            return
+        if isinstance(error, KeyboardInterrupt):
+            message = "Interrupted; no output was written and what was there before is unchanged."
+            sys.stderr.write(f"\n{message}\nRun the same command again: finished stages are reused.\n")
+            raise typer.Exit(130) from None
+        if isinstance(error, IadsrError):
+            print_error(error)
+            raise typer.Exit(error.exit_code) from None
+        if isinstance(error, Exception):
+            print_error(
+                IadsrError(
+                    f"Unexpected {type(error).__name__}: {error}",
+                    "This is a defect in iadsr. Run again with --debug and report what it prints.",
+                )
+            )
+            raise typer.Exit(1) from None

