@@ -10,6 +10,8 @@ from typing import Any
 
 from iadsr_cli.errors import UsageError, closest
 
+FORMATS = ("auto", "csv", "tsv", "parquet", "jsonl")
+
 
 def setting(
     default: Any,
@@ -19,13 +21,21 @@ def setting(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     recorded: bool = True,
+    metavar: str = "",
 ) -> Any:
     """Declare one setting.
 
-    `low` and `high` are inclusive bounds; `recorded` says whether it can change a result and so belongs in
-    manifests and cache keys (a device or a cache folder does not).
+    `low` and `high` are inclusive bounds; `recorded` says whether it can change a result and so belongs in manifests
+    and cache keys (a device or a cache folder does not); `metavar` stands for the value in `--help`.
     """
-    metadata = {"help": help, "low": low, "high": high, "choices": choices, "recorded": recorded}
+    metadata = {
+        "help": help,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "recorded": recorded,
+        "metavar": metavar,
+    }
     return field(default=default, metadata=metadata)
 
 
@@ -63,12 +73,12 @@ class Settings:
             bounds = " and ".join(
                 text
                 for text in (
-                    f"at least {low:g}" if low is not None else "",
-                    f"at most {high:g}" if high is not None else "",
+                    f"at least {low}" if low is not None else "",
+                    f"at most {high}" if high is not None else "",
                 )
                 if text
             )
-            raise UsageError(f"{option} is {value:g}.", f"Give a number that is {bounds}.")
+            raise UsageError(f"{option} is {value}.", f"Give a number that is {bounds}.")
 
     def record(self) -> dict[str, Any]:
         """Return the settings that can change a result, as plain values for a manifest or a cache key."""
@@ -85,33 +95,43 @@ class Settings:
 class LogSettings(Settings):
     """How to read a log and which of its columns play which role."""
 
-    user_column: str | None = setting(None, "Column with the user (or session) id; found by its usual names.")
-    item_column: str | None = setting(None, "Column with the item id; found by its usual names.")
+    user_column: str | None = setting(
+        None, "Column with the user (or session) id; found by its usual names.", metavar="NAME"
+    )
+    item_column: str | None = setting(None, "Column with the item id; found by its usual names.", metavar="NAME")
     time_column: str | None = setting(
-        None, 'Column to order each user\'s rows by; "none" for file order. Found by its usual names.'
+        None, 'Column to order each user\'s rows by; "none" for file order. Found by its usual names.', metavar="NAME"
     )
     text_column: tuple[str, ...] = setting(
         (),
         'Column with the item\'s text; repeat to join several; "none" to use no text. Found by its usual names.',
+        metavar="NAME",
     )
     time_unit: str = setting(
         "auto",
         "Unit of a numeric time column; guessed from its size.",
         choices=("auto", "s", "ms", "us", "ns"),
+        metavar="UNIT",
     )
     format: str = setting(
         "auto",
         "Format of the input; found by its extension.",
-        choices=("auto", "csv", "tsv", "parquet", "jsonl"),
+        choices=FORMATS,
+        metavar="FORMAT",
     )
-    delimiter: str | None = setting(None, "Field delimiter of a delimited text file, such as ';' or '|'.")
-    encoding: str = setting("utf-8", "Character encoding of a text file.")
+    delimiter: str | None = setting(
+        None, "Field delimiter of a delimited text file, such as ';' or '|'.", metavar="CHAR"
+    )
+    encoding: str = setting("utf-8", "Character encoding of a text file.", metavar="NAME")
     header: bool = setting(True, "Whether the first line of a delimited file names its columns.")
-    columns: str | None = setting(None, "Column names of a file without a header: 'user_id,item_id,rating'.")
+    columns: str | None = setting(
+        None, "Column names of a file without a header: 'user_id,item_id,rating'.", metavar="NAMES"
+    )
     null_ids: str = setting(
         "error",
-        'What to do with rows whose user or item id is missing: stop, or "keep" them unscored.',
+        "What to do with rows whose user or item id is missing: stop, or keep them unscored.",
         choices=("error", "keep"),
+        metavar="WHAT",
     )
 
 
@@ -122,18 +142,21 @@ class EncoderSettings(Settings):
     encoder: str = setting(
         "auto",
         "auto, minilm, tfidf, vectors:FILE.parquet, api:URL#model, or any sentence-transformers name or folder.",
+        metavar="NAME",
     )
-    encoder_prompt: str | None = setting(None, "Text put before every item text, for encoders that expect one.")
+    encoder_prompt: str | None = setting(
+        None, "Text put before every item text, for encoders that expect one.", metavar="TEXT"
+    )
     encoder_dtype: str = setting(
-        "float32", "Precision of the encoder's weights.", choices=("float32", "float16", "bfloat16")
+        "float32", "Precision of the encoder's weights.", choices=("float32", "float16", "bfloat16"), metavar="TYPE"
     )
     encoder_batch_size: int = setting(64, "Item texts per encoder batch.", low=1, recorded=False)
-    encoder_revision: str | None = setting(None, "Revision (branch, tag or commit) of a hub model.")
+    encoder_revision: str | None = setting(None, "Revision (branch, tag or commit) of a hub model.", metavar="NAME")
     encoder_dimension: int | None = setting(
         None, "Keep only this many dimensions of each vector (tfidf: 256 by default).", low=2
     )
     api_key_file: str | None = setting(
-        None, "File with the key of an api: encoder; else OPENAI_API_KEY is used.", recorded=False
+        None, "File with the key of an api: encoder; else OPENAI_API_KEY is used.", recorded=False, metavar="FILE"
     )
 
 
@@ -141,7 +164,7 @@ class EncoderSettings(Settings):
 class BackboneSettings(Settings):
     """The sequential recommender: its kind and its size."""
 
-    backbone: str = setting("gru4rec", "Sequential recommender.", choices=("gru4rec",))
+    backbone: str = setting("gru4rec", "Sequential recommender.", choices=("gru4rec",), metavar="NAME")
     embedding_size: int = setting(64, "Item embedding size D.", low=1)
     hidden_size: int = setting(128, "Size H of the recommender's states.", low=1)
     layers: int = setting(1, "Layers of the recommender.", low=1, high=16)
@@ -153,7 +176,7 @@ class BackboneSettings(Settings):
 class PretrainSettings(Settings):
     """The first stage of training: the recommender alone."""
 
-    pretrain_epochs: int = setting(15, "Most epochs of pretraining; validation may stop it earlier.", low=1)
+    pretrain_epochs: int = setting(40, "Most epochs of pretraining; validation may stop it earlier.", low=1)
     pretrain_learning_rate: float = setting(2e-3, "Step size of AdamW while pretraining.", low=1e-9, high=1)
     hold_out: int = setting(
         2,
@@ -167,8 +190,8 @@ class PretrainSettings(Settings):
 class AlignSettings(Settings):
     """The second stage of training: recommender and semantic vectors together."""
 
-    align_epochs: int = setting(6, "Most epochs of alignment; validation may stop it earlier.", low=1)
-    align_learning_rate: float = setting(1e-3, "Step size of AdamW while aligning.", low=1e-9, high=1)
+    align_epochs: int = setting(10, "Most epochs of alignment; validation may stop it earlier.", low=1)
+    align_learning_rate: float = setting(2e-3, "Step size of AdamW while aligning.", low=1e-9, high=1)
     temperature: float = setting(0.1, "Temperature of the InfoNCE losses.", low=1e-3)
     gumbel_tau: float = setting(1.0, "Temperature tau of the mask's Gumbel-sigmoid.", low=1e-3)
 
@@ -178,22 +201,31 @@ class LoopSettings(Settings):
     """What both stages of training share."""
 
     batch_size: int = setting(128, "Sequences per training batch.", low=1)
-    patience: int = setting(2, "Epochs without a better validation NDCG@10 before training stops.", low=1)
+    patience: int = setting(4, "Epochs without a better validation score before training stops.", low=1)
 
 
 @dataclass(frozen=True)
 class DecisionSettings(Settings):
     """Which scored rows are removed."""
 
-    method: str = setting("iadsr", "How rows are scored: iadsr is the published method.", choices=("iadsr",))
+    method: str = setting(
+        "iadsr", "How rows are scored: iadsr is the published method.", choices=("iadsr",), metavar="NAME"
+    )
     threshold: float = setting(
-        0.5, "Remove rows whose noise score is above this (0 to 1; higher removes fewer).", low=0, high=1
+        0.5,
+        "Remove rows whose noise score is above this (0 to 1; higher removes fewer).",
+        low=0,
+        high=1,
+        metavar="SCORE",
     )
     budget: str | None = setting(
         None,
         "Instead of the threshold: remove this share of all rows, the most suspicious first, such as 5%.",
+        metavar="SHARE",
     )
-    max_user_share: float = setting(0.2, "Never remove more than this share of one user's rows.", low=0, high=1)
+    max_user_share: float = setting(
+        0.2, "Never remove more than this share of one user's rows.", low=0, high=1, metavar="SHARE"
+    )
     min_user_rows: int = setting(3, "Never leave a user with fewer rows than this by removing.", low=0)
 
     def __post_init__(self) -> None:
@@ -208,11 +240,14 @@ class RunSettings(Settings):
     """Where and how a run happens."""
 
     seed: int = setting(0, "Seed of every random choice.", low=0, high=2**32 - 1)
-    device: str = setting("auto", "Where to compute.", choices=("auto", "cpu", "cuda", "mps"), recorded=False)
+    device: str = setting(
+        "auto", "Where to compute.", choices=("auto", "cpu", "cuda", "mps"), recorded=False, metavar="NAME"
+    )
     cache_dir: str | None = setting(
         None,
         "Folder for vectors and models that later runs can reuse; the platform's user cache.",
         recorded=False,
+        metavar="DIR",
     )
 
 

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -67,7 +66,7 @@ def pretrain(sequences: Sequences, config: Config, reporter: Reporter) -> tuple[
 
         def validate(users: np.ndarray) -> tuple[dict[str, float], float]:
             record = _rank_validation(backbone, sequences, config.pretrain.hold_out, users)
-            return record, record["validation_NDCG@10"]
+            return record, record["validation_NDCG"]
 
         history = _fit(
             backbone,
@@ -226,7 +225,7 @@ def _fit(
 
 def _rank_validation(backbone: Backbone, sequences: Sequences, hold_out: int, users: np.ndarray) -> dict[str, float]:
     ranks = np.concatenate([ranks for _, ranks in held_out_ranks(backbone, sequences, hold_out, users)])
-    metrics = {"HR@10": hit_rate(ranks, 10), "NDCG@10": ndcg(ranks, 10)}
+    metrics = {"HR@10": hit_rate(ranks, 10), "NDCG@10": ndcg(ranks, 10), "NDCG": ndcg(ranks, len(sequences.items))}
     return {f"validation_{name}": float(values.mean()) for name, values in metrics.items()}
 
 

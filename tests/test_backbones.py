@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from iadsr_cli.artifacts import write_artifact
 from iadsr_cli.config import BackboneSettings, Config, LoopSettings, PretrainSettings, RunSettings
 from iadsr_cli.models import BACKBONES, make_backbone
 from iadsr_cli.models.store import Vocabulary, load_backbone, save_model
@@ -12,7 +13,6 @@ from iadsr_cli.progress import Silent
 from iadsr_cli.ranking import held_out_ranks, hit_rate
 from iadsr_cli.sequences import Sequences
 from iadsr_cli.training import pretrain
-from iadsr_cli.artifacts import write_artifact
 
 EVERY = pytest.mark.parametrize("name", sorted(BACKBONES))
 
