@@ -164,12 +164,38 @@ class EncoderSettings(Settings):
 class BackboneSettings(Settings):
     """The sequential recommender: its kind and its size."""
 
-    backbone: str = setting("gru4rec", "Sequential recommender.", choices=("gru4rec",), metavar="NAME")
+    backbone: str = setting(
+        "gru4rec", "Sequential recommender.", choices=("gru4rec", "sasrec", "caser"), metavar="NAME"
+    )
     embedding_size: int = setting(64, "Item embedding size D.", low=1)
-    hidden_size: int = setting(128, "Size H of the recommender's states.", low=1)
-    layers: int = setting(1, "Layers of the recommender.", low=1, high=16)
+    hidden_size: int | None = setting(None, "Size H of the recommender's states (sasrec: D, others: 128).", low=1)
+    layers: int | None = setting(None, "Layers of gru4rec (1) or sasrec (2).", low=1, high=16)
+    heads: int = setting(2, "Attention heads of sasrec.", low=1)
     dropout: float = setting(0.3, "Dropout while training.", low=0, high=0.95)
     window: int = setting(50, "Longest stretch of a history that the recommender sees at once (T).", low=2)
+
+    def __post_init__(self) -> None:
+        """Check the bounds, and that attention heads share the state evenly."""
+        super().__post_init__()
+        if self.backbone == "sasrec" and self.resolved_hidden_size % self.heads:
+            raise UsageError(
+                f"--heads is {self.heads}, which does not divide the hidden size {self.resolved_hidden_size}.",
+                "Give a divisor of it.",
+            )
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings as plain values, the backbone's own defaults filled in."""
+        return {**super().record(), "hidden_size": self.resolved_hidden_size, "layers": self.resolved_layers}
+
+    @property
+    def resolved_hidden_size(self) -> int:
+        """H, with the backbone's own default."""
+        return self.hidden_size or (self.embedding_size if self.backbone == "sasrec" else 128)
+
+    @property
+    def resolved_layers(self) -> int:
+        """Layers, with the backbone's own default."""
+        return self.layers or (2 if self.backbone == "sasrec" else 1)
 
 
 @dataclass(frozen=True)
@@ -177,7 +203,9 @@ class PretrainSettings(Settings):
     """The first stage of training: the recommender alone."""
 
     pretrain_epochs: int = setting(40, "Most epochs of pretraining; validation may stop it earlier.", low=1)
-    pretrain_learning_rate: float = setting(2e-3, "Step size of AdamW while pretraining.", low=1e-9, high=1)
+    pretrain_learning_rate: float | None = setting(
+        None, "Step size of AdamW while pretraining (sasrec: 0.003, others: 0.002).", low=1e-9, high=1, metavar="X"
+    )
     hold_out: int = setting(
         2,
         "Last interactions of a user kept out of training: the first of them validates, a second one tests.",
@@ -202,6 +230,11 @@ class LoopSettings(Settings):
 
     batch_size: int = setting(128, "Sequences per training batch.", low=1)
     patience: int = setting(4, "Epochs without a better validation score before training stops.", low=1)
+    precision: str = setting(
+        "auto",
+        "Number type of the softmax over all items; auto takes bfloat16 where the processor has it.",
+        choices=("auto", "float32", "bfloat16"),
+    )
 
 
 @dataclass(frozen=True)
@@ -251,6 +284,9 @@ class RunSettings(Settings):
     )
 
 
+_LEARNING_RATES = {"sasrec": 3e-3}
+
+
 @dataclass(frozen=True)
 class Config:
     """All settings of a run, by group."""
@@ -263,6 +299,11 @@ class Config:
     loop: LoopSettings = LoopSettings()
     decision: DecisionSettings = DecisionSettings()
     run: RunSettings = RunSettings()
+
+    @property
+    def pretrain_learning_rate(self) -> float:
+        """Step size of pretraining, with the backbone's own default."""
+        return self.pretrain.pretrain_learning_rate or _LEARNING_RATES.get(self.backbone.backbone, 2e-3)
 
 
 def parse_share(text: str, option: str) -> float:

@@ -7,29 +7,46 @@ one, `Workspace` calls them with folders in the cache whose names are hashes of 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.artifacts import Manifest, cached, digest, read_manifest, write_artifact
-from iadsr_cli.config import Config
+from iadsr_cli.config import FORMATS, Config
 from iadsr_cli.decisions import Decisions, decide, explain
 from iadsr_cli.encoders import ItemVectors, embed_items, make_encoder
 from iadsr_cli.encoders.contract import text_hash
 from iadsr_cli.encoders.folder import load_vectors, save_vectors
-from iadsr_cli.errors import ArtifactError, InputError, UsageError
+from iadsr_cli.errors import ArtifactError, InputError, OutputError, UsageError, closest
 from iadsr_cli.evidence import Scores, score_rows
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
 from iadsr_cli.logs.writer import check_rows, check_target, write_rows
 from iadsr_cli.progress import Reporter
 from iadsr_cli.sequences import Sequences, check_shared, check_trainable, make_sequences
 
+if TYPE_CHECKING:
+    from iadsr_cli.checkpoints import Checkpoint
+
 REMOVED = ("noise_score", "reason")
 ANNOTATED = ("noise_score", "keep", "reason")
+
+
+class Resume(Enum):
+    """Whether a stage goes on from the checkpoint that an interrupted run left beside its folder."""
+
+    NO = "no"
+    ASKED = "asked"  # a checkpoint of another run is an error
+    CACHED = "cached"  # the folder's name says which run it is: whatever cannot be used is passed over
+
+    @classmethod
+    def of(cls, asked: bool) -> "Resume":
+        """Return what a command's --resume means."""
+        return cls.ASKED if asked else cls.NO
 
 
 def embed(texts: ItemTexts, config: Config, folder: Path, reporter: Reporter) -> Manifest:
@@ -52,22 +69,28 @@ def embed(texts: ItemTexts, config: Config, folder: Path, reporter: Reporter) ->
     )
 
 
-def pretrain(sequences: Sequences, config: Config, folder: Path, reporter: Reporter) -> Manifest:
+def pretrain(
+    sequences: Sequences, config: Config, folder: Path, reporter: Reporter, resume: Resume = Resume.NO
+) -> Manifest:
     """Write the `pretrain` artifact: a sequential recommender of the log."""
     from iadsr_cli import training
     from iadsr_cli.models.store import Vocabulary, save_model
 
-    backbone, history = training.pretrain(sequences, config, reporter)
+    inputs = {"log": sequences.digest()}
+    checkpoint = _checkpoint(folder, {**inputs, **_pretrain_record(config)}, resume)
+    backbone, history = training.pretrain(sequences, config, reporter, checkpoint)
     ends = sequences.train_lengths(config.pretrain.hold_out)
     vocabulary = Vocabulary(sequences.items, sequences.counts(ends))
-    return write_artifact(
+    manifest = write_artifact(
         folder,
         "pretrain",
         lambda draft: save_model(draft, backbone, vocabulary, history),
         config=_pretrain_record(config),
-        inputs={"log": sequences.digest()},
+        inputs=inputs,
         facts={"items": len(sequences.items), "epochs": len(history)},
     )
+    checkpoint.clear()
+    return manifest
 
 
 def align(
@@ -77,6 +100,7 @@ def align(
     config: Config,
     folder: Path,
     reporter: Reporter,
+    resume: Resume = Resume.NO,
 ) -> Manifest:
     """Write the `align` artifact from a pretrained recommender and item vectors (None: collaboration alone).
 
@@ -95,17 +119,19 @@ def align(
             f"{vectors} has a vector for none of the log's {len(vocabulary.items):,} items.",
             "Give the vectors of this log's items, or name the right column with --item-column.",
         )
-    model, history = training.align(
-        sequences, backbone, matrix, known, source.config["pretrain"]["hold_out"], config, reporter
-    )
     inputs = {"log": sequences.digest(), "pretrain": source.outputs["weights.safetensors"]}
     if vectors:
         inputs["embed"] = read_manifest(vectors, "embed").outputs["vectors.safetensors"]
-    return write_artifact(
+    settings = {**source.config, "align": config.align.record(), "align_loop": config.loop.record()}
+    settings["align_seed"] = config.run.seed
+    checkpoint = _checkpoint(folder, {**inputs, **settings}, resume)
+    hold_out = source.config["pretrain"]["hold_out"]
+    model, history = training.align(sequences, backbone, matrix, known, hold_out, config, reporter, checkpoint)
+    manifest = write_artifact(
         folder,
         "align",
         lambda draft: save_model(draft, model, vocabulary, history),
-        config={**source.config, "align": config.align.record(), "align_loop": config.loop.record()},
+        config=settings,
         inputs=inputs,
         facts={
             "items": len(vocabulary.items),
@@ -114,6 +140,8 @@ def align(
             "epochs": len(history),
         },
     )
+    checkpoint.clear()
+    return manifest
 
 
 def score(log: Log, model: Path, config: Config, folder: Path, reporter: Reporter) -> Manifest:
@@ -148,6 +176,17 @@ def load_scores(folder: Path) -> Scores:
 
     read_manifest(folder, "scores")
     return Scores(**load_file(folder / "scores.safetensors"))
+
+
+def _checkpoint(folder: Path, run: dict[str, Any], resume: Resume) -> "Checkpoint":
+    """Return the checkpoint of the run that makes `folder`, a hidden file beside it; empty unless resumed."""
+    from iadsr_cli.checkpoints import Checkpoint
+
+    path = folder.absolute().with_name(f".{folder.name}.checkpoint")
+    checkpoint = Checkpoint(path, digest(run), strict=resume is Resume.ASKED)
+    if resume is Resume.NO:
+        checkpoint.clear()
+    return checkpoint
 
 
 def check_same_log(manifest: Manifest, sequences: Sequences, folder: Path) -> None:
@@ -226,7 +265,11 @@ class Workspace:
     def pretrained(self) -> Path:
         """Return the `pretrain` artifact of the log."""
         key = {"log": self.sequences.digest(), **_pretrain_record(self.config)}
-        return self._made("pretrain", key, lambda folder: pretrain(self.sequences, self.config, folder, self.reporter))
+        return self._made(
+            "pretrain",
+            key,
+            lambda folder: pretrain(self.sequences, self.config, folder, self.reporter, Resume.CACHED),
+        )
 
     def aligned(self) -> Path:
         """Return the `align` artifact of the log."""
@@ -237,11 +280,14 @@ class Workspace:
             "pretrained": pretrained.name,
             "align": self.config.align.record(),
             "loop": self.config.loop.record(),
+            "seed": self.config.run.seed,
         }
         return self._made(
             "align",
             key,
-            lambda folder: align(self.sequences, pretrained, vectors, self.config, folder, self.reporter),
+            lambda folder: align(
+                self.sequences, pretrained, vectors, self.config, folder, self.reporter, Resume.CACHED
+            ),
         )
 
     def scores(self, model: Path | None) -> Scores:
@@ -265,16 +311,43 @@ class Denoised:
     summary: dict[str, Any]
 
 
-def open_log(source: str, items: str | None, config: Config, reporter: Reporter) -> Workspace:
-    """Read a log and its items' texts, and check what can be checked before any training."""
-    with reporter.stage("read", None, "rows") as stage:
-        log = read_log(source, config.log)
-        texts = read_items(items, config.log) if items is not None else log.item_texts()
-        stage.advance(log.num_rows)
+def check_device(config: Config) -> None:
+    """Check, before any work, that the device asked for is there.
+
+    Raises:
+        UsageError: if it is not.
+    """
+    if config.run.device not in {"auto", "cpu"}:
+        from iadsr_cli.training import pick_device
+
+        pick_device(config.run.device)
+
+
+def open_texts(source: str, config: Config, reporter: Reporter) -> ItemTexts:
+    """Read item texts alone, from an items file or a log."""
+    check_device(config)
+    with reporter.stage("read", None, "items") as stage:
+        texts = read_items(source, config.log, joined=False)
+        stage.advance(len(texts.ids))
+    _tell_of(texts, reporter)
+    return texts
+
+
+def _tell_of(texts: ItemTexts, reporter: Reporter) -> None:
     if texts.rejected:
         reporter.warn(f"Not used as item text: {texts.rejected}.")
     if texts.conflicting:
         reporter.note(f"{texts.conflicting:,} items have several different texts; the first one is taken.")
+
+
+def open_log(source: str, items: str | None, config: Config, reporter: Reporter) -> Workspace:
+    """Read a log and its items' texts, and check what can be checked before any training."""
+    check_device(config)
+    with reporter.stage("read", None, "rows") as stage:
+        log = read_log(source, config.log)
+        texts = read_items(items, config.log) if items is not None else log.item_texts()
+        stage.advance(log.num_rows)
+    _tell_of(texts, reporter)
     # The log's items and no others: a catalogue may be much larger, and an item may be missing from it.
     by_id = dict(zip(texts.ids, texts.texts, strict=True))
     ids = pc.unique(log.item_ids()).drop_null().to_pylist()
@@ -310,25 +383,39 @@ class OutputPlan:
         """The files, by the names that people know them by."""
         return [_shown(target) for target in (self.output, self.removed) if target is not None]
 
-    def check(self, *, terminal: bool) -> None:
-        """Check, before any work, that the outputs can be written; `terminal`: standard output is one.
+    def check(self, source: str, *, terminal: bool) -> None:
+        """Check, before any work, that the outputs can be written.
+
+        Args:
+            source: the log, as it was named.
+            terminal: whether standard output is one.
 
         Raises:
-            UsageError: if data would be poured over a terminal, or both outputs are the same file.
-            OutputError: if a file exists or cannot be written.
+            UsageError: if data would be poured over a terminal, both outputs are the same file, or the format is not
+                known.
+            OutputError: if a file exists or cannot be written, or is the log itself.
         """
+        if self.format not in FORMATS:
+            raise UsageError(
+                f'--output-format cannot be "{self.format}".',
+                f"Allowed: {', '.join(FORMATS)}. Nearest: {closest(self.format, FORMATS)[0]}.",
+            )
         if self.output == "-" and terminal:
             raise UsageError(
                 "No output was named, and standard output is a terminal.",
                 "Name a file with -o clean.csv, pipe the output, or only look with --dry-run.",
             )
-        if self.output is not None and self.output == self.removed:
+        if self.output is not None and self.removed is not None and _same_file(self.output, self.removed):
             raise UsageError(
                 f"Both the cleaned log and the removed rows would go to {_shown(self.output)}.",
                 "Name another file with --removed.",
             )
         for target in (self.output, self.removed):
             if target is not None:
+                if not self.force and source != "-" and _same_file(target, source):
+                    raise OutputError(
+                        f"{target} is the log itself.", "Name another file; --force would put the output in its place."
+                    )
                 check_target(target, self.force)
 
     def check_log(self, log: Log) -> None:
@@ -388,17 +475,22 @@ def denoise(workspace: Workspace, model: Path | None) -> Denoised:
 def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions) -> dict[str, Any]:
     items = _codes(log.item_ids())
     removed = ~decisions.keep
+    unscored = np.isnan(scores.noise)
+    groups = {"kept": decisions.keep, "removed": removed, "protected": decisions.protected, "unscored": unscored}
     return {
         "rows": log.num_rows,
-        "users": int(users.max(initial=-1)) + 1,
-        "items": int(items.max(initial=-1)) + 1,
-        "kept": int(decisions.keep.sum()),
-        "removed": int(removed.sum()),
-        "protected": int(decisions.protected.sum()),
-        "unscored": int(np.isnan(scores.noise).sum()),
-        "users_touched": len(np.unique(users[removed])),
+        "users": _distinct(users),
+        "items": _distinct(items),
+        **{name: int(chosen.sum()) for name, chosen in groups.items()},
+        "users_by_decision": {name: _distinct(users[chosen]) for name, chosen in groups.items()},
+        "items_by_decision": {name: _distinct(items[chosen]) for name, chosen in groups.items()},
+        "highest_score": None if unscored.all() else round(float(np.nanmax(scores.noise)), 6),
         "removed_share_by_item_frequency_fifth": _share_by_fifth(removed, items),
     }
+
+
+def _distinct(codes: np.ndarray) -> int:
+    return len(np.unique(codes[codes >= 0]))
 
 
 def _share_by_fifth(removed: np.ndarray, items: np.ndarray) -> list[float]:
@@ -435,7 +527,7 @@ def _vectors_by_code(items: pa.Array, vectors: ItemVectors | None) -> tuple[np.n
 def _pretrain_record(config: Config) -> dict[str, Any]:
     return {
         "backbone": config.backbone.record(),
-        "pretrain": config.pretrain.record(),
+        "pretrain": {**config.pretrain.record(), "pretrain_learning_rate": config.pretrain_learning_rate},
         "loop": config.loop.record(),
         "seed": config.run.seed,
     }
@@ -454,6 +546,10 @@ def _rows_digest(log: Log) -> str:
     order = log.order()
     content.update(b"" if order is None else order.tobytes())
     return content.hexdigest()
+
+
+def _same_file(one: str, other: str) -> bool:
+    return one == other or ("-" not in (one, other) and Path(one).resolve() == Path(other).resolve())
 
 
 def _shown(target: str) -> str:

@@ -3,11 +3,13 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from iadsr_cli.checkpoints import Checkpoint
 from iadsr_cli.config import AlignSettings, Config, LoopSettings
 from iadsr_cli.errors import TrainingError, UsageError
 from iadsr_cli.models import Backbone, make_backbone
@@ -51,7 +53,20 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def pretrain(sequences: Sequences, config: Config, reporter: Reporter) -> tuple[Backbone, History]:
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the number type for the softmax's matrix products; "auto" is bfloat16 where the hardware has it."""
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported()
+    else:
+        native = device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+    return torch.bfloat16 if native else torch.float32
+
+
+def pretrain(
+    sequences: Sequences, config: Config, reporter: Reporter, checkpoint: Checkpoint | None = None
+) -> tuple[Backbone, History]:
     """Train a recommender on next-item prediction, every position of a history being a target.
 
     Returns:
@@ -60,9 +75,10 @@ def pretrain(sequences: Sequences, config: Config, reporter: Reporter) -> tuple[
     with torch.random.fork_rng():
         torch.manual_seed(config.run.seed)
         backbone = make_backbone(config.backbone, len(sequences.items)).to(pick_device(config.run.device))
+        precision = pick_precision(config.loop.precision, backbone.item_embedding.weight.device)
 
         def losses(batch: Batch) -> dict[str, Tensor]:
-            return {"loss": next_item_loss(backbone, backbone(batch.items), batch.targets)}
+            return {"loss": next_item_loss(backbone, backbone(batch.items), batch.targets, precision)}
 
         def validate(users: np.ndarray) -> tuple[dict[str, float], float]:
             record = _rank_validation(backbone, sequences, config.pretrain.hold_out, users)
@@ -77,10 +93,11 @@ def pretrain(sequences: Sequences, config: Config, reporter: Reporter) -> tuple[
             config.loop,
             hold_out=config.pretrain.hold_out,
             epochs=config.pretrain.pretrain_epochs,
-            learning_rate=config.pretrain.pretrain_learning_rate,
+            learning_rate=config.pretrain_learning_rate,
             seed=config.run.seed,
             stage_name="pretrain",
             reporter=reporter,
+            checkpoint=checkpoint,
         )
     return backbone, history
 
@@ -93,6 +110,7 @@ def align(
     hold_out: int,
     config: Config,
     reporter: Reporter,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[AlignedModel, History]:
     """Continue from a pretrained recommender with IADSR's four-term loss.
 
@@ -106,6 +124,7 @@ def align(
         hold_out: as in pretraining: last interactions of a user that are not trained on.
         config: the settings of alignment, loop and run.
         reporter: told of the progress.
+        checkpoint: where the state is kept after each epoch, and taken up from if it is there.
 
     Returns:
         The aligned model with the weights of its best epoch, and one record per epoch.
@@ -115,6 +134,7 @@ def align(
         device = pick_device(config.run.device)
         model = AlignedModel(backbone, torch.from_numpy(vectors), torch.from_numpy(known)).to(device)
         settings: AlignSettings = config.align
+        precision = pick_precision(config.loop.precision, device)
         last_masks = torch.ones(len(sequences.codes), device=device)
         masks = torch.ones_like(last_masks)
 
@@ -128,6 +148,7 @@ def align(
                 -torch.log(-torch.log(uniform)),
                 settings.temperature,
                 settings.gumbel_tau,
+                precision,
             )
             valid = batch.items > 0
             masks[batch.flat[valid]] = mask[valid]
@@ -158,6 +179,8 @@ def align(
             seed=config.run.seed,
             stage_name="align",
             reporter=reporter,
+            checkpoint=checkpoint,
+            kept={"masks": last_masks},
         )
     return model, history
 
@@ -176,11 +199,14 @@ def _fit(
     seed: int,
     stage_name: str,
     reporter: Reporter,
+    checkpoint: Checkpoint | None,
+    kept: dict[str, Tensor] | None = None,
 ) -> History:
     """Train `model` in place, leave the weights of its best epoch in it, and return one record per epoch.
 
     `validate` is called after each epoch with the users that validate; it returns what to record and the one figure
-    that is to be as large as possible.
+    that is to be as large as possible. `checkpoint`, if it holds a state, is gone on from, and it gets the state after
+    each epoch; `kept` is what beside weights goes from epoch to epoch.
     """
     generator = np.random.default_rng(seed)
     ends = sequences.train_lengths(hold_out)
@@ -188,11 +214,14 @@ def _fit(
     next_codes = _next_codes(sequences, ends)
     validators = _validators(sequences, generator)
     optimizer = torch.optim.AdamW(model.parameters(), learning_rate, fused=True)
-    history: History = []
-    best_state: dict[str, Tensor] = {}
-    best_epoch, best = 0, -np.inf
+    run = _Run(model, optimizer, generator, kept or {})
+    if checkpoint is not None and (found := checkpoint.load()) is not None:
+        run.restore(*found)
+        reporter.note(f"Going on with {stage_name} after epoch {run.epoch}.")
     with reporter.stage(stage_name, epochs * len(windows), "sequences") as stage:
-        for epoch in range(1, epochs + 1):
+        stage.advance(run.epoch * len(windows))
+        while run.epoch < epochs and run.epoch - run.best_epoch < loop.patience:
+            epoch = run.epoch + 1
             model.train()
             sums: dict[str, Tensor] = {}
             for chosen in bucketed_batches(
@@ -213,14 +242,82 @@ def _fit(
                 )
             model.eval()
             validation, criterion = validate(validators)
-            history.append({"epoch": epoch, **record, **validation})
-            stage.describe(f"epoch {epoch}, " + ", ".join(f"{name} {value:.4f}" for name, value in validation.items()))
-            if criterion > best:
-                best_epoch, best, best_state = epoch, criterion, copy.deepcopy(model.state_dict())
-            elif epoch - best_epoch >= loop.patience:
-                break
-    model.load_state_dict(best_state)
-    return history
+            run.end_epoch({"epoch": epoch, **record, **validation}, criterion)
+            stage.describe(f"epoch {epoch}, NDCG@10 {validation['validation_NDCG@10']:.4f}")
+            if checkpoint is not None:
+                checkpoint.save(*run.state())
+    model.load_state_dict(run.best_weights)
+    model.eval()
+    return run.history
+
+
+class _Run:
+    """What goes from one epoch to the next: weights, optimizer, random states, the best epoch so far, the history."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        generator: np.random.Generator,
+        kept: dict[str, Tensor],
+    ) -> None:
+        self._model, self._optimizer, self._generator, self._kept = model, optimizer, generator, kept
+        self.history: History = []
+        self.best_epoch, self._best = 0, -np.inf
+        self.best_weights: dict[str, Tensor] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are done."""
+        return len(self.history)
+
+    def end_epoch(self, record: dict[str, float], criterion: float) -> None:
+        """Add an epoch's record, and keep its weights if its criterion is the largest so far."""
+        self.history.append(record)
+        if criterion > self._best:
+            self.best_epoch, self._best = self.epoch, criterion
+            self.best_weights = copy.deepcopy(self._model.state_dict())
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return all of it, as tensors and JSON values."""
+        moments = self._optimizer.state_dict()["state"]
+        tensors = {
+            "random": torch.get_rng_state(),
+            **{f"model.{name}": value for name, value in self._model.state_dict().items()},
+            **{f"best.{name}": value for name, value in self.best_weights.items()},
+            **{f"kept.{name}": value for name, value in self._kept.items()},
+            **{f"optimizer.{index}.{name}": value for index, parts in moments.items() for name, value in parts.items()},
+        }
+        if torch.cuda.is_available():
+            tensors["random_cuda"] = torch.cuda.get_rng_state()
+        return tensors, {
+            "history": self.history,
+            "best": self._best,
+            "best_epoch": self.best_epoch,
+            "generator": self._generator.bit_generator.state,
+        }
+
+    def restore(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        """Take up what `state` returned."""
+        parts: dict[str, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            group, _, rest = name.partition(".")
+            parts.setdefault(group, {})[rest] = value
+        self._model.load_state_dict(parts["model"])
+        self.best_weights = parts["best"]
+        for name, value in parts.get("kept", {}).items():
+            self._kept[name].copy_(value)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimizer"].items():
+            index, _, rest = name.partition(".")
+            moments.setdefault(int(index), {})[rest] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        torch.set_rng_state(tensors["random"])
+        if "random_cuda" in tensors and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensors["random_cuda"])
+        self.history, self._best, self.best_epoch = state["history"], state["best"], state["best_epoch"]
+        self._generator.bit_generator.state = state["generator"]
 
 
 def _rank_validation(backbone: Backbone, sequences: Sequences, hold_out: int, users: np.ndarray) -> dict[str, float]:

@@ -194,6 +194,8 @@ def test_the_chunked_softmax_loss_equals_torchs(positions: int, monkeypatch: pyt
     targets[0, 0] = 3
     chosen = targets > 0
     ours = 2 * next_item_loss(backbone, states, targets)
+    low = 2 * next_item_loss(backbone, states, targets, torch.bfloat16)
+    assert low.item() == pytest.approx(ours.item(), rel=0.01)
     theirs = 2 * torch.nn.functional.cross_entropy(backbone.logits(states[chosen]), targets[chosen] - 1)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     parameters = [states, *backbone.parameters()]

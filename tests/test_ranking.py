@@ -24,7 +24,7 @@ class Table(Backbone):
         self.seen += items.tolist()
         return torch.zeros(*items.shape, 1)
 
-    def states(self, embedded: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    def states(self, embedded: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
 
 

@@ -5,9 +5,11 @@ A new backbone is one file with a `Backbone` subclass and one line in `BACKBONES
 
 from iadsr_cli.config import BackboneSettings
 from iadsr_cli.models.backbone import Backbone
+from iadsr_cli.models.caser import Caser
 from iadsr_cli.models.gru4rec import GRU4Rec
+from iadsr_cli.models.sasrec import SASRec
 
-BACKBONES: dict[str, type[Backbone]] = {"gru4rec": GRU4Rec}
+BACKBONES: dict[str, type[Backbone]] = {"gru4rec": GRU4Rec, "sasrec": SASRec, "caser": Caser}
 
 
 def make_backbone(settings: BackboneSettings, n_items: int) -> Backbone:

@@ -108,6 +108,7 @@ class AlignedModel(nn.Module):
         noise: Tensor,
         temperature: float,
         tau: float,
+        precision: torch.dtype = torch.float32,
     ) -> tuple[Losses, Tensor]:
         """Return the loss terms of a batch and the mask that the next epoch's input gets.
 
@@ -118,6 +119,7 @@ class AlignedModel(nn.Module):
             noise: standard Gumbel draws [B, T].
             temperature: of the InfoNCE losses.
             tau: of the Gumbel-sigmoid.
+            precision: of the next item's softmax.
 
         Returns:
             The losses, and the hard mask float [B, T] of zeros and ones.
@@ -131,7 +133,7 @@ class AlignedModel(nn.Module):
         decoded = self.decoder(mask.unsqueeze(-1) * interests.c_short)
         return (
             Losses(
-                next_item=next_item_loss(self.backbone, interests.c_short, targets),
+                next_item=next_item_loss(self.backbone, interests.c_short, targets, precision),
                 short=info_nce(interests.c_short[valid], interests.s_short[valid], temperature),
                 long=info_nce(interests.c_long, interests.s_long, temperature),
                 reconstruction=F.mse_loss(decoded[valid], self.backbone.item_embedding(items)[valid]),

@@ -19,7 +19,7 @@ class Backbone(nn.Module, ABC):
     def __init__(self, settings: BackboneSettings, n_items: int) -> None:
         super().__init__()
         self.settings = settings
-        self.hidden_size = settings.hidden_size
+        self.hidden_size = settings.resolved_hidden_size
         self.item_embedding = nn.Embedding(n_items + 1, settings.embedding_size, padding_idx=0)
         # Small, so that the first softmax over tied weights is near uniform.
         nn.init.normal_(self.item_embedding.weight, std=settings.embedding_size**-0.5)
@@ -27,29 +27,29 @@ class Backbone(nn.Module, ABC):
             self.item_embedding.weight[0].zero_()
         self.item_bias = nn.Parameter(torch.zeros(n_items + 1))
         self.dropout = nn.Dropout(settings.dropout)
-        self.project = nn.Linear(settings.hidden_size, settings.embedding_size)
+        self.project = nn.Linear(self.hidden_size, settings.embedding_size)
 
     @abstractmethod
-    def states(self, embedded: Tensor, valid: Tensor) -> Tensor:
-        """Return the state at each position, which saw no later one.
+    def states(self, embedded: Tensor) -> Tensor:
+        """Return the state at each position, which saw no later one: float [B, T, D] to [B, T, H].
 
-        Args:
-            embedded: item embeddings, float [B, T, D].
-            valid: False on padding, bool [B, T]; padding may stand on either side.
-
-        Returns:
-            float [B, T, H]; padded positions hold arbitrary finite values.
+        Padding, if any, stands on the right, and what is returned there does not matter but has to be finite.
         """
 
     def forward(self, items: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Return the causal states float [B, T, H] of item codes [B, T], 0 being padding.
+        """Return the causal states float [B, T, H] of item codes [B, T]; 0 is padding, on either side.
 
         `keep` (float [B, T]), where given, multiplies the input embeddings: IADSR's mask.
         """
-        embedded = self.item_embedding(items)
+        # Left padding would enter recurrences and shift positions: items are moved to the front, states back again.
+        step = torch.arange(items.shape[1], device=items.device)
+        lead = (items > 0).int().argmax(dim=1, keepdim=True)
+        forth, back = (step + lead).clamp(max=items.shape[1] - 1), (step - lead).clamp(min=0)
+        moved = self.item_embedding(items.gather(1, forth) * (step + lead < items.shape[1]))
         if keep is not None:
-            embedded = embedded * keep.unsqueeze(-1)
-        return self.states(self.dropout(embedded), items > 0)
+            moved = moved * keep.gather(1, forth).unsqueeze(-1)
+        states = self.states(self.dropout(moved))
+        return states.gather(1, back.unsqueeze(-1).expand_as(states))
 
     def query(self, states: Tensor) -> Tensor:
         """Map states [..., H] to the space of item embeddings [..., D], where next items are scored."""

@@ -1,0 +1,73 @@
+"""The state of a training run at the end of an epoch: one safetensors file, replaced whole, never unpickled."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from iadsr_cli.errors import ArtifactError
+
+
+class Checkpoint:
+    """Where a training run keeps its state, and of which run it is.
+
+    Args:
+        path: the file; its folder exists.
+        run: everything that determines the run, as a hash. The state of another run is never gone on from.
+        strict: whether such a state, or a damaged one, is an error, as for somebody who asked to go on; else it is
+            passed over, as in a cache.
+    """
+
+    def __init__(self, path: Path, run: str, *, strict: bool = True) -> None:
+        self.path, self._run, self._strict = path, run, strict
+
+    def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Keep `tensors` and the JSON values of `state` in place of what was kept before."""
+        draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+        whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        try:
+            save_file(whole, draft, metadata={"run": self._run, "state": json.dumps(state)})
+            draft.replace(self.path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return what was kept last, or None where nothing was.
+
+        Raises:
+            ArtifactError: if `strict` and it is of another run, or damaged.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            return self._read()
+        except ArtifactError:
+            if self._strict:
+                raise
+            return None
+
+    def _read(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        try:
+            with safe_open(self.path, "pt") as file:
+                metadata = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            run, state = metadata["run"], json.loads(metadata["state"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError):
+            raise ArtifactError(
+                f"The checkpoint {self.path} is damaged.", "Run the command without --resume to start over."
+            ) from None
+        if run != self._run:
+            raise ArtifactError(
+                f"The checkpoint {self.path} is of another log or other settings.",
+                "Give the settings it was made with, or run without --resume to start over.",
+            )
+        return tensors, state
+
+    def clear(self) -> None:
+        """Remove what was kept."""
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,218 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from iadsr_cli import training
+from iadsr_cli.checkpoints import Checkpoint
+from iadsr_cli.config import AlignSettings, BackboneSettings, Config, LoopSettings, PretrainSettings, RunSettings
+from iadsr_cli.errors import ArtifactError, TrainingError, UsageError
+from iadsr_cli.models import make_backbone
+from iadsr_cli.models.alignment import AlignedModel
+from iadsr_cli.progress import Silent
+from iadsr_cli.sequences import Sequences
+
+ITEMS = 30
+CONFIG = Config(
+    backbone=BackboneSettings(embedding_size=8, hidden_size=12, window=6, dropout=0.0),
+    pretrain=PretrainSettings(pretrain_epochs=3, pretrain_learning_rate=0.01),
+    align=AlignSettings(align_epochs=3, align_learning_rate=0.01),
+    loop=LoopSettings(batch_size=8, patience=9),
+    run=RunSettings(device="cpu"),
+)
+
+
+def make_sequences(seed: int = 0, users: int = 40) -> Sequences:
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(1, 16, users)
+    codes = generator.integers(1, ITEMS + 1, lengths.sum())
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Sequences(pa.array([str(i) for i in range(ITEMS)]), codes, np.arange(len(codes)), offsets)
+
+
+def vectors() -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(5)
+    known = np.arange(ITEMS + 1) % 4 > 0
+    return generator.normal(size=(ITEMS + 1, 5)).astype(np.float32) * known[:, None], known
+
+
+def aligned(sequences: Sequences, config: Config = CONFIG) -> tuple[AlignedModel, training.History]:
+    torch.manual_seed(0)
+    backbone = make_backbone(config.backbone, ITEMS)
+    return training.align(sequences, backbone, *vectors(), 2, config, Silent())
+
+
+def test_the_masks_of_an_epoch_are_the_input_of_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    sequences = make_sequences()
+    seen: list[dict[int, float]] = [{}]
+    made: list[dict[int, float]] = [{}]
+    flats: list[torch.Tensor] = []
+    original_batch, original_losses = training._batch, AlignedModel.losses
+    interactions = int(sequences.train_lengths(2).sum())
+
+    def batch(*arguments: object) -> training.Batch:
+        result = original_batch(*arguments)  # type: ignore[arg-type]
+        flats.append(result.flat)
+        return result
+
+    def losses(self: AlignedModel, items: torch.Tensor, targets: torch.Tensor, keep: torch.Tensor, *rest: object):
+        terms, mask = original_losses(self, items, targets, keep, *rest)  # type: ignore[arg-type]
+        if len(made[-1]) == interactions:
+            seen.append({})
+            made.append({})
+        valid = items > 0
+        places = flats[-1][valid].tolist()
+        seen[-1].update(zip(places, keep[valid].tolist(), strict=True))
+        made[-1].update(zip(places, mask[valid].tolist(), strict=True))
+        return terms, mask
+
+    monkeypatch.setattr(training, "_batch", batch)
+    monkeypatch.setattr(AlignedModel, "losses", losses)
+    aligned(sequences)
+    assert len(seen) == 3
+    assert set(seen[0].values()) == {1.0}
+    for epoch in (1, 2):
+        assert len(made[epoch]) == interactions
+        assert seen[epoch] == made[epoch - 1]
+        assert set(made[epoch].values()) == {0.0, 1.0}
+
+
+def test_held_out_items_are_never_trained_on() -> None:
+    # With one epoch validation chooses nothing: changing held-out items may then change no weight.
+    config = replace(CONFIG, pretrain=PretrainSettings(pretrain_epochs=1), align=AlignSettings(align_epochs=1))
+    sequences = make_sequences()
+    held_out = np.concatenate(
+        [
+            np.arange(end - 2, end)
+            for end, length in zip(sequences.offsets[1:], sequences.lengths, strict=True)
+            if length >= 3
+        ]
+    )
+    codes = sequences.codes.copy()
+    codes[held_out] = codes[held_out] % ITEMS + 1
+    changed = replace(sequences, codes=codes)
+    for train in (lambda s: training.pretrain(s, config, Silent())[0], lambda s: aligned(s, config)[0]):
+        first, second = train(sequences).state_dict(), train(changed).state_dict()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_targets_stay_inside_a_users_training_part() -> None:
+    sequences = make_sequences(3)
+    ends = sequences.train_lengths(2)
+    following = training._next_codes(sequences, ends)
+    for user, (start, length) in enumerate(zip(sequences.offsets[:-1], sequences.lengths, strict=True)):
+        for place in range(length):
+            expected = sequences.codes[start + place + 1] if place + 1 < ends[user] else 0
+            assert following[start + place] == expected
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.1, 0.5, 0.2, 0.3, 0.9])
+    states = []
+
+    def rank(backbone: torch.nn.Module, *rest: object) -> dict[str, float]:
+        states.append({name: value.clone() for name, value in backbone.state_dict().items()})
+        value = next(scores)
+        return {"validation_NDCG": value, "validation_NDCG@10": value}
+
+    monkeypatch.setattr(training, "_rank_validation", rank)
+    config = replace(CONFIG, pretrain=PretrainSettings(pretrain_epochs=5), loop=LoopSettings(batch_size=8, patience=2))
+    backbone, history = training.pretrain(make_sequences(), config, Silent())
+    assert [record["validation_NDCG"] for record in history] == [0.1, 0.5, 0.2, 0.3]
+    assert all(torch.equal(value, states[1][name]) for name, value in backbone.state_dict().items())
+    assert not backbone.training
+
+
+def test_the_same_seed_trains_the_same_weights_and_leaves_the_callers_randomness_alone() -> None:
+    sequences = make_sequences()
+    torch.manual_seed(123)
+    expected = torch.rand(3)
+    torch.manual_seed(123)
+    first, _ = training.pretrain(sequences, CONFIG, Silent())
+    assert torch.equal(torch.rand(3), expected)
+    second, _ = training.pretrain(sequences, CONFIG, Silent())
+    other, _ = training.pretrain(sequences, replace(CONFIG, run=RunSettings(seed=1, device="cpu")), Silent())
+    for name, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name])
+    assert not torch.equal(first.item_embedding.weight, other.item_embedding.weight)
+
+
+def test_alignment_lowers_its_losses() -> None:
+    config = replace(CONFIG, align=AlignSettings(align_epochs=12, align_learning_rate=0.01))
+    _, history = aligned(make_sequences(), config)
+    for term in ("next_item", "info_nce_short", "info_nce_long", "reconstruction"):
+        assert history[-1][term] < history[0][term], term
+    total = [
+        sum(record[term] for term in ("next_item", "info_nce_short", "info_nce_long", "reconstruction"))
+        for record in history
+    ]
+    assert total == pytest.approx([record["loss"] for record in history], rel=1e-5)
+
+
+def test_a_loss_that_is_no_number_stops_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "next_item_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    with pytest.raises(TrainingError, match="no longer a number in epoch 1 of pretrain") as caught:
+        training.pretrain(make_sequences(), CONFIG, Silent())
+    assert caught.value.hint == "Lower --pretrain-learning-rate (it is 0.01)."
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UsageError, match="--device cuda is not available on this machine") as caught:
+        training.pick_device("cuda")
+    assert "cpu" in caught.value.hint
+
+
+@pytest.mark.parametrize("stopped", [1, 2, 3])
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: int
+) -> None:
+    sequences = make_sequences()
+    config = replace(
+        CONFIG,
+        backbone=replace(CONFIG.backbone, dropout=0.3),
+        pretrain=PretrainSettings(pretrain_epochs=4),
+        align=AlignSettings(align_epochs=4),
+    )
+
+    def both(folder: Path | None) -> dict[str, torch.Tensor]:
+        points = [Checkpoint(folder / name, "run") if folder else None for name in ("pretrain", "align")]
+        backbone, _ = training.pretrain(sequences, config, Silent(), points[0])
+        model, history = training.align(sequences, backbone, *vectors(), 2, config, Silent(), points[1])
+        assert [record["epoch"] for record in history] == [1, 2, 3, 4]
+        return model.state_dict()
+
+    whole = both(None)
+    original = training._Run.end_epoch
+    for aligning in (False, True):
+
+        def end_epoch(self: training._Run, *arguments: object, aligning: bool = aligning) -> None:
+            # The interrupt falls in the middle of a stage, when its weights have moved on past the checkpoint.
+            if self.epoch == stopped and bool(self._kept) == aligning:
+                raise KeyboardInterrupt
+            original(self, *arguments)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(training._Run, "end_epoch", end_epoch)
+            with pytest.raises(KeyboardInterrupt):
+                both(tmp_path)
+    resumed = both(tmp_path)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    Checkpoint(path, "one").save({"weights": torch.ones(2)}, {"epoch": 1})
+    tensors, state = Checkpoint(path, "one").load() or ({}, {})
+    assert torch.equal(tensors["weights"], torch.ones(2))
+    assert state == {"epoch": 1}
+    with pytest.raises(ArtifactError, match="is of another log or other settings"):
+        Checkpoint(path, "two").load()
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(ArtifactError, match="is damaged"):
+        Checkpoint(path, "one").load()
+    Checkpoint(path, "one").clear()
+    assert Checkpoint(path, "one").load() is None
