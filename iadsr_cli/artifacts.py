@@ -209,6 +209,13 @@ def cached(
             shutil.rmtree(folder)
         else:
             return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".iadsr-", dir=folder.parent):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"The cache folder {cache} cannot be written: {error.strerror}.", "Name another one with --cache-dir."
+        ) from None
     build(folder)
     return folder

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.options import Force, LogFile, OutputFolder, command
+from iadsr_cli.cli.options import Force, LogFile, OutputFolder, Resume, command
 from iadsr_cli.cli.views import show_log, show_training
 from iadsr_cli.config import Config
 
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
         config: Config,
         face: Face,
         vectors: Vectors = None,
+        resume: Resume = False,
         force: Force = False,
     ) -> None:
         """Align the recommender with the semantic vectors: IADSR's second stage.
@@ -50,5 +51,7 @@ def register(app: typer.Typer) -> None:
             read_manifest(vectors, "embed")
         workspace = pipeline.open_log(log, None, config, face)
         show_log(face, workspace)
-        manifest = pipeline.align(workspace.sequences, pretrained, vectors, config, output, face)
+        manifest = pipeline.align(
+            workspace.sequences, pretrained, vectors, config, output, face, pipeline.Resume.of(resume)
+        )
         show_training(face, output, manifest)

@@ -4,9 +4,11 @@ import typer
 
 from iadsr_cli import __version__
 from iadsr_cli.cli import align, denoise, embed, evaluate, pretrain
+from iadsr_cli.cli.manners import Commands
 
 app = typer.Typer(
     name="iadsr",
+    cls=Commands,
     help="Clean user-item interaction logs: find the rows that do not belong (misclicks, gifts, shared accounts) "
     "and give the log back without them.",
     epilog="Example: iadsr denoise logs.parquet -o clean.parquet",
@@ -24,7 +26,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+    version: bool = typer.Option(
+        False, "--version", metavar="", help="Print the version.", callback=_version, is_eager=True
+    ),
 ) -> None:
     pass
 
@@ -35,4 +39,4 @@ for module in (denoise, embed, pretrain, align, evaluate):
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="iadsr")

@@ -1,18 +1,23 @@
 """What a person sees: stages, notes, tables and errors, all on standard error; one JSON object for machines."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    SpinnerColumn,
     TaskID,
     TaskProgressColumn,
     TextColumn,
@@ -22,6 +27,9 @@ from rich.progress import (
 from rich.table import Table
 
 from iadsr_cli.errors import IadsrError
+
+# Columns of a log file or a pipe, which have no width of their own.
+_UNWATCHED_WIDTH = 120
 
 
 class _BarStage:
@@ -52,14 +60,17 @@ class Face:
         self.spoken = not (quiet or json)
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
-        self.console = Console(stderr=True, highlight=False, soft_wrap=False)
+        self.console = Console(stderr=True, highlight=False)
+        if not self.console.is_terminal and "COLUMNS" not in os.environ:
+            self.console.width = _UNWATCHED_WIDTH
 
     @contextmanager
     def stage(self, name: str, total: int | None, unit: str) -> Iterator[_BarStage]:
         """Show a bar on a terminal, and when the stage is over one line of what was done."""
         start = time.perf_counter()
         live = self.spoken and self.console.is_terminal
-        columns = [
+        columns: list[ProgressColumn] = [
+            SpinnerColumn(),
             TextColumn("{task.description:9}"),
             BarColumn(bar_width=20),
             TaskProgressColumn(),
@@ -69,7 +80,7 @@ class Face:
             TimeRemainingColumn(compact=True),
         ]
         if total is None:
-            columns = [TextColumn("{task.description:9}"), TimeElapsedColumn()]
+            columns = [SpinnerColumn(), TextColumn("{task.description:9}"), TimeElapsedColumn()]
         if self.console.width >= 100:
             columns.append(TextColumn("{task.fields[detail]}", style="dim"))
         with Progress(*columns, console=self.console, disable=not live, transient=True) as progress:
@@ -79,14 +90,18 @@ class Face:
         elapsed = time.perf_counter() - start
         self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
         if self.spoken:
-            amount = f"{stage.done:,} {unit}" if stage.done else ""
-            detail = f"  {stage.detail}" if stage.detail else ""
-            self.console.print(f"[green]✓[/] {name:9} {duration(elapsed):>7}  {amount}{escape(detail)}")
+            amount = counted(stage.done, unit.removesuffix("s")) if stage.done else ""
+            detail = f"  [dim]{escape(stage.detail)}[/]" if stage.detail else ""
+            line = f"[green]✓[/] {name:9} {duration(elapsed):>8}  {amount}{detail}"
+            if live:
+                self.console.print(line, no_wrap=True, overflow="ellipsis")
+            else:
+                self.console.print(line, soft_wrap=True)
 
     def note(self, text: str) -> None:
         """Print a fact."""
         if self.spoken:
-            self.console.print(f"  {escape(text)}", style="dim")
+            self.console.print(Padding(escape(text), (0, 0, 0, 2)), style="dim")
 
     def warn(self, text: str) -> None:
         """Print a warning, and remember it for the JSON summary."""
@@ -106,14 +121,15 @@ class Face:
             self.console.print(table)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table; the first column is text, the others are numbers."""
+        """Print a table beneath a title, if it has one; the first column is text, the others are numbers."""
         if self.spoken:
-            table = Table(title=title, title_justify="left", title_style="bold", header_style="cyan")
+            self.console.print(f"[bold]{escape(title)}[/]")
+            table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="dim", border_style="dim")
             for index, name in enumerate(header):
-                table.add_column(name, justify="right" if index else "left")
+                table.add_column(name, justify="right" if index else "left", style="" if index else "cyan")
             for row in rows:
                 table.add_row(*(escape(cell) for cell in row))
-            self.console.print(table)
+            self.console.print(Padding(table, (0, 0, 0, 1)))
 
     def summary(self, content: dict[str, Any], *, data_on_stdout: bool = False) -> None:
         """Print the JSON object of `--json`: on standard output, or on standard error when data is there."""
@@ -128,10 +144,15 @@ class Face:
         return {name: round(value, 3) for name, value in self.seconds.items()}
 
     def slowest(self) -> str:
-        """Return the stage that took longest, with its time and its share of all stages."""
+        """Return the stage that took longest, its time and the time of all stages."""
         name = max(self.seconds, key=lambda key: self.seconds[key])
         total = sum(self.seconds.values())
         return f"{name}, {duration(self.seconds[name])} of {duration(total)}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return "1 row" or "1,500 rows"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -9,8 +9,7 @@ import typer
 from iadsr_cli.cli.console import Face
 from iadsr_cli.cli.options import GROUPS, Force, ItemsFile, LogFile, command
 from iadsr_cli.cli.views import show_denoised, show_log
-from iadsr_cli.config import Config
-from iadsr_cli.errors import UsageError
+from iadsr_cli.config import FORMATS, Config
 
 Output = Annotated[
     str | None, typer.Option("--output", "-o", metavar="FILE", help="Cleaned log; - or nothing is stdout.")
@@ -24,11 +23,18 @@ Model = Annotated[
     typer.Option("--model", metavar="DIR", help="Score with the folder that align wrote; train nothing."),
 ]
 Annotate = Annotated[
-    bool, typer.Option("--annotate", help="Write all rows, with noise_score, keep and reason added to each.")
+    bool,
+    typer.Option("--annotate", metavar="", help="Write all rows, each with noise_score, keep and reason."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Score and print what would happen; write no log.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Score and print what would happen; write no log.")]
 OutputFormat = Annotated[
-    str, typer.Option("--output-format", metavar="auto|csv|tsv|parquet|jsonl", help="Format of the output.")
+    str,
+    typer.Option(
+        "--output-format",
+        metavar="FORMAT",
+        help=f"Format of the output; by its extension, else the log's own ({', '.join(FORMATS)}).",
+        autocompletion=lambda incomplete: [name for name in FORMATS if name.startswith(incomplete)],
+    ),
 ]
 
 
@@ -56,10 +62,6 @@ def register(app: typer.Typer) -> None:
         from iadsr_cli import pipeline
         from iadsr_cli.artifacts import read_manifest
 
-        if log == "-" and sys.stdin.isatty():
-            raise UsageError(
-                "The log is to come from standard input, which is a terminal.", "Try iadsr denoise --help."
-            )
         plan = pipeline.OutputPlan(
             output=None if dry_run else output or "-",
             removed=None if dry_run else removed,
@@ -67,7 +69,7 @@ def register(app: typer.Typer) -> None:
             format=output_format,
             force=force,
         )
-        plan.check(terminal=sys.stdout.isatty() and output is None)
+        plan.check(log, terminal=sys.stdout.isatty() and output is None)
         if model is not None:
             read_manifest(model, "align")
         workspace = pipeline.open_log(log, items, config, face)
@@ -76,4 +78,6 @@ def register(app: typer.Typer) -> None:
         denoised = pipeline.denoise(workspace, model)
         plan.write(workspace.log, denoised, face)
         show_denoised(face, denoised, plan, dry_run=dry_run)
-        face.summary({"input": log, "output": plan.output, **denoised.summary}, data_on_stdout=plan.output == "-")
+        face.summary(
+            {"input": log, "output": plan.output, **denoised.summary}, data_on_stdout="-" in (plan.output, plan.removed)
+        )

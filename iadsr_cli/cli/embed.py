@@ -18,12 +18,9 @@ def register(app: typer.Typer) -> None:
         """
         from iadsr_cli import pipeline
         from iadsr_cli.artifacts import check_folder
-        from iadsr_cli.logs.reader import read_items
 
         check_folder(output, force=force)
-        with face.stage("read", None, "items") as stage:
-            texts = read_items(log, config.log)
-            stage.advance(len(texts.ids))
+        texts = pipeline.open_texts(log, config, face)
         manifest = pipeline.embed(texts, config, output, face)
         face.facts(
             f"Wrote {output}",

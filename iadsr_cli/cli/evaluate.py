@@ -39,11 +39,13 @@ def register(app: typer.Typer) -> None:
         Prints HR@K, NDCG@K and MRR@K; writes metrics.json.
         """
         from iadsr_cli import pipeline
-        from iadsr_cli.artifacts import check_folder
+        from iadsr_cli.artifacts import check_folder, manifest_kind, read_manifest
         from iadsr_cli.evaluation import protocols
 
         if output is not None:
             check_folder(output, force=force)
+        if model is not None:
+            read_manifest(model, "align" if manifest_kind(model) == "align" else "pretrain")
         workspace = pipeline.open_log(log, None, config, face)
         show_log(face, workspace)
         outcome = protocols.leave_one_out(workspace, model)

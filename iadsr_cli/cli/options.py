@@ -1,16 +1,16 @@
 """Command-line options made from the settings dataclasses, the TOML file, and the manners all commands share."""
 
 import inspect
-import os
-import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from iadsr_cli.cli.manners import Manners, help_instead_of_a_terminal
 from iadsr_cli.config import (
     AlignSettings,
     BackboneSettings,
@@ -25,7 +25,7 @@ from iadsr_cli.config import (
     option_name,
     setting,
 )
-from iadsr_cli.errors import IadsrError, InputError, UsageError, closest
+from iadsr_cli.errors import InputError, UsageError
 
 # Field of Config -> its class and the panel of --help in which its options stand.
 GROUPS: dict[str, tuple[type[Settings], str]] = {
@@ -45,7 +45,11 @@ LogFile = Annotated[
     typer.Argument(metavar="LOG", help="The log: CSV, TSV, Parquet or JSONL, also .gz or .zst; - is stdin."),
 ]
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
+Force = Annotated[bool, typer.Option("--force", metavar="", help="Replace an output that exists.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", metavar="", help="Go on after the last finished epoch of an interrupted run."),
+]
 ItemsFile = Annotated[
     str | None,
     typer.Option("--items", metavar="FILE", help="File with the items' texts, joined to the log by item id."),
@@ -81,7 +85,9 @@ def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) 
             from iadsr_cli.cli.console import Face
 
             values.pop("config_file")
-            with _Manners(debug=values["debug"]):
+            context: typer.Context = values.pop("context")
+            with Manners(debug=values["debug"]):
+                help_instead_of_a_terminal(context, values)
                 face_values = _split(FaceSettings, values)
                 made_groups: dict[str, Any] = {
                     group: GROUPS[group][0](**_split(GROUPS[group][0], values)) for group in groups
@@ -90,7 +96,8 @@ def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) 
                 face = Face(quiet=face_values["quiet"], json=face_values["json"])
                 function(**values, config=config, face=face)
 
-        parameters = [*own, *made, _config_file(name)]
+        context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        parameters = [context, *own, *made, _config_file(name)]
         run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
         )
@@ -120,26 +127,32 @@ def _option(item: "Field[Any]", kind: type[Settings], panel: str) -> inspect.Par
     names = [option_name(item.name)]
     if item.name == "quiet":
         names.append("-q")
-    extra: dict[str, Any] = {}
+    help_text, choices = item.metadata["help"], item.metadata["choices"]
     if hint is bool:
         names[0] += f"/--no-{item.name}" if default else ""
-    elif item.metadata["choices"]:
-        choices: tuple[str, ...] = item.metadata["choices"]
-        extra = {"metavar": "|".join(choices), "autocompletion": _completion(choices)}
+    elif len(choices) > 1:
+        help_text = f"{help_text.removesuffix('.')} ({', '.join(choices)})."
     if hint == tuple[str, ...]:
         hint, default = list[str], list(default)
     option = typer.Option(
         *names,
-        help=item.metadata["help"],
+        help=help_text,
+        metavar=item.metadata["metavar"] or {bool: "", int: "N", float: "X"}.get(_value_type(hint), "TEXT"),
+        autocompletion=_completion(choices) if choices else None,
         rich_help_panel=panel,
         envvar=ENVIRONMENT + item.name.upper(),
         show_envvar=False,
         show_default=not (default is None or isinstance(default, bool) or default == []),
-        **extra,
     )
     return inspect.Parameter(
         item.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, option]
     )
+
+
+def _value_type(hint: Any) -> type:
+    """Return the type of a setting's value: `int` of `int | None`."""
+    kind: type = (get_args(hint) or (hint,))[0]
+    return kind
 
 
 def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
@@ -152,13 +165,13 @@ def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
 def _config_file(command_name: str) -> inspect.Parameter:
     def load(context: typer.Context, path: Path | None) -> Path | None:
         if path is not None:
-            with _Manners(debug=False):
+            with Manners(debug=False):
                 context.default_map = {**(context.default_map or {}), **read_config(path, command_name)}
         return path
 
     option = typer.Option(
         "--config",
-        metavar="FILE.toml",
+        metavar="FILE",
         help="Settings from a TOML file; the environment (IADSR_SEED=7) and options come after it.",
         rich_help_panel="Running",
         envvar=ENVIRONMENT + "CONFIG",
@@ -193,7 +206,10 @@ def read_config(path: Path, command_name: str) -> dict[str, Any]:
     commands = ("embed", "pretrain", "align", "denoise", "evaluate")
     for key in tables:
         if key not in commands:
-            raise UsageError(f"{path} has a table [{key}].", f"Tables are named for commands: {', '.join(commands)}.")
+            raise UsageError(
+                f"{path} has a table [{key}], which no command reads.",
+                f"Tables are named for commands: {', '.join(commands)}.",
+            )
     for table in (merged, *tables.values()):
         for key, value in table.items():
             _check_setting(path, key, value, hints)
@@ -204,8 +220,11 @@ def read_config(path: Path, command_name: str) -> dict[str, Any]:
 def _check_setting(path: Path, key: str, value: Any, hints: dict[str, Any]) -> None:
     name = key.replace("-", "_")
     if name not in hints:
-        near = ", ".join(closest(name, hints)[:3])
-        raise UsageError(f'{path} has no setting it could call "{key}".', f"Nearest: {near}.")
+        near = get_close_matches(name, hints, n=3, cutoff=0.6)
+        raise UsageError(
+            f'{path} has a setting "{key}", which no command knows.',
+            f"Did you mean {' or '.join(near)}?" if near else "Settings are named as the options are: seed = 7.",
+        )
     hint = hints[name]
     allowed = get_args(hint) or (hint,)
     if hint == tuple[str, ...]:
@@ -214,42 +233,7 @@ def _check_setting(path: Path, key: str, value: Any, hints: dict[str, Any]) -> N
         fits = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
         fits = fits or (float in allowed and type(value) is int)
     if not fits:
-        wanted = "a list of strings" if hint == tuple[str, ...] else allowed[0].__name__
-        raise UsageError(f"{path} sets {key} to {value!r}.", f"Give it as {wanted}.")
-
-
-class _Manners:
-    """Turns what a command raises into its printed error and exit code."""
-
-    def __init__(self, *, debug: bool) -> None:
-        self._debug = debug
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        from iadsr_cli.cli.console import print_error
-
-        if error is None or isinstance(error, (typer.Exit, SystemExit)):
-            return
-        if isinstance(error, BrokenPipeError):
-            # Python would complain again when it flushes standard output at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(141) from None
-        if self._debug and not isinstance(error, KeyboardInterrupt):
-            return
-        if isinstance(error, KeyboardInterrupt):
-            message = "Interrupted; no output was written and what was there before is unchanged."
-            sys.stderr.write(f"\n{message}\nRun the same command again: finished stages are reused.\n")
-            raise typer.Exit(130) from None
-        if isinstance(error, IadsrError):
-            print_error(error)
-            raise typer.Exit(error.exit_code) from None
-        if isinstance(error, Exception):
-            print_error(
-                IadsrError(
-                    f"Unexpected {type(error).__name__}: {error}",
-                    "This is a defect in iadsr. Run again with --debug and report what it prints.",
-                )
-            )
-            raise typer.Exit(1) from None
+        names = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
+        wanted = 'a list of texts, such as ["title"]' if hint == tuple[str, ...] else names[allowed[0]]
+        found = {True: "true", False: "false"}.get(value, repr(value)) if isinstance(value, bool) else repr(value)
+        raise UsageError(f"{path} sets {key} to {found}.", f"Give it {wanted}.")

@@ -3,7 +3,7 @@
 import typer
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.options import Force, LogFile, OutputFolder, command
+from iadsr_cli.cli.options import Force, LogFile, OutputFolder, Resume, command
 from iadsr_cli.cli.views import show_log, show_training
 from iadsr_cli.config import Config
 
@@ -17,7 +17,14 @@ def register(app: typer.Typer) -> None:
         "iadsr pretrain logs.parquet -o gru4rec/",
         ("log", "backbone", "pretrain", "loop", "run"),
     )
-    def pretrain(log: LogFile, output: OutputFolder, config: Config, face: Face, force: Force = False) -> None:
+    def pretrain(
+        log: LogFile,
+        output: OutputFolder,
+        config: Config,
+        face: Face,
+        resume: Resume = False,
+        force: Force = False,
+    ) -> None:
         """Train the sequential recommender on next-item prediction.
 
         Writes vocabulary.parquet, weights.safetensors, history.jsonl and manifest.json.
@@ -28,5 +35,5 @@ def register(app: typer.Typer) -> None:
         check_folder(output, force=force)
         workspace = pipeline.open_log(log, None, config, face)
         show_log(face, workspace)
-        manifest = pipeline.pretrain(workspace.sequences, config, output, face)
+        manifest = pipeline.pretrain(workspace.sequences, config, output, face, pipeline.Resume.of(resume))
         show_training(face, output, manifest)

@@ -1,9 +1,9 @@
 """What each command says of its input and its outcome."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from iadsr_cli.cli.console import Face
+from iadsr_cli.cli.console import Face, counted
 
 if TYPE_CHECKING:
     from iadsr_cli.artifacts import Manifest
@@ -15,14 +15,16 @@ def show_log(face: Face, workspace: "Workspace") -> None:
     """Say what was understood: the file, its roles, its counts."""
     log, texts = workspace.log, workspace.texts
     with_text = sum(text is not None for text in texts.texts)
-    text = "none" if not texts.columns else f"{', '.join(texts.columns)} ({with_text:,} of {len(texts.ids):,} items)"
+    text = "none"
+    if texts.columns:
+        text = f"{', '.join(texts.columns)} ({with_text:,} of {counted(len(texts.ids), 'item')})"
     order = f"{log.time_description}, ties in file order" if log.time_description else "file order (no time column)"
     face.facts(
         f"{log.name} ({log.format})",
         [
             ("rows", f"{log.num_rows:,}"),
-            ("user", f"{log.roles.user} ({workspace.users:,})"),
-            ("item", f"{log.roles.item} ({workspace.items:,})"),
+            ("user", f"{log.roles.user} ({counted(workspace.users, 'user')})"),
+            ("item", f"{log.roles.item} ({counted(workspace.items, 'item')})"),
             ("order", order),
             ("text", text),
         ],
@@ -33,7 +35,7 @@ def show_training(face: Face, folder: Path, manifest: "Manifest") -> None:
     """Say what was trained."""
     rows = [("items", f"{manifest.facts['items']:,}"), ("epochs", f"{manifest.facts['epochs']}")]
     if "with_vector" in manifest.facts:
-        rows.append(("with text", f"{manifest.facts['with_vector']:,} items"))
+        rows.append(("with text", counted(manifest.facts["with_vector"], "item")))
     rows.append(("slowest", face.slowest()))
     face.facts(f"Wrote {folder}", rows)
     face.summary({"output": str(folder), **manifest.facts})
@@ -42,27 +44,48 @@ def show_training(face: Face, folder: Path, manifest: "Manifest") -> None:
 def show_denoised(face: Face, denoised: "Denoised", plan: "OutputPlan", *, dry_run: bool) -> None:
     """Print the closing table."""
     facts = denoised.summary
-    rows, removed = facts["rows"], facts["removed"]
-
-    def share(count: int) -> str:
-        return f"{count:,} ({count / rows:.1%})" if rows else "0"
-
+    rows = facts["rows"]
+    users = {"in the log": facts["users"], **facts["users_by_decision"]}
+    items = {"in the log": facts["items"], **facts["items_by_decision"]}
     would = "would be " if dry_run else ""
-    fifths = facts["removed_share_by_item_frequency_fifth"]
-    face.facts(
-        "Dry run: nothing was written" if dry_run else f"Wrote {', '.join(plan.written)}",
+    names = {
+        "in the log": "in the log",
+        "kept": f"{would}kept",
+        "protected": "  protected",
+        "unscored": "  unscored",
+        "removed": f"{would}removed",
+    }
+    counts = {"in the log": rows, **facts}
+    face.table(
+        "Dry run: nothing was written" if dry_run else f"Wrote {' and '.join(plan.written)}",
+        ["", "rows", "share", "users", "items"],
         [
-            ("rows", f"{rows:,} of {facts['users']:,} users and {facts['items']:,} items"),
-            (f"{would}kept", f"{share(facts['kept'])}"),
-            (f"{would}removed", f"{share(removed)}, from {facts['users_touched']:,} users"),
-            ("protected", f"{share(facts['protected'])} looked like noise and stayed"),
-            ("unscored", f"{share(facts['unscored'])} and kept"),
-            (
-                "removed by item frequency",
-                "rarest fifth " + " | ".join(f"{value:.1%}" for value in fifths) + " most frequent",
-            ),
-            ("slowest", face.slowest()),
+            [label, f"{counts[key]:,}", f"{counts[key] / max(1, rows):.1%}", f"{users[key]:,}", f"{items[key]:,}"]
+            for key, label in names.items()
         ],
+    )
+    fifths = ["rarest fifth", "2nd", "3rd", "4th", "most frequent"]
+    if facts["removed"]:
+        shares = [f"{value:.1%}" for value in facts["removed_share_by_item_frequency_fifth"]]
+        face.table("", ["share of rows removed", *fifths], [["by item frequency", *shares]])
+    else:
+        face.note(_why_nothing(facts, denoised))
+    face.note(f"slowest stage: {face.slowest()}")
+
+
+def _why_nothing(facts: dict[str, Any], denoised: "Denoised") -> str:
+    """Say why no row is removed, and what to do about it."""
+    cutoff, highest = denoised.decisions.cutoff, facts["highest_score"]
+    if highest is None:
+        return "no row could be scored"
+    if facts["protected"]:
+        rows = counted(facts["protected"], "row")
+        return f"{rows} looked like noise and stayed: see --max-user-share and --min-user-rows"
+    if cutoff is None:
+        return "the budget comes to no row that may go: see --budget, --max-user-share and --min-user-rows"
+    return (
+        f"no row scored above {cutoff:g}; the highest is {highest:.2g}. "
+        "To remove the most suspicious rows all the same: --budget 5%"
     )
 
 

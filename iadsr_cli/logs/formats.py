@@ -65,11 +65,12 @@ def nameless(path: str) -> bool:
         return False
 
 
-def format_of(source: str, override: str = "auto", content: bytes | None = None) -> Format:
+def format_of(source: str, override: str = "auto", content: bytes | None = None, option: str = "--format") -> Format:
     """Return the format of the file `source`.
 
     The extension decides; `override` (a kind, or "auto") takes the place of the kind. Where there is no name
-    to go by (standard input, a pipe) hand the bytes as `content`: they are looked at instead.
+    to go by (standard input, a pipe) hand the bytes as `content`: they are looked at instead. `option` is what
+    would have said it, for the message.
 
     Raises:
         UsageError: the extension is not known and `override` is "auto".
@@ -85,7 +86,7 @@ def format_of(source: str, override: str = "auto", content: bytes | None = None)
         raise UsageError(
             f"The format of {source} cannot be told from its name.",
             f"Known extensions: {', '.join(_KIND_OF)} (text also with .gz or .zst). "
-            "Otherwise say it with --format csv, tsv, parquet or jsonl.",
+            f"Otherwise say it with {option} csv, tsv, parquet or jsonl.",
         )
     return _checked(source, Format(kind, compression))
 

@@ -110,17 +110,18 @@ def read_log(source: str, settings: LogSettings) -> Log:
     return Log(records.name, format, roles, records, description, users, items, order, not settings.text_column)
 
 
-def read_items(source: str, settings: LogSettings) -> ItemTexts:
-    """Read item texts from a file of their own, with an item and a text column.
+def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> ItemTexts:
+    """Read item texts from a file with an item and a text column: one of its own, or a log.
 
-    The first non-empty text of an item counts. Of the settings, format, header and columns are the log's and
-    do not matter here, and a column named for the log alone is looked for by its usual names.
+    The first non-empty text of an item counts. Where the file is `joined` to a log, the settings are the log's: format,
+    header and columns do not matter here, and a column named for the log alone is looked for by its usual names.
 
     Raises:
         InputError: the file or a value in it cannot be used (see the message).
         UsageError: it has no item or no text column, or several that could be the item column.
     """
-    settings = replace(settings, format="auto", header=True, columns=None)
+    if joined:
+        settings = replace(settings, format="auto", header=True, columns=None)
     _, records = _read(source, settings)
     item = find_item(records.column_names, settings, records.name)
     text = find_text(records.column_names, settings, records.name)
@@ -132,7 +133,8 @@ def read_items(source: str, settings: LogSettings) -> ItemTexts:
         )
     if isinstance(records, JsonRecords):
         records.load([item, *text])
-    return _item_texts(records, text, canonical_ids(records, item, "item", settings.null_ids), check=False)
+    items = canonical_ids(records, item, "item", settings.null_ids)
+    return _item_texts(records, text, items, check=not joined and not settings.text_column)
 
 
 def _read(source: str, settings: LogSettings) -> tuple[Format, Records]:

@@ -96,7 +96,7 @@ def target_format(log: Log, target: str, format_override: str = "auto") -> Forma
         return format_of("-." + format_override)
     if format_override == "auto" and Path(target).suffixes == Path(log.name).suffixes:
         return log.format
-    return format_of(target, format_override)
+    return format_of(target, format_override, option="--output-format")
 
 
 def write_rows(

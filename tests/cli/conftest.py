@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +18,8 @@ Run = Callable[..., Result]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run `iadsr` in an empty folder with a cache of its own."""
     monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("IADSR_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("IADSR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
 
@@ -22,6 +27,40 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)  # type: ignore[arg-type]
 
     return invoke
+
+
+@pytest.fixture
+def iadsr(tmp_path: Path) -> Callable[..., "subprocess.Popen[bytes]"]:
+    """Start `iadsr` as a process of its own in the same folder."""
+
+    def start(*arguments: object, **options: object) -> "subprocess.Popen[bytes]":
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("IADSR_")}
+        environment |= {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "iadsr_cli", *map(str, arguments)]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, cwd=tmp_path, env=environment, **{**pipes, **options})  # type: ignore[call-overload, no-any-return]
+
+    return start
+
+
+@pytest.fixture
+def refused(run: Run) -> Callable[..., str]:
+    """Run `iadsr`, check that it ends in one line of error and one of hint, with nothing made; return all it said."""
+
+    def check(*arguments: object, code: int, error: str, hint: str, **options: object) -> str:
+        result = run(*arguments, **options)
+        lines = result.stderr.splitlines()
+        assert result.exit_code == code, result.output
+        assert result.stdout == ""
+        assert [line.partition(" ")[0] for line in lines[-2:]] == ["error:", "hint:"], result.stderr
+        assert sum(line.startswith(("error:", "hint:")) for line in lines) == 2
+        assert error in lines[-2]
+        assert hint in lines[-1]
+        assert not [line for line in lines if line.startswith("✓ ") and not line.startswith("✓ read")], "work was done"
+        assert not list(Path().rglob("cache/**/manifest.json")), "work was done"
+        return str(result.stderr)
+
+    return check
 
 
 @pytest.fixture

@@ -286,3 +286,20 @@ def test_uuid_ids(tmp_path):
     values = pa.array([b"\x00" * 15 + b"\x01", b"\x00" * 16], pa.binary(16)).cast(pa.uuid())
     log = read_table(tmp_path, {"user_id": values, "item_id": [1, 2]})
     assert log.user_ids().to_pylist()[0] == "00000000-0000-0000-0000-000000000001"
+
+
+def test_a_log_without_a_header_gives_its_texts_alone(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("1,22,Catch\n1,7,Seven\n")
+    settings = LogSettings(header=False, columns="user_id,item_id,title")
+    texts = read_items(str(path), settings, joined=False)
+    assert dict(zip(texts.ids, texts.texts, strict=True)) == {"22": "Catch", "7": "Seven"}
+
+
+def test_reviews_are_not_item_texts_when_a_log_is_embedded(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "user_id,item_id,text\n" + "".join(f"{u},{i},review {u} of {i}\n" for u in range(3) for i in range(3))
+    )
+    assert 'column "text" is not item text' in read_items(str(path), LogSettings(), joined=False).rejected
+    assert read_items(str(path), LogSettings(text_column=("text",)), joined=False).rejected is None

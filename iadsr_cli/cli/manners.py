@@ -1,0 +1,129 @@
+"""How a command ends: what went wrong becomes two lines on standard error and an exit code."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from iadsr_cli.errors import IadsrError, UsageError
+
+# What Typer raises for a command line that it cannot parse; Typer names only this subclass in public.
+_ParseError: type[Any] = typer.BadParameter.__mro__[1]
+_WANTED = {
+    "integer": "Give a whole number.",
+    "number": "Give a number.",
+    "boolean": "Give true or false.",
+}
+
+
+class Manners:
+    """Turns what a command raises into its printed error and exit code."""
+
+    def __init__(self, *, debug: bool) -> None:
+        self._debug = debug
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        from iadsr_cli.cli.console import print_error
+
+        if error is None or isinstance(error, (typer.Exit, SystemExit)):
+            return
+        if isinstance(error, BrokenPipeError):
+            # Python would complain again when it flushes standard output at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(141) from None
+        if isinstance(error, KeyboardInterrupt):
+            print_error(
+                IadsrError(
+                    "Interrupted: no output was written, and what was there before is unchanged.",
+                    "Run the same command again (pretrain, align: with --resume): what was finished is not made twice.",
+                )
+            )
+            raise typer.Exit(130) from None
+        if self._debug:
+            return
+        if isinstance(error, IadsrError):
+            print_error(error)
+            raise typer.Exit(error.exit_code) from None
+        if isinstance(error, Exception):
+            reason = next(iter(str(error).strip().splitlines()), "")
+            print_error(
+                IadsrError(
+                    f"Unexpected {type(error).__name__}{': ' if reason else ''}{reason}",
+                    "This is a defect in iadsr. Run again with --debug and report what it prints.",
+                )
+            )
+            raise typer.Exit(1) from None
+
+
+class Commands(TyperGroup):
+    """The root command, whose parsing errors look like all others."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the root's own options."""
+        with _parsing():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse and run the subcommand."""
+        with _parsing():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _parsing() -> Iterator[None]:
+    try:
+        yield
+    except _ParseError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            raise
+        with Manners(debug=False):
+            raise _as_usage_error(error) from error
+
+
+def _as_usage_error(error: Any) -> UsageError:
+    """Return Typer's error with the value that was given, where it came from, and what to do."""
+    help_line = f"See {error.ctx.command_path if error.ctx else 'iadsr'} --help."
+    inputs = getattr(error.__cause__, "errors", None)
+    parameter = getattr(error, "param", None)
+    if inputs is not None and parameter is not None:
+        fault = inputs()[0]
+        source = error.ctx.get_parameter_source(parameter.name) if error.ctx else None
+        name = max(parameter.opts, key=len)
+        if source is not None and source.name == "ENVIRONMENT":
+            name = f"{parameter.envvar} in the environment"
+        wanted = next((text for word, text in _WANTED.items() if word in fault["msg"]), help_line)
+        return UsageError(f'{name} cannot be "{fault["input"]}".', wanted)
+    message, _, near = error.format_message().partition(" Did you mean ")
+    message = message.partition(" (Possible options:")[0].rstrip(".").replace("\n", " ").replace("\t", "")
+    possible = getattr(error, "possibilities", None)
+    if possible:
+        near = " or ".join(possible) + "?"
+    elif not near:
+        return UsageError(f"{message}.", help_line)
+    return UsageError(f"{message}.", f"Did you mean {near} {help_line}")
+
+
+def help_instead_of_a_terminal(context: typer.Context, values: Mapping[str, Any]) -> None:
+    """Show help where data is to come from a terminal: nobody types a log.
+
+    Raises:
+        UsageError: after the help, if it is so; or if two inputs would both be standard input.
+    """
+    if "-" not in (values.get("log"), values.get("items")):
+        return
+    if values.get("log") == values.get("items"):
+        raise UsageError("Both the log and --items would come from standard input.", "Give one of them as a file.")
+    if sys.stdin.isatty():
+        with contextlib.redirect_stdout(sys.stderr):
+            context.get_help()
+        raise UsageError(
+            "Data is to come from standard input, which is a terminal.",
+            f"Name a file, or pipe one in: zcat logs.csv.gz | {context.command_path} - ...",
+        )

@@ -1,0 +1,618 @@
+"""Whatever cannot be done ends in two lines: what is wrong, and what to do; before any training where it can be."""
+
+import gzip
+import io
+import json
+import os
+import pty
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+QUICK = ["--encoder", "tfidf", "--pretrain-epochs", "1", "--align-epochs", "1", "--device", "cpu"]
+HEADER = b"user_id,item_id,timestamp\n"
+ROWS = b"".join(b"u%d,i%d,%d\n" % (user, (user * 3 + step) % 7, step) for user in range(4) for step in range(5))
+
+
+def parquet(**columns: object) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+# name -> file, content, options, exit code, part of the error, part of the hint
+BAD_LOGS = {
+    "missing": ("unheard-of.parquet", None, [], 1, "unheard-of.parquet does not exist.", "Check the path."),
+    "empty": ("a.csv", b"", [], 1, "a.csv is empty.", "at least one interaction"),
+    "only a header": ("a.csv", HEADER, [], 1, "a.csv has no rows.", "at least one interaction"),
+    "one user": (
+        "a.csv",
+        HEADER + b"u,i1,1\nu,i2,2\nu,i3,3\n",
+        [],
+        1,
+        "a.csv has one user only",
+        "or name the right column with --user-column",
+    ),
+    "one item": (
+        "a.csv",
+        HEADER + b"u1,i,1\nu1,i,2\nu1,i,3\nu2,i,3\n",
+        [],
+        1,
+        "a.csv has one item only",
+        "or name the right column with --item-column",
+    ),
+    "short histories": ("a.csv", HEADER + b"u1,i1,1\nu2,i2,2\nu2,i1,2\n", [], 1, "three", ""),
+    "unknown column": (
+        "a.csv",
+        HEADER + ROWS,
+        ["--user-column", "usr_id"],
+        2,
+        'Column "usr_id" not found in a.csv.',
+        'Candidates: "user_id".',
+    ),
+    "no user column": (
+        "a.csv",
+        b"who,item_id\na,b\n",
+        [],
+        2,
+        'No column of a.csv looks like the user column. Columns: "who", "item_id".',
+        "Name it with --user-column.",
+    ),
+    "two user columns": (
+        "a.csv",
+        b"session_id,user_id,item_id\n1,2,3\n",
+        [],
+        2,
+        '2 columns of a.csv could be the user column: "user_id", "session_id".',
+        "Choose with --user-column user_id.",
+    ),
+    "two time columns": (
+        "a.csv",
+        b"user_id,item_id,ts,time\n1,2,3,4\n",
+        [],
+        2,
+        '2 columns of a.csv could be the time column: "ts", "time".',
+        "--time-column ts (or none, to use file order)",
+    ),
+    "null user": (
+        "a.csv",
+        HEADER + ROWS + b",i1,9\n",
+        [],
+        1,
+        '1 of 21 rows has no user id in column "user_id" of a.csv, the first is row 21 (line 22).',
+        "--null-ids keep",
+    ),
+    "null item": (
+        "a.parquet",
+        parquet(user_id=[1, 1, 2], item_id=["a", None, "b"]),
+        [],
+        1,
+        '1 of 3 rows has no item id in column "item_id" of a.parquet, the first is row 2.',
+        "--null-ids keep",
+    ),
+    "only null ids": (
+        "a.parquet",
+        parquet(user_id=["u", None], item_id=[None, "b"]),
+        ["--null-ids", "keep"],
+        1,
+        "a.parquet has no row with both a user and an item.",
+        "Give a log with interactions.",
+    ),
+    "unreadable parquet": (
+        "a.parquet",
+        parquet(user_id=[1], item_id=[1])[:-9],
+        [],
+        1,
+        "a.parquet is not a readable Parquet file",
+        "cut off",
+    ),
+    "broken gzip": (
+        "a.csv.gz",
+        gzip.compress(HEADER + ROWS)[:-6],
+        [],
+        1,
+        "a.csv.gz cannot be decompressed: its gzip data is broken or cut off.",
+        "Copy or download it again",
+    ),
+    "ragged rows": (
+        "a.csv",
+        HEADER + ROWS + b"u1,i1\n",
+        [],
+        1,
+        "a.csv, line 22: expected 3 fields, found 2.",
+        "in quotes",
+    ),
+    "another encoding": (
+        "a.csv",
+        HEADER + ROWS + b"Zo\xeb,i1,1\n",
+        [],
+        1,
+        "a.csv, line 22: byte 0xeb is not utf-8 text.",
+        "--encoding latin-1",
+    ),
+    "unknown extension": (
+        "a.xlsx",
+        HEADER + ROWS,
+        [],
+        2,
+        "The format of a.xlsx cannot be told from its name.",
+        "say it with --format csv",
+    ),
+}
+
+
+@pytest.mark.parametrize("command", ["denoise", "pretrain", "evaluate"])
+@pytest.mark.parametrize("case", BAD_LOGS)
+def test_a_bad_log(refused, case: str, command: str) -> None:
+    name, content, options, code, error, hint = BAD_LOGS[case]
+    if content is not None:
+        Path(name).write_bytes(content)
+    refused(command, name, "-o", "out.csv", *options, code=code, error=error, hint=hint)
+    assert not Path("out.csv").exists()
+
+
+@pytest.mark.parametrize("case", ["missing", "empty", "broken gzip", "ragged rows", "another encoding"])
+def test_a_bad_items_file(refused, shop: Path, case: str) -> None:
+    name, content, _, code, error, hint = BAD_LOGS[case]
+    if content is not None:
+        Path(name).write_bytes(content)
+    for arguments in (["embed", name, "-o", "vectors"], ["denoise", shop, "--items", name, "-o", "out.csv"]):
+        refused(*arguments, code=code, error=error, hint=hint)
+    assert not Path("vectors").exists()
+
+
+def test_an_items_file_of_other_items(refused, shop: Path) -> None:
+    Path("items.csv").write_text("item_id,title\nx,a thing\n", encoding="utf-8")
+    refused(
+        "denoise",
+        shop,
+        "--items",
+        "items.csv",
+        "-o",
+        "out.csv",
+        code=1,
+        error="None of the log's 479 items has a text in items.csv.",
+        hint="--item-column",
+    )
+
+
+def test_a_log_without_text_cannot_be_embedded(refused, shop: Path) -> None:
+    pd.read_csv(shop).drop(columns="title").to_csv("bare.csv", index=False)
+    refused(
+        "embed", "bare.csv", "-o", "v", code=2, error="No column of bare.csv is used as text.", hint="--text-column"
+    )
+
+
+# Outputs.
+
+
+def test_an_output_that_exists_is_left_alone(refused, run, shop: Path) -> None:
+    Path("clean.csv").write_text("precious", encoding="utf-8")
+    hint = "Pass --force to replace it, or name another file."
+    refused("denoise", shop, "-o", "clean.csv", code=1, error="clean.csv exists already.", hint=hint)
+    refused("denoise", shop, "-o", "x.csv", "--removed", "clean.csv", code=1, error="clean.csv exists", hint=hint)
+    assert Path("clean.csv").read_text(encoding="utf-8") == "precious"
+    assert not Path("x.csv").exists()
+    assert run("denoise", shop, "-o", "clean.csv", "--force", *QUICK).exit_code == 0
+    assert Path("clean.csv").read_text(encoding="utf-8").startswith("user_id,")
+
+
+def test_an_output_folder_that_exists_is_left_alone(refused, run, shop: Path) -> None:
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("precious", encoding="utf-8")
+    for command in ("embed", "pretrain", "evaluate"):
+        refused(command, shop, "-o", "mine", code=1, error="The output folder mine exists.", hint="pass --force")
+        refused(
+            command,
+            shop,
+            "-o",
+            "mine",
+            "--force",
+            code=1,
+            error="mine holds no manifest.json, so it is not a folder that iadsr wrote",
+            hint="Name another folder.",
+        )
+        refused(command, shop, "-o", shop, code=1, error="is a file, and a folder is to be written", hint="another")
+    assert [path.name for path in Path("mine").iterdir()] == ["notes.txt"]
+    refused("align", shop, "--pretrained", "x", "-o", "mine", code=1, error="folder mine exists.", hint="--force")
+    arguments = ["pretrain", shop, "-o", "gru", "--pretrain-epochs", "1"]
+    assert run(*arguments).exit_code == 0
+    before = Path("gru/manifest.json").read_bytes()
+    assert run(*arguments, "--seed", "5").exit_code == 1
+    assert Path("gru/manifest.json").read_bytes() == before
+    assert run(*arguments, "--seed", "5", "--force").exit_code == 0
+    assert Path("gru/manifest.json").read_bytes() != before
+
+
+@pytest.fixture
+def unwritable(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which nothing can be made."""
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o500)
+    yield Path("/proc") if os.access(folder, os.W_OK) else folder  # root writes where the bits forbid it
+    folder.chmod(0o700)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs Linux")
+def test_an_output_that_cannot_be_written(refused, shop: Path, unwritable: Path) -> None:
+    target = unwritable / "clean.csv"
+    hint = "Name another place for the output."
+    refused("denoise", shop, "-o", target, code=1, error=f"{target} cannot be written:", hint=hint)
+    refused("denoise", shop, "-o", "x.csv", "--removed", target, code=1, error="cannot be written:", hint=hint)
+    for command in ("embed", "pretrain", "evaluate"):
+        error = f"The folder {unwritable} cannot be written:"
+        refused(command, shop, "-o", unwritable / "out", code=1, error=error, hint="Name a folder that can be.")
+
+
+def test_an_output_in_no_folder(refused, shop: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "no" / "such"
+    refused(
+        "denoise",
+        shop,
+        "-o",
+        "no/such/clean.csv",
+        code=1,
+        error=f"The folder {folder} does not exist.",
+        hint=f"mkdir -p {folder}",
+    )
+    refused("pretrain", shop, "-o", "no/such/gru", code=1, error=f"{folder} is not a folder", hint="mkdir -p")
+
+
+def test_a_cache_that_cannot_be_written(refused, shop: Path) -> None:
+    for command in ("denoise", "evaluate"):
+        refused(
+            command,
+            shop,
+            "-o",
+            "out.csv",
+            "--cache-dir",
+            shop / "cache",
+            code=1,
+            error=f"The cache folder {shop / 'cache'} cannot be written: Not a directory.",
+            hint="Name another one with --cache-dir.",
+        )
+
+
+def test_outputs_that_are_one_file(refused, shop: Path) -> None:
+    error = "Both the cleaned log and the removed rows would go to"
+    for one, other in (("a.csv", "a.csv"), ("a.csv", "./a.csv"), ("-", "-")):
+        refused("denoise", shop, "-o", one, "--removed", other, code=2, error=error, hint="another file with --removed")
+
+
+def test_the_log_itself_as_output(refused, shop: Path) -> None:
+    before = shop.read_bytes()
+    refused("denoise", shop, "-o", "./shop.csv", code=1, error="./shop.csv is the log itself.", hint="another file")
+    refused("denoise", shop, "-o", "a", "--removed", shop, code=1, error="shop.csv is the log itself.", hint="another")
+    assert shop.read_bytes() == before
+
+
+def test_an_output_format_that_is_not_known(refused, shop: Path) -> None:
+    for option in ("-o", "--removed"):
+        refused(
+            "denoise",
+            shop,
+            option,
+            "clean.txt",
+            code=2,
+            error="The format of clean.txt cannot be told from its name.",
+            hint="Known extensions: .csv",
+        )
+    refused(
+        "denoise",
+        shop,
+        "-o",
+        "c.csv",
+        "--output-format",
+        "excel",
+        code=2,
+        error='--output-format cannot be "excel".',
+        hint="Allowed: auto, csv, tsv, parquet, jsonl.",
+    )
+
+
+def test_an_output_format_that_cannot_hold_a_column(refused, shop: Path) -> None:
+    table = pa.Table.from_pandas(pd.read_csv(shop)).append_column("tags", pa.array([["a"]] * 1500))
+    pq.write_table(table, "log.parquet")
+    refused(
+        "denoise",
+        "log.parquet",
+        "-o",
+        "clean.csv",
+        code=1,
+        error='Column "tags" of log.parquet holds list<element: string> values, which CSV and TSV cannot hold.',
+        hint="Write to a .parquet or .jsonl file.",
+    )
+
+
+def test_a_column_that_is_to_be_added_is_there_already(refused, shop: Path) -> None:
+    shop.write_text(shop.read_text(encoding="utf-8").replace(",event,", ",reason,", 1), encoding="utf-8")
+    for options in (["--annotate"], ["--removed", "removed.csv"]):
+        refused(
+            "denoise",
+            shop,
+            "-o",
+            "clean.csv",
+            *options,
+            code=2,
+            error='already has a column "reason"',
+            hint="Rename the log's column first.",
+        )
+
+
+# Terminals.
+
+
+def on_terminal(start, *arguments: object, **streams: bool) -> tuple[int, bytes, bytes]:
+    """Run with one of the standard streams a terminal; return exit code, what the terminal got, standard error."""
+    ours, theirs = pty.openpty()
+    try:
+        process = start(*arguments, **dict.fromkeys(streams, theirs))
+        error = process.communicate(timeout=60)[1]
+    finally:
+        os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            seen += chunk
+    except OSError:  # how a terminal says that its other side is gone
+        pass
+    os.close(ours)
+    return process.returncode, seen, error or b""
+
+
+def test_a_log_is_not_poured_over_a_terminal(iadsr, shop: Path) -> None:
+    code, seen, error = on_terminal(iadsr, "denoise", shop, stdout=True)
+    assert (code, seen) == (2, b"")
+    assert error.decode().splitlines() == [
+        "error: No output was named, and standard output is a terminal.",
+        "hint: Name a file with -o clean.csv, pipe the output, or only look with --dry-run.",
+    ]
+    assert not (shop.parent / "cache").exists()
+
+
+def test_help_is_shown_where_a_terminal_is_to_give_the_log(iadsr, tmp_path: Path) -> None:
+    code, seen, error = on_terminal(iadsr, "pretrain", "-", "-o", "gru", stdin=True)
+    assert (code, seen) == (2, b"")
+    text = error.decode()
+    assert "Usage: iadsr pretrain" in text
+    assert "--pretrain-epochs" in text
+    assert text.splitlines()[-2] == "error: Data is to come from standard input, which is a terminal."
+    assert text.splitlines()[-1].startswith("hint: Name a file, or pipe one in:")
+
+
+def test_standard_input_cannot_be_two_files(refused) -> None:
+    refused(
+        "denoise",
+        "-",
+        "--items",
+        "-",
+        input="user_id,item_id\n",
+        code=2,
+        error="Both the log and --items would come from standard input.",
+        hint="Give one of them as a file.",
+    )
+
+
+# Artifacts.
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one artifact of each kind, of the example's first rows."""
+    from typer.testing import CliRunner
+
+    from iadsr_cli.cli.app import app
+
+    folder = tmp_path_factory.mktemp("made")
+    lines = (Path(__file__).parents[2] / "examples" / "shop.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    log = folder / "shop.csv"
+    log.write_text("".join(lines[:1501]), encoding="utf-8")
+    for arguments in (
+        ["embed", log, "--encoder", "tfidf"],
+        ["pretrain", log, "--pretrain-epochs", "1"],
+        ["align", log, "--pretrained", folder / "pretrain", "--vectors", folder / "embed", "--align-epochs", "1"],
+    ):
+        paths = ["-o", folder / str(arguments[0])]
+        environment = {"IADSR_CACHE_DIR": str(folder / "cache")}
+        result = CliRunner().invoke(app, [str(value) for value in (*arguments, *paths)], env=environment)
+        assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_an_artifact_of_another_kind(refused, shop: Path, made: Path) -> None:
+    def wanted(kind: str, *arguments: object, given: str) -> None:
+        error = f'is an artifact of kind "{given}", and one of kind "{kind}" is needed.'
+        said = refused(*arguments, code=1, error=error, hint=f"Make it with: iadsr {kind}.")
+        assert "read" not in said, "a large log was read before"
+
+    wanted("align", "denoise", shop, "-o", "x.csv", "--model", made / "pretrain", given="pretrain")
+    wanted("pretrain", "align", shop, "-o", "x", "--pretrained", made / "embed", given="embed")
+    wanted(
+        "embed", "align", shop, "-o", "x", "--pretrained", made / "pretrain", "--vectors", made / "align", given="align"
+    )
+    wanted("pretrain", "evaluate", shop, "--model", made / "embed", given="embed")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("denoise", "-o", "x.csv", "--model"),
+        ("evaluate", "--model"),
+        ("align", "-o", "x", "--pretrained"),
+    ],
+)
+def test_an_artifact_that_is_not_what_it_should_be(refused, shop: Path, made: Path, arguments: tuple[str, ...]) -> None:
+    command, *rest = arguments
+    kind = "align" if command == "denoise" else "pretrain"
+    before = [command, shop, *rest]
+    refused(*before, "nowhere", code=1, error="There is no folder nowhere.", hint=f"iadsr {kind}")
+    Path("bare").mkdir()
+    refused(*before, "bare", code=1, error="bare holds no manifest.json", hint=f"iadsr {kind}")
+    copy = Path(shutil.copytree(made / kind, "copy"))
+    manifest = json.loads((copy / "manifest.json").read_text(encoding="utf-8"))
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 99}), encoding="utf-8")
+    error = "copy has schema version 99, and this is iadsr"
+    refused(*before, copy, code=1, error=error, hint=f"Make it again with: iadsr {kind} --force.")
+    (copy / "manifest.json").write_text("{", encoding="utf-8")
+    refused(*before, copy, code=1, error="copy/manifest.json is damaged.", hint=f"iadsr {kind}")
+    (copy / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    weights = copy / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    refused(*before, copy, code=1, error="was changed after it was written", hint=f"iadsr {kind}")
+    weights.unlink()
+    refused(*before, copy, code=1, error="copy lacks its file weights.safetensors.", hint=f"iadsr {kind}")
+
+
+def other_shop(shop: Path) -> Path:
+    """A log whose items the model has never seen."""
+    frame = pd.read_csv(shop)
+    frame["item_id"] = "x" + frame["item_id"]
+    frame.to_csv("other.csv", index=False)
+    return Path("other.csv")
+
+
+def test_a_model_that_shares_nothing_with_the_log(refused, shop: Path, made: Path) -> None:
+    other = other_shop(shop)
+    error = f"The model in {made / 'align'} knows none of the items in other.csv (it knows"
+    refused("denoise", other, "-o", "x.csv", "--model", made / "align", code=1, error=error, hint="--item-column")
+
+
+def test_a_model_of_another_log(refused, shop: Path, made: Path) -> None:
+    shop.write_text(shop.read_text(encoding="utf-8") + "u0476,p0555,1899999999,view,again\n", encoding="utf-8")
+    error, hint = "was made from another log, or this one has changed since.", "Make it again from this log"
+    refused("evaluate", shop, "--model", made / "pretrain", code=1, error=error, hint=hint)
+    refused("evaluate", shop, "--model", made / "align", code=1, error=error, hint=hint)
+    refused("align", shop, "--pretrained", made / "pretrain", "-o", "x", code=1, error=error, hint=hint)
+
+
+def test_vectors_of_other_items(refused, run, shop: Path, made: Path) -> None:
+    assert run("embed", other_shop(shop), "--encoder", "tfidf", "-o", "vectors").exit_code == 0
+    refused(
+        "align",
+        shop,
+        "--pretrained",
+        made / "pretrain",
+        "--vectors",
+        "vectors",
+        "-o",
+        "x",
+        code=1,
+        error="vectors has a vector for none of the log's 479 items.",
+        hint="Give the vectors of this log's items",
+    )
+
+
+# Settings and machine.
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "hint"),
+    [
+        (["--budget", "x"], '--budget cannot be "x".', "Give a share such as 5% or 0.05."),
+        (["--budget", "500%"], '--budget cannot be "500%".', "Give a share such as 5% or 0.05."),
+        (["--threshold", "2"], "--threshold is 2.0.", "at least 0 and at most 1"),
+        (["--threshold", "nan"], "--threshold is nan.", "at least 0 and at most 1"),
+        (["--seed", "5000000000"], "--seed is 5000000000.", "at most 4294967295"),
+        (["--seed", "x"], '--seed cannot be "x".', "Give a whole number."),
+        (["--dropout", "x"], '--dropout cannot be "x".', "Give a number."),
+        (["--device", "gpu"], '--device cannot be "gpu".', "Allowed: auto, cpu, cuda, mps. Nearest: cpu."),
+        (["--encoder", "vectors:"], '--encoder cannot be "vectors:".', "Write --encoder vectors:FILE.parquet."),
+        (["--encoder", "tfidf", "--encoder-prompt", "q: "], "has no use for --encoder-prompt.", "Leave out"),
+        (["--budgt", "5%"], "No such option: --budgt.", "Did you mean --budget or"),
+        (["--nonsense"], "No such option: --nonsense.", "See iadsr denoise --help."),
+        (["again.csv"], "unexpected extra argument", "See iadsr denoise --help."),
+    ],
+)
+def test_a_wrong_setting(refused, shop: Path, options: list[str], error: str, hint: str) -> None:
+    refused("denoise", shop, "-o", "clean.csv", *options, code=2, error=error, hint=hint)
+
+
+def test_a_wrong_command(refused) -> None:
+    refused("denois", code=2, error="No such command 'denois'.", hint="Did you mean 'denoise'? See iadsr --help.")
+    refused("--verson", code=2, error="No such option: --verson.", hint="Did you mean --version")
+    refused("denoise", code=2, error="Missing argument 'LOG'.", hint="See iadsr denoise --help.")
+    refused("pretrain", "a.csv", code=2, error="Missing option '--output'", hint="See iadsr pretrain --help.")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+@pytest.mark.parametrize("command", ["denoise", "embed", "pretrain", "evaluate"])
+def test_a_device_that_is_not_there(refused, shop: Path, command: str) -> None:
+    error = "--device cuda is not available on this machine."
+    refused(command, shop, "-o", "out.csv", "--device", "cuda", code=2, error=error, hint="Usable here: auto, cpu")
+
+
+def test_an_encoder_that_cannot_be_had(refused, shop: Path) -> None:
+    for command in ("denoise", "embed"):
+        text = refused(
+            command, shop, "-o", "out.csv", "--encoder", "no-such/model", code=1, error="no-such/model", hint=""
+        )
+        for way_out in ("iadsr[offline]", "--encoder tfidf", "--encoder vectors:FILE.parquet"):
+            assert way_out in text
+
+
+def test_evaluating_what_chose_its_own_stop(refused, run, shop: Path) -> None:
+    refused(
+        "evaluate", shop, "--hold-out", "1", code=2, error="--hold-out 1 leaves no item to test", hint="--hold-out 2"
+    )
+    assert run("pretrain", shop, "-o", "gru", "--hold-out", "1", "--pretrain-epochs", "1").exit_code == 0
+    refused(
+        "evaluate",
+        shop,
+        "--model",
+        "gru",
+        code=1,
+        error="The model in gru held out one item per user",
+        hint="Make it again with --hold-out 2",
+    )
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_leaves_nothing(run, shop: Path, monkeypatch) -> None:
+    from iadsr_cli import training
+
+    real = training.next_item_loss
+    monkeypatch.setattr(training, "next_item_loss", lambda *arguments: real(*arguments) * float("nan"))
+    result = run("denoise", shop, "-o", "clean.csv", *QUICK)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-2:] == [
+        "error: The loss is no longer a number in epoch 1 of pretrain.",
+        "hint: Lower --pretrain-learning-rate (it is 0.002).",
+    ]
+    assert not Path("clean.csv").exists()
+    assert {path.parent.name for path in Path("cache").glob("*/*/manifest.json")} == {
+        path.name for path in Path("cache/embed").iterdir()
+    }
+    assert not list(Path("cache").rglob(".*"))
+
+
+def test_what_nobody_expected_is_told_in_two_lines_too(run, shop: Path, monkeypatch) -> None:
+    from iadsr_cli import pipeline
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("the moon is\nin the way")
+
+    monkeypatch.setattr(pipeline, "read_log", fail)
+    result = run("denoise", shop, "-o", "clean.csv")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "error: Unexpected RuntimeError: the moon is",
+        "hint: This is a defect in iadsr. Run again with --debug and report what it prints.",
+    ]
+    debugged = run("denoise", shop, "-o", "clean.csv", "--debug")
+    assert debugged.exit_code == 1
+    assert isinstance(debugged.exception, RuntimeError)
+
+
+def test_the_traceback_is_for_debug_only(iadsr, tmp_path: Path) -> None:
+    plain, debugged = (iadsr("denoise", "none.csv", "-o", "x.csv", *extra) for extra in ([], ["--debug"]))
+    assert b"Traceback" not in plain.communicate()[1]
+    text = debugged.communicate()[1].decode()
+    assert text.startswith("Traceback")
+    assert "none.csv does not exist." in text
+    assert plain.returncode == debugged.returncode == 1

@@ -1,0 +1,110 @@
+"""Ctrl-C: nothing half written, nothing lost that was finished."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+
+SLOW = ["--encoder", "tfidf", "--pretrain-epochs", "1", "--align-epochs", "500", "--patience", "500", "--device", "cpu"]
+QUICK = ["--encoder", "tfidf", "--pretrain-epochs", "1", "--align-epochs", "1", "--device", "cpu", "--patience", "500"]
+
+
+def wait_for(folder: Path, process) -> None:
+    """Wait until a stage has left its artifact in the cache."""
+    end = time.monotonic() + 60
+    while not list(folder.glob("*/manifest.json")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def interrupt(process) -> list[str]:
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=30)
+    assert out == b""
+    text = error.decode()
+    assert process.returncode == 130, text
+    assert "Traceback" not in text
+    return text.splitlines()
+
+
+MESSAGE = [
+    "error: Interrupted: no output was written, and what was there before is unchanged.",
+    "hint: Run the same command again (pretrain, align: with --resume): what was finished is not made twice.",
+]
+
+
+def test_an_interrupted_denoise(iadsr, tmp_path: Path, shop: Path) -> None:
+    output = tmp_path / "clean.csv"
+    output.write_text("precious", encoding="utf-8")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    arguments = ["denoise", shop, "-o", output, "--removed", "gone.csv", "--force"]
+    process = iadsr(*arguments, *SLOW)
+    wait_for(tmp_path / "cache" / "pretrain", process)
+    time.sleep(0.3)
+    assert interrupt(process)[-2:] == MESSAGE
+    assert output.read_text(encoding="utf-8") == "precious"
+    assert sorted({path.name for path in tmp_path.iterdir()} - {"cache"}) == before
+    cache = tmp_path / "cache"
+    assert {path.parent.parent.name for path in cache.rglob("manifest.json")} == {"embed", "pretrain"}
+    drafts = [path for path in cache.rglob(".*") if path.suffix != ".checkpoint"]
+    assert drafts == [], "a draft was left behind"
+
+    again = iadsr(*arguments, *QUICK, "--json")
+    out, error = again.communicate(timeout=60)
+    assert again.returncode == 0, error
+    said = json.loads(out)
+    assert set(said["seconds"]) == {"read", "align", "score", "write"}, "embed and pretrain were made twice"
+    assert said["warnings"] == []
+    assert output.read_text(encoding="utf-8").startswith("user_id,")
+
+
+def test_an_interrupted_stage_keeps_the_folder_that_was_there(iadsr, run, tmp_path: Path, shop: Path) -> None:
+    assert run("pretrain", shop, "-o", "gru", "--pretrain-epochs", "1").exit_code == 0
+    before = {path.name: path.read_bytes() for path in Path("gru").iterdir()}
+    others = sorted(path.name for path in tmp_path.iterdir())
+    slow = ["--pretrain-epochs", "5000", "--patience", "5000"]
+    process = iadsr("pretrain", shop, "-o", "gru", "--force", "--debug", *slow, bufsize=0)
+    seen = b""
+    while b"text " not in seen:  # the last line of what was understood; training comes next
+        chunk = process.stderr.read(200)
+        assert chunk, seen
+        seen += chunk
+    time.sleep(1.5)
+    assert interrupt(process)[-2:] == MESSAGE
+    assert {path.name: path.read_bytes() for path in Path("gru").iterdir()} == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == others
+
+
+def test_an_interrupt_while_writing(run, tmp_path: Path, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from iadsr_cli.logs import writer
+
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    output = tmp_path / "clean.csv"
+    output.write_text("precious", encoding="utf-8")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    monkeypatch.setattr(writer.os, "fsync", interrupted)
+    result = run("denoise", shop, "-o", output, "--force", *QUICK)
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-2:] == MESSAGE
+    assert output.read_text(encoding="utf-8") == "precious"
+    assert sorted({path.name for path in tmp_path.iterdir()} - {"cache"}) == before
+
+
+def test_an_interrupt_while_reading_standard_input(iadsr, tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    process = iadsr("denoise", "-", "-o", "clean.csv", stdin=ours)
+    time.sleep(2)
+    assert process.poll() is None
+    lines = interrupt(process)
+    os.close(ours)
+    os.close(theirs)
+    assert lines[-2:] == MESSAGE
+    assert not list(tmp_path.iterdir())

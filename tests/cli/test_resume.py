@@ -1,0 +1,87 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+FEW = ["--pretrain-epochs", "6", "--patience", "9", "--device", "cpu", "--pretrain-learning-rate", "0.01"]
+
+
+def start(*arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "IADSR_CACHE_DIR": str(cwd / "cache"), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "iadsr_cli", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=cwd, env=environment, stderr=subprocess.PIPE)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one(tmp_path: Path, shop: Path) -> None:
+    # Many short epochs: it has to be still training when the first checkpoint is seen.
+    many = [*FEW, "--pretrain-epochs", "60", "--patience", "99"]
+    with start("pretrain", shop, "-o", "whole", *many, cwd=tmp_path) as whole:
+        _, said = whole.communicate(timeout=120)
+    assert whole.returncode == 0, said
+    checkpoint = tmp_path / ".killed.checkpoint"
+    deadline = time.monotonic() + 60
+    with start("pretrain", shop, "-o", "killed", *many, cwd=tmp_path) as killed:
+        while not checkpoint.exists() and killed.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        killed.kill()
+    assert killed.returncode == -signal.SIGKILL, "it ended before it could be killed"
+    assert checkpoint.exists()
+    assert not (tmp_path / "killed").exists()
+
+    with start("pretrain", shop, "-o", "killed", "--resume", *many, cwd=tmp_path) as resumed:
+        _, said = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, said
+    assert b"Going on with pretrain after epoch" in said
+    for name in ("weights.safetensors", "history.jsonl", "vocabulary.parquet", "manifest.json"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert not checkpoint.exists()
+
+
+def test_resuming_with_other_settings_is_refused(run, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from iadsr_cli import training
+
+    original = training._Run.end_epoch
+
+    def end_epoch(self, *arguments) -> None:
+        original(self, *arguments)
+        if self.epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Run, "end_epoch", end_epoch)
+        assert run("pretrain", shop, "-o", "model", *FEW).exit_code == 130
+    assert Path(".model.checkpoint").exists()
+    refused = run("pretrain", shop, "-o", "model", "--resume", "--seed", "5", *FEW)
+    assert refused.exit_code == 1
+    assert "is of another log or other settings" in refused.stderr
+    assert "without --resume" in refused.stderr
+    done = run("pretrain", shop, "-o", "model", "--resume", *FEW)
+    assert done.exit_code == 0, done.output
+    assert "Going on with pretrain after epoch 1." in done.stderr
+
+
+def test_an_interrupted_denoise_goes_on_by_itself(run, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from iadsr_cli import training
+
+    arguments = ["denoise", shop, "--encoder", "tfidf", "--align-epochs", "1", "--annotate", *FEW]
+    assert run(*arguments, "-o", "whole.csv", "--cache-dir", "other").exit_code == 0
+    original = training._Run.end_epoch
+
+    def end_epoch(self, *arguments) -> None:
+        original(self, *arguments)
+        if self.epoch == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Run, "end_epoch", end_epoch)
+        assert run(*arguments, "-o", "clean.csv").exit_code == 130
+    assert not Path("clean.csv").exists()
+    done = run(*arguments, "-o", "clean.csv")
+    assert done.exit_code == 0, done.output
+    assert "Going on with pretrain after epoch 3." in done.stderr
+    assert Path("clean.csv").read_bytes() == Path("whole.csv").read_bytes()

@@ -1,0 +1,218 @@
+"""Settings: one declaration, checked wherever they come from; TOML, then environment, then options."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from iadsr_cli.cli.options import GROUPS, command, read_config
+from iadsr_cli.config import (
+    BackboneSettings,
+    Config,
+    DecisionSettings,
+    LogSettings,
+    RunSettings,
+    option_name,
+    parse_share,
+)
+from iadsr_cli.errors import InputError, UsageError
+
+EVERY_SETTING = [(kind, item) for kind, _ in GROUPS.values() for item in fields(kind)]
+
+
+@pytest.mark.parametrize(("kind", "item"), EVERY_SETTING, ids=lambda value: getattr(value, "name", ""))
+def test_every_setting_is_declared_whole(kind: Any, item: Any) -> None:
+    assert item.metadata["help"].endswith(".")
+    default = getattr(kind(), item.name)
+    assert default is None or isinstance(default, str | int | float | tuple)
+    for bound in ("low", "high"):
+        if item.metadata[bound] is not None and default is not None:
+            kind(**{item.name: type(default)(item.metadata[bound])})
+            beyond = item.metadata[bound] + (-1 if bound == "low" else 1)
+            with pytest.raises(UsageError, match=option_name(item.name)):
+                kind(**{item.name: beyond})
+    if item.metadata["choices"]:
+        for choice in item.metadata["choices"]:
+            kind(**{item.name: choice})
+        with pytest.raises(UsageError, match="cannot be"):
+            kind(**{item.name: "no such choice"})
+
+
+def test_no_two_settings_share_a_name() -> None:
+    names = [item.name for _, item in EVERY_SETTING]
+    assert len(names) == len(set(names))
+    assert set(GROUPS) == {item.name for item in fields(Config)}
+
+
+def test_errors_name_the_option_the_value_and_what_is_allowed() -> None:
+    with pytest.raises(UsageError) as caught:
+        BackboneSettings(dropout=0.99)
+    assert str(caught.value) == "--dropout is 0.99.\nGive a number that is at least 0 and at most 0.95."
+    with pytest.raises(UsageError) as caught:
+        RunSettings(device="cdua")
+    assert str(caught.value) == '--device cannot be "cdua".\nAllowed: auto, cpu, cuda, mps. Nearest: cuda.'
+
+
+def test_records_hold_what_can_change_a_result() -> None:
+    assert RunSettings(seed=3, device="cpu", cache_dir="x").record() == {"seed": 3}
+    assert LogSettings(text_column=("a", "b")).record()["text_column"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("text", "share"), [("5%", 0.05), (" 5 %", 0.05), ("0.05", 0.05), ("0", 0), ("100%", 1)])
+def test_shares(text: str, share: float) -> None:
+    assert parse_share(text, "--budget") == share
+
+
+@pytest.mark.parametrize("text", ["x", "", "%", "-1%", "101%", "1.5", "nan", "inf", "5%%"])
+def test_what_is_no_share(text: str) -> None:
+    with pytest.raises(UsageError, match="--budget cannot be"):
+        DecisionSettings(budget=text)
+
+
+# Where settings come from.
+
+
+def resolve(*arguments: object, **environment: str) -> Any:
+    """Return the Config that a command line gives, or the result where it is refused."""
+    app = typer.Typer()
+    seen: list[Config] = []
+
+    @app.callback()
+    def _root() -> None:
+        pass
+
+    @command(app, "denoise", "x", tuple(GROUPS))
+    def denoise(config: Config, face: object) -> None:
+        seen.append(config)
+
+    result = CliRunner().invoke(app, ["denoise", *map(str, arguments)], env={"COLUMNS": "200", **environment})
+    return seen[0] if seen else result
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Any:
+    def write(text: str) -> Path:
+        path = tmp_path / "iadsr.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    assert resolve() == Config()
+
+
+def test_later_wins(toml: Any) -> None:
+    path = toml("seed = 1\nthreshold = 0.1\nbudget = '1%'\n")
+    assert resolve("--config", path).run.seed == 1
+    config = resolve("--config", path, "--seed", 3, IADSR_SEED="2", IADSR_THRESHOLD="0.2")
+    assert (config.run.seed, config.decision.threshold, config.decision.budget) == (3, 0.2, "1%")
+    assert resolve(IADSR_CONFIG=str(path)).run.seed == 1
+    # An option that is given its default still wins.
+    assert resolve("--config", path, "--seed", 0, IADSR_SEED="2").run.seed == 0
+
+
+def test_a_command_s_table_wins_over_the_top_and_others_do_not_count(toml: Any) -> None:
+    path = toml("seed = 1\nlayers = 2\n[denoise]\nseed = 4\n[pretrain]\nlayers = 5\n")
+    config = resolve("--config", path)
+    assert (config.run.seed, config.backbone.layers) == (4, 2)
+
+
+def test_every_type_comes_through(toml: Any) -> None:
+    path = toml(
+        "text-column = ['title', 'brand']\nheader = false\ncolumns = 'a,b'\ndropout = 0\nuser_column = 'who'\n"
+        "encoder-dimension = 8\n"
+    )
+    config = resolve("--config", path)
+    assert config.log == LogSettings(text_column=("title", "brand"), header=False, columns="a,b", user_column="who")
+    assert config.backbone.dropout == 0
+    assert config.encoder.encoder_dimension == 8
+    config = resolve(IADSR_TEXT_COLUMN="title brand", IADSR_HEADER="no", IADSR_ENCODER_DIMENSION="8")
+    assert config.log.text_column == ("title", "brand")
+    assert config.log.header is False
+    assert config.encoder.encoder_dimension == 8
+    assert resolve("--text-column", "a", "--text-column", "b", "--no-header").log.text_column == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "hint"),
+    [
+        ("sed = 1", 'has a setting "sed", which no command knows.', "Did you mean seed?"),
+        ("[denoise]\nsed = 1", 'has a setting "sed"', "Did you mean seed?"),
+        ("[pretrain]\nsed = 1", 'has a setting "sed"', "Did you mean seed?"),
+        ("qqqqq = 1", 'has a setting "qqqqq"', "Settings are named as the options are"),
+        ("[denoize]\nseed = 1", "has a table [denoize], which no command reads.", "denoise"),
+        ("seed = '1'", "sets seed to '1'.", "Give it a whole number."),
+        ("seed = 1.5", "sets seed to 1.5.", "Give it a whole number."),
+        ("seed = true", "sets seed to true.", "Give it a whole number."),
+        ("dropout = 'x'", "sets dropout to 'x'.", "Give it a number."),
+        ("budget = 0.05", "sets budget to 0.05.", "Give it text in quotes."),
+        ("header = 'no'", "sets header to 'no'.", "Give it true or false."),
+        ("text_column = 'title'", "sets text_column to 'title'.", 'Give it a list of texts, such as ["title"].'),
+        ("text_column = [1]", "sets text_column to [1].", "Give it a list of texts"),
+        ("dropout = 0.99", "--dropout is 0.99.", "at most 0.95"),
+        ("device = 'cdua'", '--device cannot be "cdua".', "Nearest: cuda."),
+    ],
+)
+def test_a_wrong_setting_in_toml(toml: Any, text: str, error: str, hint: str) -> None:
+    result = resolve("--config", toml(text))
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("error: ")
+    assert error in lines[0]
+    assert lines[1].startswith("hint: ")
+    assert hint in lines[1]
+
+
+@pytest.mark.parametrize("content", [b"seed = ", b"\xff\xfe", b"seed = 1\nseed = 2"])
+def test_what_is_no_toml(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "iadsr.toml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"iadsr\.toml cannot be read as TOML"):
+        read_config(path, "denoise")
+    assert resolve("--config", path).exit_code == 1
+
+
+def test_a_config_file_that_is_missing(tmp_path: Path) -> None:
+    result = resolve("--config", tmp_path / "none.toml")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-2:] == [
+        f"error: {tmp_path / 'none.toml'} does not exist.",
+        "hint: Name another file with --config.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("IADSR_SEED", "x", "Give a whole number."),
+        ("IADSR_DROPOUT", "x", "Give a number."),
+        ("IADSR_HEADER", "x", "Give true or false."),
+    ],
+)
+def test_a_wrong_setting_in_the_environment_is_called_by_its_name(name: str, value: str, hint: str) -> None:
+    from iadsr_cli.cli.app import app
+
+    result = CliRunner().invoke(app, ["denoise", "a.csv"], env={"COLUMNS": "200", name: value})
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [f'error: {name} in the environment cannot be "{value}".', f"hint: {hint}"]
+
+
+def test_every_setting_of_a_command_can_stand_in_toml_and_environment() -> None:
+    """Types as declared are what TOML is checked against, so that no setting is left out."""
+    for kind, item in EVERY_SETTING:
+        assert get_type_hints(kind)[item.name] in {
+            str,
+            str | None,
+            int,
+            int | None,
+            float,
+            float | None,
+            bool,
+            tuple[str, ...],
+        }
