@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
         Writes vocabulary.parquet, weights.safetensors, history.jsonl and manifest.json; denoise needs no other folder.
         """
-        from iadsr_cli import pipeline
+        from iadsr_cli import pipeline, stages
         from iadsr_cli.artifacts import check_folder, read_manifest
 
         check_folder(output, force=force)
@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
             read_manifest(vectors, "embed")
         workspace = pipeline.open_log(log, None, config, face)
         show_log(face, workspace)
-        manifest = pipeline.align(
-            workspace.sequences, pretrained, vectors, config, output, face, pipeline.Resume.of(resume)
+        manifest = stages.align(
+            workspace.sequences, pretrained, vectors, config, output, face, stages.Resume.of(resume)
         )
         show_training(face, output, manifest)

@@ -61,8 +61,9 @@ def register(app: typer.Typer) -> None:
         """
         from iadsr_cli import pipeline
         from iadsr_cli.artifacts import read_manifest
+        from iadsr_cli.outputs import OutputPlan
 
-        plan = pipeline.OutputPlan(
+        plan = OutputPlan(
             output=None if dry_run else output or "-",
             removed=None if dry_run else removed,
             annotate=annotate,
@@ -76,7 +77,7 @@ def register(app: typer.Typer) -> None:
         show_log(face, workspace)
         plan.check_log(workspace.log)
         denoised = pipeline.denoise(workspace, model)
-        plan.write(workspace.log, denoised, face)
+        plan.write(workspace.log, denoised.scores, denoised.decisions, face)
         show_denoised(face, denoised, plan, dry_run=dry_run)
         face.summary(
             {"input": log, "output": plan.output, **denoised.summary}, data_on_stdout="-" in (plan.output, plan.removed)

@@ -16,12 +16,12 @@ def register(app: typer.Typer) -> None:
 
         Writes items.parquet, vectors.safetensors and manifest.json.
         """
-        from iadsr_cli import pipeline
+        from iadsr_cli import pipeline, stages
         from iadsr_cli.artifacts import check_folder
 
         check_folder(output, force=force)
         texts = pipeline.open_texts(log, config, face)
-        manifest = pipeline.embed(texts, config, output, face)
+        manifest = stages.embed(texts, config, output, face)
         face.facts(
             f"Wrote {output}",
             [

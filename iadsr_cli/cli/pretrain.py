@@ -29,11 +29,11 @@ def register(app: typer.Typer) -> None:
 
         Writes vocabulary.parquet, weights.safetensors, history.jsonl and manifest.json.
         """
-        from iadsr_cli import pipeline
+        from iadsr_cli import pipeline, stages
         from iadsr_cli.artifacts import check_folder
 
         check_folder(output, force=force)
         workspace = pipeline.open_log(log, None, config, face)
         show_log(face, workspace)
-        manifest = pipeline.pretrain(workspace.sequences, config, output, face, pipeline.Resume.of(resume))
+        manifest = stages.pretrain(workspace.sequences, config, output, face, stages.Resume.of(resume))
         show_training(face, output, manifest)

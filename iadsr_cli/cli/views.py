@@ -8,7 +8,8 @@ from iadsr_cli.cli.console import Face, counted
 if TYPE_CHECKING:
     from iadsr_cli.artifacts import Manifest
     from iadsr_cli.evaluation.protocols import Ranking
-    from iadsr_cli.pipeline import Denoised, OutputPlan, Workspace
+    from iadsr_cli.outputs import OutputPlan
+    from iadsr_cli.pipeline import Denoised, Workspace
 
 
 def show_log(face: Face, workspace: "Workspace") -> None:

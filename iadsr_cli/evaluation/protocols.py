@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 
 from iadsr_cli.artifacts import Manifest, write_artifact
 from iadsr_cli.errors import ArtifactError, UsageError
-from iadsr_cli.pipeline import Workspace, check_same_log
+from iadsr_cli.pipeline import Workspace
+from iadsr_cli.stages import check_same_log
 
 
 @dataclass(frozen=True)

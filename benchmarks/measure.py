@@ -1,0 +1,36 @@
+"""What the benchmarks share: the command, run and timed as a process, and intervals over seeds."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+# Student's t, two-sided 95%, by the number of values.
+_QUANTILES = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+
+
+def iadsr(*arguments: object) -> tuple[float, float, dict[str, Any]]:
+    """Run the command; return its seconds, its peak memory in GB, and its JSON summary."""
+    command = [sys.executable, "-m", "iadsr_cli", *map(str, arguments)]
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if status:
+        raise SystemExit(f"{' '.join(command)} failed")
+    seconds = time.perf_counter() - start
+    return seconds, usage.ru_maxrss / 1e6, json.loads(output) if output.startswith(b"{") else {}
+
+
+def interval(values: list[float]) -> str:
+    """Return the mean and the half-width of its 95% interval over seeds, by Student's t."""
+    if len(values) == 1:
+        return f"{values[0]:.4f} (1 seed)"
+    half = _QUANTILES[len(values)] * np.std(values, ddof=1) / np.sqrt(len(values))
+    return f"{np.mean(values):.4f} ± {half:.4f}"

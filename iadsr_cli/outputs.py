@@ -1,0 +1,126 @@
+"""Where the rows of a log go: checked before any work, written whole when all is decided."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from iadsr_cli.config import FORMATS
+from iadsr_cli.decisions import Decisions, explain
+from iadsr_cli.errors import OutputError, UsageError, closest
+from iadsr_cli.evidence import Scores
+from iadsr_cli.logs.reader import Log
+from iadsr_cli.logs.writer import check_rows, check_target, write_rows
+from iadsr_cli.progress import Reporter
+
+REMOVED = ("noise_score", "reason")
+ANNOTATED = ("noise_score", "keep", "reason")
+
+
+@dataclass(frozen=True)
+class OutputPlan:
+    """Where the rows of a log go.
+
+    Attributes:
+        output: file for the cleaned (or annotated) log, "-" for standard output, None for none.
+        removed: file for the removed rows, or None.
+        annotate: whether `output` gets all rows with their scores instead of the kept ones as they were.
+        format: format of the output, "auto" to go by its extension.
+        force: whether files that exist are replaced.
+    """
+
+    output: str | None
+    removed: str | None
+    annotate: bool
+    format: str
+    force: bool
+
+    @property
+    def written(self) -> list[str]:
+        """The files, by the names that people know them by."""
+        return [_shown(target) for target in (self.output, self.removed) if target is not None]
+
+    def check(self, source: str, *, terminal: bool) -> None:
+        """Check, before any work, that the outputs can be written.
+
+        Args:
+            source: the log, as it was named.
+            terminal: whether standard output is one.
+
+        Raises:
+            UsageError: if data would be poured over a terminal, both outputs are the same file, or the format is not
+                known.
+            OutputError: if a file exists or cannot be written, or is the log itself.
+        """
+        if self.format not in FORMATS:
+            raise UsageError(
+                f'--output-format cannot be "{self.format}".',
+                f"Allowed: {', '.join(FORMATS)}. Nearest: {closest(self.format, FORMATS)[0]}.",
+            )
+        if self.output == "-" and terminal:
+            raise UsageError(
+                "No output was named, and standard output is a terminal.",
+                "Name a file with -o clean.csv, pipe the output, or only look with --dry-run.",
+            )
+        if self.output is not None and self.removed is not None and _same_file(self.output, self.removed):
+            raise UsageError(
+                f"Both the cleaned log and the removed rows would go to {_shown(self.output)}.",
+                "Name another file with --removed.",
+            )
+        for target in (self.output, self.removed):
+            if target is not None:
+                if not self.force and source != "-" and _same_file(target, source):
+                    raise OutputError(
+                        f"{target} is the log itself.", "Name another file; --force would put the output in its place."
+                    )
+                check_target(target, self.force)
+
+    def check_log(self, log: Log) -> None:
+        """Check, before any training, that the outputs' formats can hold the log's columns.
+
+        Raises:
+            UsageError: if a format is not known, or the log has a column of an added one's name.
+            OutputError: if a column does not fit the format.
+        """
+        if self.output is not None:
+            check_rows(log, self.output, ANNOTATED if self.annotate else (), self.format)
+        if self.removed is not None:
+            check_rows(log, self.removed, REMOVED)
+
+    def write(self, log: Log, scores: Scores, decisions: Decisions, reporter: Reporter) -> None:
+        """Write the outputs, each whole or not at all."""
+        if not self.written:
+            return
+        with reporter.stage("write", None, "rows") as stage:
+            if self.removed is not None:
+                gone = np.flatnonzero(~decisions.keep)
+                reasons = pa.array(explain(scores, decisions, gone), pa.string())
+                extra = dict(zip(REMOVED, (pa.array(scores.noise[gone]), reasons), strict=True))
+                write_rows(log, self.removed, gone, extra=extra, force=self.force)
+                stage.advance(len(gone))
+            if self.output is not None and self.annotate:
+                rows = np.arange(log.num_rows)
+                noise = pa.array(scores.noise, mask=np.isnan(scores.noise))
+                reasons = pa.array(explain(scores, decisions, rows), pa.string())
+                columns = (noise, pa.array(decisions.keep), reasons)
+                write_rows(
+                    log,
+                    self.output,
+                    rows,
+                    extra=dict(zip(ANNOTATED, columns, strict=True)),
+                    force=self.force,
+                    format_override=self.format,
+                )
+                stage.advance(len(rows))
+            elif self.output is not None:
+                write_rows(log, self.output, decisions.keep, force=self.force, format_override=self.format)
+                stage.advance(int(decisions.keep.sum()))
+
+
+def _same_file(one: str, other: str) -> bool:
+    return one == other or ("-" not in (one, other) and Path(one).resolve() == Path(other).resolve())
+
+
+def _shown(target: str) -> str:
+    return "standard output" if target == "-" else target
