@@ -10,6 +10,7 @@ from iadsr_cli.cli.console import Face
 from iadsr_cli.cli.options import GROUPS, Force, ItemsFile, LogFile, command
 from iadsr_cli.cli.views import show_denoised, show_log
 from iadsr_cli.config import FORMATS, Config
+from iadsr_cli.errors import UsageError
 
 Output = Annotated[
     str | None, typer.Option("--output", "-o", metavar="FILE", help="Cleaned log; - or nothing is stdout.")
@@ -72,6 +73,10 @@ def register(app: typer.Typer) -> None:
         )
         plan.check(log, terminal=sys.stdout.isatty() and output is None)
         if model is not None:
+            if items is not None:
+                raise UsageError(
+                    "--model brings its own item vectors, so --items has no use.", "Leave one of them out."
+                )
             read_manifest(model, "align")
         workspace = pipeline.open_log(log, items, config, face)
         show_log(face, workspace)

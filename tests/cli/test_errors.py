@@ -616,3 +616,10 @@ def test_the_traceback_is_for_debug_only(iadsr, tmp_path: Path) -> None:
     assert text.startswith("Traceback")
     assert "none.csv does not exist." in text
     assert plain.returncode == debugged.returncode == 1
+
+
+def test_texts_for_a_model_that_has_its_own_are_refused(run, shop: Path) -> None:
+    result = run("denoise", shop, "-o", "clean.csv", "--model", "model", "--items", "items.csv")
+    assert result.exit_code == 2
+    assert "--model brings its own item vectors, so --items has no use." in result.stderr
+    assert "hint: Leave one of them out." in result.stderr
