@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from iadsr_cli.artifacts import Manifest, cached, digest, read_manifest
 from iadsr_cli.config import Config
 from iadsr_cli.decisions import Decisions, decide
-from iadsr_cli.encoders import make_encoder
+from iadsr_cli.encoders import described, make_encoder
 from iadsr_cli.errors import InputError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
@@ -86,6 +86,7 @@ class Workspace:
             )
             return None
         identity = make_encoder(self.config.encoder, self.config.run.device).identity
+        self.reporter.note(f"encoder: {described(self.config.encoder, identity)}")
         key = {"encoder": identity, "items": texts_digest(self.texts)}
         return self._made("embed", key, lambda folder: embed(self.texts, self.config, folder, self.reporter))
 

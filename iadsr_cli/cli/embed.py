@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
         """
         from iadsr_cli import pipeline, stages
         from iadsr_cli.artifacts import check_folder
+        from iadsr_cli.encoders import described
 
         check_folder(output, force=force)
         texts = pipeline.open_texts(log, config, face)
@@ -27,7 +28,7 @@ def register(app: typer.Typer) -> None:
             [
                 ("items", f"{manifest.facts['items']:,}"),
                 ("with a vector", f"{manifest.facts['with_vector']:,}"),
-                ("encoder", str(manifest.config["encoder"].get("kind", config.encoder.encoder))),
+                ("encoder", described(config.encoder, manifest.config["encoder"])),
                 ("text from", ", ".join(texts.columns)),
             ],
         )

@@ -1,6 +1,7 @@
 """What an `--encoder` value means."""
 
 from collections.abc import Callable
+from typing import Any
 
 from iadsr_cli.config import EncoderSettings, option_name
 from iadsr_cli.encoders import api, bundled, sentences, table, tfidf
@@ -40,6 +41,13 @@ def make_encoder(settings: EncoderSettings, device: str) -> "Encoder | table.Vec
         raise UsageError(f'--encoder cannot be "{settings.encoder}".', f"Write --encoder {spelling}.")
     _refuse_unused(kind, settings, uses)
     return maker(rest, settings, device)
+
+
+def described(settings: EncoderSettings, identity: dict[str, Any]) -> str:
+    """Return what an encoder is called to people; "auto" is called what it turned out to be."""
+    if settings.encoder == "auto":
+        return f"auto, here {identity.get('name', 'minilm')}"
+    return settings.encoder
 
 
 def _refuse_unused(kind: str, settings: EncoderSettings, uses: frozenset[str]) -> None:

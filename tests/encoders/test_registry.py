@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from iadsr_cli.config import EncoderSettings
-from iadsr_cli.encoders import make_encoder
+from iadsr_cli.encoders import described, make_encoder
 from iadsr_cli.errors import UsageError
 
 
@@ -38,3 +38,9 @@ def test_importing_encoders_loads_no_heavy_library() -> None:
     code = f"import sys, iadsr_cli.encoders; print({heavy} & set(sys.modules))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "set()"
+
+
+def test_auto_is_called_what_it_turned_out_to_be():
+    assert described(EncoderSettings(), {"files": "abc"}) == "auto, here minilm"
+    assert described(EncoderSettings(), {"name": "org/model", "commit": "1"}) == "auto, here org/model"
+    assert described(EncoderSettings(encoder="tfidf"), {"kind": "tfidf"}) == "tfidf"
