@@ -47,7 +47,9 @@ class Manners:
             )
             raise typer.Exit(130) from None
         if self._debug:
-            return
+            import traceback
+
+            traceback.print_exception(error)
         if isinstance(error, IadsrError):
             print_error(error)
             raise typer.Exit(error.exit_code) from None

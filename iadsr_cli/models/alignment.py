@@ -2,7 +2,7 @@
 
 Shapes: B sequences, T positions, D item embedding, H state, S semantic vector. Source: "Empowering Denoising
 Sequential Recommendation with Large Language Model Embeddings", CIKM 2025, arXiv 2510.04239; where this departs from
-the authors' released loop, METHOD in the documentation says why.
+the authors' released loop, docs/method.md says why.
 """
 
 from dataclasses import dataclass

@@ -606,7 +606,9 @@ def test_what_nobody_expected_is_told_in_two_lines_too(run, shop: Path, monkeypa
     ]
     debugged = run("denoise", shop, "-o", "clean.csv", "--debug")
     assert debugged.exit_code == 1
-    assert isinstance(debugged.exception, RuntimeError)
+    assert "Traceback (most recent call last)" in debugged.stderr
+    assert "RuntimeError: the moon is\nin the way" in debugged.stderr
+    assert run("denoise", shop, "-o", "clean.csv", "--budget", "x", "--debug").exit_code == 2
 
 
 def test_the_traceback_is_for_debug_only(iadsr, tmp_path: Path) -> None:
