@@ -1,5 +1,7 @@
 """The `iadsr` command and its five subcommands. Nothing heavy is imported here: `--help` has to be quick."""
 
+import os
+
 import typer
 
 from iadsr_cli import __version__
@@ -39,4 +41,7 @@ for module in (denoise, embed, pretrain, align, evaluate):
 
 def main() -> None:
     """Run the command line."""
+    # PyTorch's threads wait for each other by spinning, which on a machine that is busy with other work makes training
+    # many times slower. A short spin costs nothing on an idle one. Read when PyTorch is loaded, so it is set here.
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     app(prog_name="iadsr")
