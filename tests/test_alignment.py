@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iadsr_cli.config import BackboneSettings
-from iadsr_cli.evidence import Status, score_rows
+from iadsr_cli.evidence import Status, noise_score, score_rows
 from iadsr_cli.models import make_backbone
-from iadsr_cli.models.alignment import AlignedModel, gumbel_mask, keep_probability
+from iadsr_cli.models.alignment import AlignedModel, gumbel_mask
 from iadsr_cli.models.losses import next_item_loss
 from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences
@@ -165,13 +165,12 @@ def test_the_vector_of_an_item_without_text_is_never_read() -> None:
     assert torch.equal(model.interests(items).s_long, again.interests(items).s_long)
 
 
-def test_keep_probability_is_the_share_of_masks_that_keep() -> None:
+def test_the_noise_score_is_the_share_of_masks_that_do_not_keep() -> None:
     generator = torch.Generator().manual_seed(0)
     for score in (-2.0, -0.3665, 0.0, 1.0):
         noise = -torch.log(-torch.log(torch.rand(200_000, generator=generator)))
-        sampled = gumbel_mask(torch.full_like(noise, score), noise, 1.0).mean()
-        assert keep_probability(torch.tensor(score)) == pytest.approx(sampled.item(), abs=0.004)
-    assert keep_probability(torch.tensor(-0.366513)) == pytest.approx(0.5, abs=1e-5)
+        kept = gumbel_mask(torch.full_like(noise, score), noise, 1.0).mean().item()
+        assert noise_score(np.array([[score, 0, 0]]))[0] == pytest.approx(1 - kept, abs=0.004)
 
 
 def test_the_mask_is_hard_and_its_gradient_is_the_sigmoids() -> None:

@@ -173,11 +173,6 @@ def agreement(c_short: Tensor, c_long: Tensor, s_short: Tensor, s_long: Tensor) 
     )
 
 
-def keep_probability(scores: Tensor) -> Tensor:
-    """Return P(keep) = 1 - exp(-exp(s)): the chance that s plus one standard Gumbel draw is above 0."""
-    return -torch.expm1(-torch.exp(scores))
-
-
 def gumbel_mask(scores: Tensor, noise: Tensor, tau: float) -> Tensor:
     """Return the hard Gumbel-sigmoid of scores: zeros and ones forward, the sigmoid's gradient backward."""
     shifted = scores + noise
