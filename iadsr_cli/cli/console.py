@@ -101,7 +101,7 @@ class Face:
     def note(self, text: str) -> None:
         """Print a fact."""
         if self.spoken:
-            self.console.print(Padding(escape(text), (0, 0, 0, 2)), style="dim")
+            self.console.print(Padding(escape(text), (0, 0, 0, 2), expand=False), style="dim")
 
     def warn(self, text: str) -> None:
         """Print a warning, and remember it for the JSON summary."""
@@ -129,7 +129,7 @@ class Face:
                 table.add_column(name, justify="right" if index else "left", style="" if index else "cyan")
             for row in rows:
                 table.add_row(*(escape(cell) for cell in row))
-            self.console.print(Padding(table, (0, 0, 0, 1)))
+            self.console.print(Padding(table, (0, 0, 0, 1), expand=False))
 
     def summary(self, content: dict[str, Any], *, data_on_stdout: bool = False) -> None:
         """Print the JSON object of `--json`: on standard output, or on standard error when data is there."""
