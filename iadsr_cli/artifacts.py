@@ -82,13 +82,17 @@ def check_folder(folder: Path, *, force: bool) -> None:
             f"{parent} is not a folder, so {folder.name} cannot be written there.", "Make it first: mkdir -p."
         )
     try:
-        # Only an attempt tells: permission bits do not bind root, and a mount may be read-only.
-        with tempfile.TemporaryDirectory(prefix=".iadsr-", dir=parent):
-            pass
+        _try_writing(parent)
     except OSError as error:
         raise OutputError(
             f"The folder {parent} cannot be written: {error.strerror}.", "Name a folder that can be."
         ) from None
+
+
+def _try_writing(folder: Path) -> None:
+    """Raise the OSError that writing in `folder` would; permission bits do not bind root, a mount may be read-only."""
+    with tempfile.TemporaryDirectory(prefix=".iadsr-", dir=folder):
+        pass
 
 
 def write_artifact(
@@ -211,8 +215,7 @@ def cached(
             return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".iadsr-", dir=folder.parent):
-            pass
+        _try_writing(folder.parent)
     except OSError as error:
         raise OutputError(
             f"The cache folder {cache} cannot be written: {error.strerror}.", "Name another one with --cache-dir."

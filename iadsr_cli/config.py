@@ -44,6 +44,17 @@ def option_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    """Check that an option has one of its possible values.
+
+    Raises:
+        UsageError: naming the values, and the nearest of them.
+    """
+    if value not in choices:
+        nearest = closest(str(value), choices)[0]
+        raise UsageError(f'{option} cannot be "{value}".', f"Allowed: {', '.join(choices)}. Nearest: {nearest}.")
+
+
 @dataclass(frozen=True)
 class Settings:
     """Base of the settings dataclasses: checks its bounds when made, and knows its record for manifests."""
@@ -61,12 +72,8 @@ class Settings:
     def _check(item: "Field[Any]", value: Any) -> None:
         low, high, choices = (item.metadata[key] for key in ("low", "high", "choices"))
         option = option_name(item.name)
-        if choices and value not in choices:
-            allowed = ", ".join(choices)
-            raise UsageError(
-                f'{option} cannot be "{value}".',
-                f"Allowed: {allowed}. Nearest: {closest(str(value), choices)[0]}.",
-            )
+        if choices:
+            check_choice(option, value, choices)
         if value is None or isinstance(value, (str, tuple, bool)):
             return
         if math.isnan(value) or (low is not None and value < low) or (high is not None and value > high):

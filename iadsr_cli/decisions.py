@@ -6,6 +6,7 @@ import numpy as np
 
 from iadsr_cli.config import DecisionSettings, parse_share
 from iadsr_cli.evidence import TERMS, Scores, Status
+from iadsr_cli.sequences import positions
 
 _UNSCORED_REASONS = {
     Status.NO_ID: "unscored: user or item id is missing",
@@ -64,7 +65,7 @@ def _within_protections(noise: np.ndarray, users: np.ndarray, settings: Decision
     limit = np.minimum(np.floor(sizes * settings.max_user_share + 1e-9), sizes - settings.min_user_rows)
     ranked = scored[np.lexsort((scored, -noise[scored], users[scored]))]
     starts = np.flatnonzero(np.r_[True, np.diff(users[ranked]) != 0])
-    place = np.arange(len(ranked)) - np.repeat(starts, np.diff(np.r_[starts, len(ranked)]))
+    place = positions(np.diff(np.r_[starts, len(ranked)]))
     allowed = np.zeros(len(noise), dtype=bool)
     allowed[ranked[place < limit[users[ranked]]]] = True
     return allowed

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from iadsr_cli.config import FORMATS
+from iadsr_cli.config import FORMATS, check_choice
 from iadsr_cli.decisions import Decisions, explain
-from iadsr_cli.errors import OutputError, UsageError, closest
+from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.writer import check_rows, check_target, write_rows
@@ -53,11 +53,7 @@ class OutputPlan:
                 known.
             OutputError: if a file exists or cannot be written, or is the log itself.
         """
-        if self.format not in FORMATS:
-            raise UsageError(
-                f'--output-format cannot be "{self.format}".',
-                f"Allowed: {', '.join(FORMATS)}. Nearest: {closest(self.format, FORMATS)[0]}.",
-            )
+        check_choice("--output-format", self.format, FORMATS)
         if self.output == "-" and terminal:
             raise UsageError(
                 "No output was named, and standard output is a terminal.",

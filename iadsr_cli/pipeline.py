@@ -180,7 +180,7 @@ def denoise(workspace: Workspace, model: Path | None) -> Denoised:
     """Score every row of a log and decide on it; nothing is written but to the cache."""
     log, config = workspace.log, workspace.config
     if model is None:
-        _ = workspace.sequences
+        _ = workspace.sequences  # a log that cannot be learned from is refused before anything is embedded
     scores = workspace.scores(model)
     users = row_codes(log.user_ids())
     decisions = decide(scores.noise, users, config.decision)

@@ -359,10 +359,7 @@ def _next_codes(sequences: Sequences, ends: np.ndarray) -> np.ndarray:
     """Return the code of the interaction that follows each in the training part, 0 where none does; int64 [N]."""
     following = np.append(sequences.codes[1:], 0)
     last = sequences.offsets[:-1] + ends - 1
-    within = np.zeros(len(following), dtype=bool)
-    inner = np.arange(len(following))
-    within[:] = inner < np.repeat(last, sequences.lengths)
-    return following * within
+    return following * (np.arange(len(following)) < np.repeat(last, sequences.lengths))
 
 
 def _validators(sequences: Sequences, generator: np.random.Generator) -> np.ndarray:

@@ -59,9 +59,7 @@ def load_backbone(folder: Path, device: torch.device) -> tuple[Backbone, Vocabul
     Raises:
         ArtifactError: if the folder is not such an artifact or its weights do not fit its manifest.
     """
-    manifest = read_manifest(folder, "pretrain")
-    vocabulary = read_vocabulary(folder)
-    backbone = make_backbone(_settings(folder, manifest), len(vocabulary.items))
+    backbone, vocabulary, manifest = _untrained(folder, "pretrain")
     _load_weights(backbone, folder)
     return backbone.to(device).eval(), vocabulary, manifest
 
@@ -72,9 +70,7 @@ def load_aligned(folder: Path, device: torch.device) -> tuple[AlignedModel, Voca
     Raises:
         ArtifactError: if the folder is not such an artifact or its weights do not fit its manifest.
     """
-    manifest = read_manifest(folder, "align")
-    vocabulary = read_vocabulary(folder)
-    backbone = make_backbone(_settings(folder, manifest), len(vocabulary.items))
+    backbone, vocabulary, manifest = _untrained(folder, "align")
     codes = len(vocabulary.items) + 1
     size = int(manifest.facts["semantic_size"])
     model = AlignedModel(backbone, torch.zeros(codes, size), torch.zeros(codes, dtype=torch.bool))
@@ -94,11 +90,15 @@ def load_recommender(folder: Path, device: torch.device) -> tuple[Backbone, Voca
     return load_backbone(folder, device)
 
 
-def _settings(folder: Path, manifest: Manifest) -> BackboneSettings:
+def _untrained(folder: Path, kind: str) -> tuple[Backbone, Vocabulary, Manifest]:
+    """Return a recommender of the artifact's kind and size, whose weights are still to be loaded."""
+    manifest = read_manifest(folder, kind)
+    vocabulary = read_vocabulary(folder)
     try:
-        return BackboneSettings(**manifest.config["backbone"])
+        settings = BackboneSettings(**manifest.config["backbone"])
     except (KeyError, TypeError, IadsrError) as error:
         raise ArtifactError(f"The settings in {folder}'s manifest cannot be used: {error}", "Make it again.") from None
+    return make_backbone(settings, len(vocabulary.items)), vocabulary, manifest
 
 
 def _load_weights(model: nn.Module, folder: Path) -> None:
