@@ -239,9 +239,15 @@ class LoopSettings(Settings):
     patience: int = setting(4, "Epochs without a better validation score before training stops.", low=1)
     precision: str = setting(
         "auto",
-        "Number type of the softmax over all items; auto takes bfloat16 where the processor has it.",
+        "Number type of the softmax's products; auto takes bfloat16 where the processor has it.",
         choices=("auto", "float32", "bfloat16"),
     )
+    loss: str = setting(
+        "auto",
+        "Softmax over all items, or over sampled ones; auto samples beyond 50,000 items.",
+        choices=("auto", "full", "sampled"),
+    )
+    negatives: int = setting(4096, "Items drawn per batch for the sampled loss.", low=1)
 
 
 @dataclass(frozen=True)

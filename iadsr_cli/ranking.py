@@ -9,7 +9,7 @@ from iadsr_cli.models.backbone import Backbone
 from iadsr_cli.sequences import Sequences, last_windows
 
 # Scores held at once while ranking; bounds memory whatever the catalogue's size.
-_SCORES_AT_ONCE = 8_000_000
+_SCORES_AT_ONCE = 32_000_000
 
 
 @torch.no_grad()
@@ -33,7 +33,7 @@ def held_out_ranks(
     eligible = sequences.lengths >= 3
     chosen = np.flatnonzero(eligible) if users is None else users[eligible[users]]
     chosen = chosen[np.argsort(windows.length[chosen], kind="stable")]
-    size = int(np.clip(_SCORES_AT_ONCE // len(sequences.items), 1, 1024))
+    size = int(np.clip(_SCORES_AT_ONCE // len(sequences.items), 1, 512))
     for start in range(0, len(chosen), size):
         part = chosen[start : start + size]
         flat, valid = windows.take(part).grid()

@@ -1,6 +1,5 @@
 """The one training loop, for pretraining and for alignment: device, seed, early stopping on validation items."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from iadsr_cli.config import AlignSettings, Config, LoopSettings
 from iadsr_cli.errors import TrainingError, UsageError
 from iadsr_cli.models import Backbone, make_backbone
 from iadsr_cli.models.alignment import AlignedModel
-from iadsr_cli.models.losses import next_item_loss
+from iadsr_cli.models.losses import FullSoftmax, NextItemLoss, SampledSoftmax
 from iadsr_cli.progress import Reporter
 from iadsr_cli.ranking import held_out_ranks, hit_rate, ndcg
 from iadsr_cli.sequences import Sequences, Windows, bucketed_batches, last_windows, training_windows
@@ -23,8 +22,13 @@ from iadsr_cli.sequences import Sequences, Windows, bucketed_batches, last_windo
 # memory than short ones; with histories of up to 16 the batch size alone decides.
 _PLACES_PER_SEQUENCE = 16
 
-# Users that validate; more would sharpen early stopping less than they cost.
-_VALIDATION_USERS = 20_000
+# Users that validate; more would sharpen early stopping less than they cost. With many items there are fewer, because
+# each is compared with all of them.
+_VALIDATION_USERS, _FEWEST_VALIDATION_USERS = 20_000, 2_000
+_VALIDATION_SCORES = 5_000_000_000
+
+# Items up to which the automatic loss goes over the whole catalogue.
+_FULL_SOFTMAX_ITEMS = 50_000
 
 History = list[dict[str, float]]
 
@@ -64,6 +68,22 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def make_next_item_loss(backbone: Backbone, sequences: Sequences, hold_out: int, config: Config) -> NextItemLoss:
+    """Return the loss that the settings ask for; "auto" takes the full softmax where the catalogue is small.
+
+    With a sampled one, the recommender's item embedding is told to have sparse gradients.
+    """
+    device = backbone.item_embedding.weight.device
+    precision = pick_precision(config.loop.precision, device)
+    small = len(sequences.items) <= _FULL_SOFTMAX_ITEMS
+    sampled = config.loop.loss == "sampled" or (config.loop.loss == "auto" and not small)
+    backbone.item_embedding.sparse = sampled
+    if not sampled:
+        return FullSoftmax(precision)
+    counts = torch.from_numpy(sequences.counts(sequences.train_lengths(hold_out))).to(device)
+    return SampledSoftmax(counts, config.loop.negatives, precision)
+
+
 def pretrain(
     sequences: Sequences, config: Config, reporter: Reporter, checkpoint: Checkpoint | None = None
 ) -> tuple[Backbone, History]:
@@ -75,10 +95,10 @@ def pretrain(
     with torch.random.fork_rng():
         torch.manual_seed(config.run.seed)
         backbone = make_backbone(config.backbone, len(sequences.items)).to(pick_device(config.run.device))
-        precision = pick_precision(config.loop.precision, backbone.item_embedding.weight.device)
+        next_item = make_next_item_loss(backbone, sequences, config.pretrain.hold_out, config)
 
         def losses(batch: Batch) -> dict[str, Tensor]:
-            return {"loss": next_item_loss(backbone, backbone(batch.items), batch.targets, precision)}
+            return {"loss": next_item(backbone, backbone(batch.items), batch.targets)}
 
         def validate(users: np.ndarray) -> tuple[dict[str, float], float]:
             record = _rank_validation(backbone, sequences, config.pretrain.hold_out, users)
@@ -135,6 +155,7 @@ def align(
         model = AlignedModel(backbone, torch.from_numpy(vectors), torch.from_numpy(known)).to(device)
         settings: AlignSettings = config.align
         precision = pick_precision(config.loop.precision, device)
+        next_item = make_next_item_loss(backbone, sequences, hold_out, config)
         last_masks = torch.ones(len(sequences.codes), device=device)
         masks = torch.ones_like(last_masks)
 
@@ -148,6 +169,7 @@ def align(
                 -torch.log(-torch.log(uniform)),
                 settings.temperature,
                 settings.gumbel_tau,
+                next_item,
                 precision,
             )
             valid = batch.items > 0
@@ -213,8 +235,8 @@ def _fit(
     windows = training_windows(sequences, ends, backbone.settings.window)
     next_codes = _next_codes(sequences, ends)
     validators = _validators(sequences, generator)
-    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, fused=True)
-    run = _Run(model, optimizer, generator, kept or {})
+    optimizers = _optimizers(model, backbone, learning_rate)
+    run = _Run(model, optimizers, generator, kept or {})
     if checkpoint is not None and (found := checkpoint.load()) is not None:
         run.restore(*found)
         reporter.note(f"Going on with {stage_name} after epoch {run.epoch}.")
@@ -228,9 +250,10 @@ def _fit(
                 windows.length, loop.batch_size, loop.batch_size * _PLACES_PER_SEQUENCE, generator
             ):
                 terms = losses(_batch(sequences, next_codes, windows.take(chosen), backbone))
-                optimizer.zero_grad(set_to_none=True)
+                model.zero_grad(set_to_none=True)
                 terms["loss"].backward()
-                optimizer.step()
+                for optimizer in optimizers:
+                    optimizer.step()
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() * len(chosen)
                 stage.advance(len(chosen))
@@ -246,9 +269,20 @@ def _fit(
             stage.describe(f"epoch {epoch}, NDCG@10 {validation['validation_NDCG@10']:.4f}")
             if checkpoint is not None:
                 checkpoint.save(*run.state())
-    model.load_state_dict(run.best_weights)
+    run.use_best_weights()
     model.eval()
     return run.history
+
+
+def _optimizers(model: nn.Module, backbone: Backbone, learning_rate: float) -> list[torch.optim.Optimizer]:
+    """Return AdamW, and, where a step sees few of the items, an Adam that leaves the others alone."""
+    embedding = backbone.item_embedding
+    sparse = [embedding.weight] if embedding.sparse else []
+    dense = [parameter for parameter in model.parameters() if not (embedding.sparse and parameter is embedding.weight)]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(dense, learning_rate, fused=True)]
+    if sparse:
+        optimizers.append(torch.optim.SparseAdam(sparse, learning_rate))
+    return optimizers
 
 
 class _Run:
@@ -257,14 +291,16 @@ class _Run:
     def __init__(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizers: list[torch.optim.Optimizer],
         generator: np.random.Generator,
         kept: dict[str, Tensor],
     ) -> None:
-        self._model, self._optimizer, self._generator, self._kept = model, optimizer, generator, kept
+        # Parameters only: the rest of a model, semantic vectors say, is large and does not change.
+        self._weights = {name: parameter.data for name, parameter in model.named_parameters()}
+        self._optimizers, self._generator, self._kept = optimizers, generator, kept
         self.history: History = []
         self.best_epoch, self._best = 0, -np.inf
-        self.best_weights: dict[str, Tensor] = {}
+        self._best_weights: dict[str, Tensor] = {}
 
     @property
     def epoch(self) -> int:
@@ -276,17 +312,27 @@ class _Run:
         self.history.append(record)
         if criterion > self._best:
             self.best_epoch, self._best = self.epoch, criterion
-            self.best_weights = copy.deepcopy(self._model.state_dict())
+            self._best_weights = {name: weight.clone() for name, weight in self._weights.items()}
+
+    def use_best_weights(self) -> None:
+        """Put the weights of the best epoch into the model."""
+        for name, weight in self._best_weights.items():
+            self._weights[name].copy_(weight)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return all of it, as tensors and JSON values."""
-        moments = self._optimizer.state_dict()["state"]
+        moments = {
+            f"optimizer.{which}.{index}.{name}": torch.as_tensor(value)
+            for which, optimizer in enumerate(self._optimizers)
+            for index, parts in optimizer.state_dict()["state"].items()
+            for name, value in parts.items()
+        }
         tensors = {
             "random": torch.get_rng_state(),
-            **{f"model.{name}": value for name, value in self._model.state_dict().items()},
-            **{f"best.{name}": value for name, value in self.best_weights.items()},
+            **{f"model.{name}": value for name, value in self._weights.items()},
+            **{f"best.{name}": value for name, value in self._best_weights.items()},
             **{f"kept.{name}": value for name, value in self._kept.items()},
-            **{f"optimizer.{index}.{name}": value for index, parts in moments.items() for name, value in parts.items()},
+            **moments,
         }
         if torch.cuda.is_available():
             tensors["random_cuda"] = torch.cuda.get_rng_state()
@@ -303,16 +349,20 @@ class _Run:
         for name, value in tensors.items():
             group, _, rest = name.partition(".")
             parts.setdefault(group, {})[rest] = value
-        self._model.load_state_dict(parts["model"])
-        self.best_weights = parts["best"]
+        for name, value in parts["model"].items():
+            self._weights[name].copy_(value)
+        self._best_weights = parts["best"]
         for name, value in parts.get("kept", {}).items():
             self._kept[name].copy_(value)
-        moments: dict[int, dict[str, Tensor]] = {}
+        moments: list[dict[int, dict[str, Any]]] = [{} for _ in self._optimizers]
         for name, value in parts["optimizer"].items():
-            index, _, rest = name.partition(".")
-            moments.setdefault(int(index), {})[rest] = value
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+            which, index, rest = name.split(".", 2)
+            # A whole number of steps is an int to the optimizer that counts so.
+            kept = value if value.is_floating_point() else value.item()
+            moments[int(which)].setdefault(int(index), {})[rest] = kept
+        for optimizer, moment in zip(self._optimizers, moments, strict=True):
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": moment, "param_groups": groups})
         torch.set_rng_state(tensors["random"])
         if "random_cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random_cuda"])
@@ -365,6 +415,7 @@ def _next_codes(sequences: Sequences, ends: np.ndarray) -> np.ndarray:
 def _validators(sequences: Sequences, generator: np.random.Generator) -> np.ndarray:
     """Return the users that validate: those with an item to hold out, a random part of them if there are many."""
     users = np.flatnonzero(sequences.lengths >= 3)
-    if len(users) > _VALIDATION_USERS:
-        users = np.sort(generator.choice(users, _VALIDATION_USERS, replace=False))
+    most = int(np.clip(_VALIDATION_SCORES // len(sequences.items), _FEWEST_VALIDATION_USERS, _VALIDATION_USERS))
+    if len(users) > most:
+        users = np.sort(generator.choice(users, most, replace=False))
     return users

@@ -10,7 +10,6 @@ from iadsr_cli.config import BackboneSettings
 from iadsr_cli.evidence import Status, noise_score, score_rows
 from iadsr_cli.models import make_backbone
 from iadsr_cli.models.alignment import AlignedModel, gumbel_mask
-from iadsr_cli.models.losses import next_item_loss
 from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences
 
@@ -180,34 +179,3 @@ def test_the_mask_is_hard_and_its_gradient_is_the_sigmoids() -> None:
     mask.sum().backward()
     sigmoid = torch.sigmoid(scores.detach() / 0.5)
     torch.testing.assert_close(scores.grad, sigmoid * (1 - sigmoid) / 0.5)
-
-
-@pytest.mark.parametrize("positions", [1, 7, 500])
-def test_the_chunked_softmax_loss_equals_torchs(positions: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("iadsr_cli.models.losses._LOGITS_AT_ONCE", 40 * ITEMS)
-    torch.manual_seed(positions)
-    backbone = make_backbone(BackboneSettings(embedding_size=6, hidden_size=8), ITEMS).eval()
-    torch.nn.init.normal_(backbone.item_bias)
-    states = (3 * torch.randn(1, positions, 8)).requires_grad_()
-    targets = torch.randint(0, ITEMS + 1, (1, positions))
-    targets[0, 0] = 3
-    chosen = targets > 0
-    ours = 2 * next_item_loss(backbone, states, targets)
-    low = 2 * next_item_loss(backbone, states, targets, torch.bfloat16)
-    assert low.item() == pytest.approx(ours.item(), rel=0.01)
-    theirs = 2 * torch.nn.functional.cross_entropy(backbone.logits(states[chosen]), targets[chosen] - 1)
-    assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
-    parameters = [states, *backbone.parameters()]
-    gradients = [torch.autograd.grad(loss, parameters, allow_unused=True) for loss in (ours, theirs)]
-    for ours_gradient, theirs_gradient in zip(*gradients, strict=True):
-        if theirs_gradient is not None:
-            torch.testing.assert_close(ours_gradient, theirs_gradient, atol=1e-5, rtol=1e-4)
-
-
-def test_a_batch_without_targets_has_no_next_item_loss() -> None:
-    backbone = make_backbone(BackboneSettings(embedding_size=6, hidden_size=8), ITEMS)
-    states = torch.randn(2, 3, 8, requires_grad=True)
-    loss = next_item_loss(backbone, states, torch.zeros(2, 3, dtype=torch.long))
-    loss.backward()
-    assert loss.item() == 0
-    assert not states.grad.any()

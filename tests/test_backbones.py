@@ -37,13 +37,13 @@ def markov_sequences(users: int, states: int, follow: float, seed: int) -> Seque
     return Sequences(pa.array([f"i{i}" for i in range(states)]), codes, np.arange(len(codes)), offsets)
 
 
-@EVERY
-def test_learns_a_markov_chain_of_known_predictability(name: str) -> None:
+@pytest.mark.parametrize(("name", "loss"), [*((name, "full") for name in sorted(BACKBONES)), ("gru4rec", "sampled")])
+def test_learns_a_markov_chain_of_known_predictability(name: str, loss: str) -> None:
     sequences = markov_sequences(users=800, states=50, follow=0.8, seed=1)
     config = Config(
         backbone=small(name),
         pretrain=PretrainSettings(pretrain_epochs=12, pretrain_learning_rate=0.01),
-        loop=LoopSettings(batch_size=64, patience=12),
+        loop=LoopSettings(batch_size=64, patience=12, loss=loss, negatives=10),
         run=RunSettings(device="cpu"),
     )
     backbone, history = pretrain(sequences, config, Silent())

@@ -12,6 +12,7 @@ from iadsr_cli.config import AlignSettings, BackboneSettings, Config, LoopSettin
 from iadsr_cli.errors import ArtifactError, TrainingError, UsageError
 from iadsr_cli.models import make_backbone
 from iadsr_cli.models.alignment import AlignedModel
+from iadsr_cli.models.losses import FullSoftmax, SampledSoftmax
 from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences
 
@@ -153,7 +154,8 @@ def test_alignment_lowers_its_losses() -> None:
 
 
 def test_a_loss_that_is_no_number_stops_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "next_item_loss", lambda *_: torch.tensor(float("nan"), requires_grad=True))
+    not_a_number = torch.tensor(float("nan"), requires_grad=True)
+    monkeypatch.setattr(training, "make_next_item_loss", lambda *_: lambda *_: not_a_number)
     with pytest.raises(TrainingError, match="no longer a number in epoch 1 of pretrain") as caught:
         training.pretrain(make_sequences(), CONFIG, Silent())
     assert caught.value.hint == "Lower --pretrain-learning-rate (it is 0.01)."
@@ -166,13 +168,14 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     assert "cpu" in caught.value.hint
 
 
-@pytest.mark.parametrize("stopped", [1, 2, 3])
+@pytest.mark.parametrize(("stopped", "loss"), [(1, "full"), (2, "full"), (3, "full"), (2, "sampled")])
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: int, loss: str
 ) -> None:
     sequences = make_sequences()
     config = replace(
         CONFIG,
+        loop=replace(CONFIG.loop, loss=loss, negatives=10),
         backbone=replace(CONFIG.backbone, dropout=0.3),
         pretrain=PretrainSettings(pretrain_epochs=4),
         align=AlignSettings(align_epochs=4),
@@ -216,3 +219,47 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(tmp_path: Path)
         Checkpoint(path, "one").load()
     Checkpoint(path, "one").clear()
     assert Checkpoint(path, "one").load() is None
+
+
+def test_the_loss_over_all_items_is_left_where_the_catalogue_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    sequences, kinds = make_sequences(), {}
+    for limit in (ITEMS, ITEMS - 1):
+        monkeypatch.setattr(training, "_FULL_SOFTMAX_ITEMS", limit)
+        for asked in ("auto", "full", "sampled"):
+            config = replace(CONFIG, loop=replace(CONFIG.loop, loss=asked))
+            backbone = make_backbone(CONFIG.backbone, ITEMS)
+            loss = training.make_next_item_loss(backbone, sequences, 2, config)
+            assert backbone.item_embedding.sparse == isinstance(loss, SampledSoftmax)
+            kinds[limit, asked] = type(loss)
+    assert kinds == {
+        (ITEMS, "auto"): FullSoftmax,
+        (ITEMS, "full"): FullSoftmax,
+        (ITEMS, "sampled"): SampledSoftmax,
+        (ITEMS - 1, "auto"): SampledSoftmax,
+        (ITEMS - 1, "full"): FullSoftmax,
+        (ITEMS - 1, "sampled"): SampledSoftmax,
+    }
+
+
+def test_negatives_are_drawn_by_the_popularity_of_the_training_part() -> None:
+    sequences = make_sequences()
+    config = replace(CONFIG, loop=replace(CONFIG.loop, loss="sampled", negatives=100_000))
+    loss = training.make_next_item_loss(make_backbone(CONFIG.backbone, ITEMS), sequences, 2, config)
+    assert isinstance(loss, SampledSoftmax)
+    torch.manual_seed(0)
+    codes, _ = loss.draw(torch.tensor([1]))
+    counts = np.zeros(ITEMS)
+    for user, end in enumerate(sequences.train_lengths(2)):
+        for code in sequences.codes[sequences.offsets[user] : sequences.offsets[user] + end]:
+            counts[code - 1] += 1
+    expected = 0.5 / ITEMS + 0.5 * counts / counts.sum()
+    assert np.bincount(codes, minlength=ITEMS + 1)[1:] / 100_000 == pytest.approx(expected, abs=0.004)
+
+
+def test_validation_takes_fewer_users_the_more_items_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    sequences = make_sequences(users=400)
+    monkeypatch.setattr(training, "_VALIDATION_SCORES", 100 * ITEMS)
+    monkeypatch.setattr(training, "_FEWEST_VALIDATION_USERS", 7)
+    assert len(training._validators(sequences, np.random.default_rng(0))) == 100
+    monkeypatch.setattr(training, "_VALIDATION_SCORES", ITEMS)
+    assert len(training._validators(sequences, np.random.default_rng(0))) == 7

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from iadsr_cli.models.backbone import Backbone
-from iadsr_cli.models.losses import info_nce, next_item_loss
+from iadsr_cli.models.losses import FullSoftmax, NextItemLoss, info_nce
+
+_FULL_SOFTMAX = FullSoftmax()
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class AlignedModel(nn.Module):
         noise: Tensor,
         temperature: float,
         tau: float,
+        next_item: NextItemLoss = _FULL_SOFTMAX,
         precision: torch.dtype = torch.float32,
     ) -> tuple[Losses, Tensor]:
         """Return the loss terms of a batch and the mask that the next epoch's input gets.
@@ -119,7 +122,8 @@ class AlignedModel(nn.Module):
             noise: standard Gumbel draws [B, T].
             temperature: of the InfoNCE losses.
             tau: of the Gumbel-sigmoid.
-            precision: of the next item's softmax.
+            next_item: the loss of the next item.
+            precision: of the matrix products of InfoNCE.
 
         Returns:
             The losses, and the hard mask float [B, T] of zeros and ones.
@@ -133,9 +137,9 @@ class AlignedModel(nn.Module):
         decoded = self.decoder(mask.unsqueeze(-1) * interests.c_short)
         return (
             Losses(
-                next_item=next_item_loss(self.backbone, interests.c_short, targets, precision),
-                short=info_nce(interests.c_short[valid], interests.s_short[valid], temperature),
-                long=info_nce(interests.c_long, interests.s_long, temperature),
+                next_item=next_item(self.backbone, interests.c_short, targets),
+                short=info_nce(interests.c_short[valid], interests.s_short[valid], temperature, precision),
+                long=info_nce(interests.c_long, interests.s_long, temperature, precision),
                 reconstruction=F.mse_loss(decoded[valid], self.backbone.item_embedding(items)[valid]),
             ),
             mask.detach(),
@@ -151,7 +155,7 @@ class AlignedModel(nn.Module):
         rows = torch.arange(len(items), device=items.device)
         before = interests.c_short[rows, last - 1].unsqueeze(1)
         return (
-            next_item_loss(self.backbone, before, items[rows, last].unsqueeze(1))
+            _FULL_SOFTMAX(self.backbone, before, items[rows, last].unsqueeze(1))
             + info_nce(interests.c_short[rows, last], interests.s_short[rows, last], temperature)
             + info_nce(interests.c_long, interests.s_long, temperature)
         )

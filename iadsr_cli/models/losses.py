@@ -1,5 +1,6 @@
-"""The losses of next-item prediction and of contrastive alignment."""
+"""The losses of next-item prediction, over the whole catalogue or a sample of it, and of contrastive alignment."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,32 +10,87 @@ from torch.nn import functional as F
 from iadsr_cli.models.backbone import Backbone
 
 # Logits held at once: few enough to stay in a processor's cache, which is where the time of a softmax over a
-# catalogue goes otherwise.
-_LOGITS_AT_ONCE = 1_200_000
+# catalogue goes otherwise. A GPU wants larger products instead.
+_LOGITS_AT_ONCE = {"cpu": 1_200_000, "cuda": 64_000_000}
+
+NextItemLoss = Callable[[Backbone, Tensor, Tensor], Tensor]
+"""From a recommender, its states [B, T, H] and the codes of the next items [B, T], 0 where there is none, to the mean
+cross entropy at positions with a target; 0 if there is none."""
 
 
-def next_item_loss(
-    backbone: Backbone, states: Tensor, targets: Tensor, precision: torch.dtype = torch.float32
-) -> Tensor:
-    """Return the mean cross entropy of the next item over all items, at positions with a target; 0 if there is none.
+class FullSoftmax:
+    """Cross entropy of the next item over all items.
 
     Args:
-        backbone: scores states as items.
-        states: [B, T, H].
-        targets: item codes [B, T], 0 where there is no next item.
         precision: of the matrix products over the catalogue; everything else is float32.
     """
-    chosen = targets > 0
-    weight, bias = backbone.item_embedding.weight[1:], backbone.item_bias[1:]
-    queries = backbone.query(states[chosen])
-    loss: Tensor = _SoftmaxCrossEntropy.apply(queries, weight, bias, targets[chosen] - 1, precision)
-    return loss
+
+    def __init__(self, precision: torch.dtype = torch.float32) -> None:
+        self._precision = precision
+
+    def __call__(self, backbone: Backbone, states: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss, a scalar; its cost grows with the catalogue."""
+        chosen = targets > 0
+        weight, bias = backbone.item_embedding.weight[1:], backbone.item_bias[1:]
+        loss: Tensor = _SoftmaxCrossEntropy.apply(
+            backbone.query(states[chosen]), weight, bias, targets[chosen] - 1, self._precision
+        )
+        return loss
+
+
+class SampledSoftmax:
+    """Cross entropy of the next item over a sample of the catalogue, with logQ correction.
+
+    The next items of the batch count exactly, for every position; the rest of the catalogue is estimated from
+    negatives drawn from q, half uniform and half by popularity, each with the weight 1 / (number * q). The sum that a
+    softmax divides by is so estimated without bias, and the target's own logit is not corrected: it was not drawn
+    (Bengio and Senecal, 2008, with the target outside of the sample).
+
+    Args:
+        counts: occurrences of each item code in the training part, [V + 1].
+        number: negatives drawn per batch.
+        precision: as for the full softmax.
+    """
+
+    def __init__(self, counts: Tensor, number: int, precision: torch.dtype = torch.float32) -> None:
+        items = counts[1:].double()
+        share = 0.5 / len(items) + 0.5 * items / items.sum().clamp(min=1)
+        self._cumulated = (share / share.sum()).cumsum(0)
+        self._log_expected = (number * share / share.sum()).log().float()
+        self._number, self._precision = number, precision
+
+    def __call__(self, backbone: Backbone, states: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss, a scalar; its cost does not depend on the catalogue."""
+        chosen = targets > 0
+        exact, place = targets[chosen].unique(return_inverse=True)
+        codes, correction = self.draw(exact)
+        candidates = torch.cat([exact, codes])
+        bias = backbone.item_bias[candidates]
+        loss: Tensor = _SoftmaxCrossEntropy.apply(
+            backbone.query(states[chosen]),
+            backbone.item_embedding(candidates),
+            torch.cat([bias[: len(exact)], bias[len(exact) :] - correction]),
+            place,
+            self._precision,
+        )
+        return loss
+
+    def draw(self, exact: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw negatives: their codes [number], and what to subtract from their logits [number].
+
+        That is log(number * q), or infinity for a code in `exact`, which is in the sum already.
+        """
+        draws = torch.rand(self._number, dtype=torch.float64, device=exact.device)
+        index = torch.searchsorted(self._cumulated, draws).clamp_(max=len(self._cumulated) - 1)
+        counted = torch.zeros_like(self._log_expected, dtype=torch.bool)
+        counted[exact - 1] = True
+        return index + 1, self._log_expected[index].masked_fill(counted[index], torch.inf)
 
 
 class _SoftmaxCrossEntropy(torch.autograd.Function):
     """Mean cross entropy of softmax(queries @ weight.T + bias), never holding all logits at once.
 
-    The gradients are made in the forward pass, chunk by chunk, while the logits are at hand.
+    The gradients, where any are wanted, are made in the forward pass, chunk by chunk, while the logits are at hand.
     """
 
     @staticmethod
@@ -43,10 +99,12 @@ class _SoftmaxCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         total = max(1, len(queries))
         low_queries, low_weight = queries.to(precision), weight.to(precision)
-        grad_queries = torch.empty_like(queries)
-        grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        trained = any(ctx.needs_input_grad)
+        if trained:
+            grad_queries = torch.empty_like(queries)
+            grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         loss = queries.new_zeros(())
-        size = max(32, _LOGITS_AT_ONCE // len(weight))
+        size = max(32, _LOGITS_AT_ONCE.get(queries.device.type, 1_200_000) // max(1, len(weight)))
         for start in range(0, len(queries), size):
             query, target = low_queries[start : start + size], targets[start : start + size].unsqueeze(1)
             logits = torch.mm(query, low_weight.T) + bias
@@ -55,13 +113,16 @@ class _SoftmaxCrossEntropy(torch.autograd.Function):
             probability = logits.exp_()
             mass = probability.sum(1, keepdim=True)
             loss += mass.log().sum()
+            if not trained:
+                continue
             probability /= mass * total
             probability.scatter_add_(1, target, probability.new_full(target.shape, -1 / total))
             low = probability.to(precision)
             grad_queries[start : start + size] = torch.mm(low, low_weight)
             grad_weight += torch.mm(low.T, query)
             grad_bias += probability.sum(0)
-        ctx.save_for_backward(grad_queries, grad_weight, grad_bias)
+        if trained:
+            ctx.save_for_backward(grad_queries, grad_weight, grad_bias)
         return loss / total
 
     @staticmethod
@@ -71,7 +132,14 @@ class _SoftmaxCrossEntropy(torch.autograd.Function):
         return upstream * grad_queries, upstream * grad_weight, upstream * grad_bias, None, None
 
 
-def info_nce(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
+def info_nce(queries: Tensor, keys: Tensor, temperature: float, precision: torch.dtype = torch.float32) -> Tensor:
     """Return the InfoNCE loss of pairs [P, H] by cosine, every other pair of the batch being a negative."""
-    similarity = F.normalize(queries, dim=-1) @ F.normalize(keys, dim=-1).T
-    return F.cross_entropy(similarity / temperature, torch.arange(len(queries), device=queries.device))
+    normalised = F.normalize(keys, dim=-1)
+    loss: Tensor = _SoftmaxCrossEntropy.apply(
+        F.normalize(queries, dim=-1) / temperature,
+        normalised,
+        normalised.new_zeros(len(keys)),
+        torch.arange(len(keys), device=keys.device),
+        precision,
+    )
+    return loss

@@ -576,8 +576,8 @@ def test_evaluating_what_chose_its_own_stop(refused, run, shop: Path) -> None:
 def test_a_loss_that_is_no_number_ends_the_run_and_leaves_nothing(run, shop: Path, monkeypatch) -> None:
     from iadsr_cli import training
 
-    real = training.next_item_loss
-    monkeypatch.setattr(training, "next_item_loss", lambda *arguments: real(*arguments) * float("nan"))
+    not_a_number = torch.tensor(float("nan"), requires_grad=True)
+    monkeypatch.setattr(training, "make_next_item_loss", lambda *_: lambda *_: not_a_number)
     result = run("denoise", shop, "-o", "clean.csv", *QUICK)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-2:] == [
