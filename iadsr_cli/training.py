@@ -20,7 +20,7 @@ from iadsr_cli.sequences import Sequences, Windows, bucketed_batches, last_windo
 
 # Padded places per batch are bounded by this multiple of the batch size, so that long histories do not need more
 # memory than short ones; with histories of up to 16 the batch size alone decides.
-_PLACES_PER_SEQUENCE = 16
+PLACES_PER_SEQUENCE = 16
 
 # Users that validate; more would sharpen early stopping less than they cost. With many items there are fewer, because
 # each is compared with all of them.
@@ -247,7 +247,7 @@ def _fit(
             model.train()
             sums: dict[str, Tensor] = {}
             for chosen in bucketed_batches(
-                windows.length, loop.batch_size, loop.batch_size * _PLACES_PER_SEQUENCE, generator
+                windows.length, loop.batch_size, loop.batch_size * PLACES_PER_SEQUENCE, generator
             ):
                 terms = losses(_batch(sequences, next_codes, windows.take(chosen), backbone))
                 model.zero_grad(set_to_none=True)

@@ -20,7 +20,7 @@ def gru_states(model: AlignedModel, items: list[int], keep: list[float] | None) 
     for layer in range(gru.num_layers):
         w_input, w_hidden = getattr(gru, f"weight_ih_l{layer}"), getattr(gru, f"weight_hh_l{layer}")
         b_input, b_hidden = getattr(gru, f"bias_ih_l{layer}"), getattr(gru, f"bias_hh_l{layer}")
-        state, outputs = torch.zeros(gru.hidden_size), []
+        state, outputs = inputs[0].new_zeros(gru.hidden_size), []
         for vector in inputs:
             from_input, from_state = w_input @ vector + b_input, w_hidden @ state + b_hidden
             reset_i, update_i, new_i = from_input.chunk(3)
@@ -64,13 +64,14 @@ def cosines(model: AlignedModel, items: list[int], keep: list[float] | None = No
     return rows
 
 
-def cross_entropy(logits: list[Tensor], target: int) -> Tensor:
-    return -(logits[target] - torch.logsumexp(torch.stack(logits), 0))
+def cross_entropy(logits: Tensor, target: int) -> Tensor:
+    return torch.logsumexp(logits, 0) - logits[target]
 
 
 def info_nce(queries: list[Tensor], keys: list[Tensor], temperature: float) -> Tensor:
+    directions = torch.stack([key / key.norm() for key in keys])
     losses = [
-        cross_entropy([cosine(query, key) / temperature for key in keys], place) for place, query in enumerate(queries)
+        cross_entropy(directions @ (query / query.norm()) / temperature, place) for place, query in enumerate(queries)
     ]
     return sum(losses) / len(losses)
 
@@ -101,7 +102,7 @@ def losses(
             s_shorts.append(item_interest(model, item))
             if targets[user][position]:
                 query = backbone.project.weight @ state + backbone.project.bias
-                logits = [query @ weights[code] + backbone.item_bias[code] for code in range(1, len(weights))]
+                logits = weights[1:] @ query + backbone.item_bias[1:]
                 next_items.append(cross_entropy(logits, targets[user][position] - 1))
             shifted = sum(agreements[position]) + noises[user][position]
             soft = torch.sigmoid(shifted / tau)
@@ -118,6 +119,24 @@ def losses(
         "reconstruction": sum(errors) / len(errors),
     }
     return terms, masks
+
+
+def training_step(
+    model: AlignedModel,
+    optimizer: torch.optim.Optimizer,
+    histories: list[list[int]],
+    keeps: list[list[float]] | None,
+    noises: list[list[float]],
+    temperature: float,
+    tau: float,
+) -> list[list[float]]:
+    """Train once on several users, every item but the first being a target; return the hard masks."""
+    targets = [[*items[1:], 0] for items in histories]
+    terms, masks = losses(model, histories, targets, keeps, noises, temperature, tau)
+    optimizer.zero_grad()
+    sum(terms.values()).backward()
+    optimizer.step()
+    return masks
 
 
 def noise(model: AlignedModel, items: list[int]) -> list[float]:

@@ -90,6 +90,25 @@ def test_losses_masks_and_gradients_equal_the_plain_version(
         torch.testing.assert_close(gradient, wanted, atol=2e-5, rtol=1e-4)
 
 
+def test_training_steps_equal_the_plain_version() -> None:
+    histories = [[1, 2, 3, 4], [5, 6], [7, 8, 9, 3, 2]]
+    generator = np.random.default_rng(0)
+    noises = [[generator.gumbel(size=len(h)).tolist() for h in histories] for _ in range(3)]
+    plain, batched = make_model(3), make_model(3)
+    optimizers = [torch.optim.AdamW(model.parameters(), 0.01) for model in (plain, batched)]
+    masks, keep = None, None
+    for draw in noises:
+        masks = oracle.training_step(plain, optimizers[0], histories, masks, draw, 0.1, 1.0)
+        terms, keep = batched.losses(
+            padded(histories), padded([[*h[1:], 0] for h in histories]), keep, padded(draw).float(), 0.1, 1.0
+        )
+        batched.zero_grad()
+        terms.total().backward()
+        optimizers[1].step()
+    for (name, ours), theirs in zip(batched.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3, msg=name)
+
+
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), users=st.integers(1, 6), text_share=st.sampled_from([0.0, 0.5, 1.0]))
 def test_scores_equal_the_plain_version(seed: int, users: int, text_share: float) -> None:

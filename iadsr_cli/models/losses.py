@@ -101,28 +101,32 @@ class _SoftmaxCrossEntropy(torch.autograd.Function):
         low_queries, low_weight = queries.to(precision), weight.to(precision)
         trained = any(ctx.needs_input_grad)
         if trained:
-            grad_queries = torch.empty_like(queries)
+            low_grad_queries = torch.empty_like(low_queries)
             grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
         loss = queries.new_zeros(())
         size = max(32, _LOGITS_AT_ONCE.get(queries.device.type, 1_200_000) // max(1, len(weight)))
+        size = min(size, total)
+        # Written over by each chunk: fresh memory costs more than the arithmetic on it.
+        products = low_weight.new_empty(size, len(weight))
+        buffers = weight.new_empty(2, size, len(weight))
         for start in range(0, len(queries), size):
             query, target = low_queries[start : start + size], targets[start : start + size].unsqueeze(1)
-            logits = torch.mm(query, low_weight.T) + bias
-            logits -= logits.amax(1, keepdim=True)
-            loss -= logits.gather(1, target).sum()
-            probability = logits.exp_()
-            mass = probability.sum(1, keepdim=True)
-            loss += mass.log().sum()
+            low, logits, probability = products[: len(query)], buffers[0, : len(query)], buffers[1, : len(query)]
+            torch.add(torch.mm(query, low_weight.T, out=low), bias, out=logits)
+            torch.softmax(logits, 1, out=probability)
+            # The sum that the softmax divided by, read where it cannot underflow: at the largest logit.
+            log_mass = logits.amax(1) - probability.amax(1).log()
+            loss += (log_mass - logits.gather(1, target).squeeze(1)).sum()
             if not trained:
                 continue
-            probability /= mass * total
-            probability.scatter_add_(1, target, probability.new_full(target.shape, -1 / total))
-            low = probability.to(precision)
-            grad_queries[start : start + size] = torch.mm(low, low_weight)
+            probability.scatter_add_(1, target, probability.new_full(target.shape, -1.0))
+            low.copy_(probability)
+            torch.mm(low, low_weight, out=low_grad_queries[start : start + size])
             grad_weight += torch.mm(low.T, query)
             grad_bias += probability.sum(0)
         if trained:
-            ctx.save_for_backward(grad_queries, grad_weight, grad_bias)
+            grad_queries = low_grad_queries.to(queries.dtype)
+            ctx.save_for_backward(*(gradient.div_(total) for gradient in (grad_queries, grad_weight, grad_bias)))
         return loss / total
 
     @staticmethod

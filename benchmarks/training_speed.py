@@ -1,0 +1,129 @@
+"""One IADSR training step: against the plain loop version, and against the machine's matrix product limit.
+
+    python benchmarks/training_speed.py [--device cpu] [--items 12101] [--steps 20]
+
+The sizes are the authors': D 64, H 128, histories of 31 items, batch 32; the semantic vectors have 384 numbers, as
+MiniLM's. The loop version is tests/oracle.py, which the tests hold the tool's code against. The tool's step is also
+timed at its own default batch. The limit is the arithmetic of the step over the rate of large matrix products, each
+part at the precision it is computed in, measured in the same run.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from iadsr_cli.config import BackboneSettings, Config
+from iadsr_cli.models import make_backbone
+from iadsr_cli.models.alignment import AlignedModel
+from iadsr_cli.models.losses import FullSoftmax
+from iadsr_cli.sequences import bucketed_batches
+from iadsr_cli.training import PLACES_PER_SEQUENCE, pick_precision
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from oracle import training_step  # noqa: E402
+
+D, H, T, S = 64, 128, 31, 384
+
+
+def seconds(step: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Return the median time of a step, after two that warm up."""
+    found = []
+    for repeat in range(repeats + 2):
+        start = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        if repeat >= 2:
+            found.append(time.perf_counter() - start)
+    return float(np.median(found))
+
+
+def product_rate(precision: torch.dtype, device: torch.device) -> float:
+    """Return floating point operations per second of a large square matrix product."""
+    size = 8192 if device.type == "cuda" else 2048
+    matrix = torch.randn(size, size, device=device).to(precision)
+    return 2 * size**3 / seconds(lambda: matrix @ matrix, device, 10)
+
+
+def make_model(items: int, device: torch.device) -> AlignedModel:
+    """Return an untrained GRU4Rec with semantic vectors for all items."""
+    torch.manual_seed(0)
+    settings = BackboneSettings(embedding_size=D, hidden_size=H)
+    vectors = torch.nn.functional.normalize(torch.randn(items + 1, S), dim=-1)
+    known = torch.arange(items + 1) > 0
+    return AlignedModel(make_backbone(settings, items), vectors, known).to(device)
+
+
+def operations(items: int, batch: int) -> tuple[float, float]:
+    """Return the operations of a step's matrix products: those of the softmaxes, and the others.
+
+    A product that is trained on both sides is done three times: forward, and backward to each side.
+    """
+    places, targets = batch * T, batch * (T - 1)
+    softmaxes = 3 * 2 * (targets * items * D + places**2 * H + batch**2 * H)
+    recurrent = 3 * 2 * places * 3 * H * (D + H)
+    dense = 3 * 2 * (targets * H * D + places * H * D)  # the query, the decoder
+    semantic = 2 * 2 * (places + batch) * H * (S + D)  # their inputs are not trained
+    return softmaxes, recurrent + dense + semantic
+
+
+def main() -> None:
+    """Time the loop version, the tool's step at two batch sizes, and the matrix products."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--items", type=int, default=12_101, help="size of the catalogue (Beauty's)")
+    parser.add_argument("--steps", type=int, default=20, help="steps of the tool's that are timed")
+    arguments = parser.parse_args()
+    device, config = torch.device(arguments.device), Config()
+    precision = pick_precision("auto", device)
+    generator = np.random.default_rng(0)
+    temperature, tau = config.align.temperature, config.align.gumbel_tau
+    print(f"{device}, {torch.get_num_threads()} threads, {arguments.items:,} items, softmaxes in {precision}")
+
+    model = make_model(arguments.items, device)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
+    histories = generator.integers(1, arguments.items + 1, (32, T)).tolist()
+    noises = generator.gumbel(size=(32, T)).tolist()
+    keeps = [[1.0] * T] * 32
+    loop = 32 / seconds(
+        lambda: training_step(model, optimizer, histories, keeps, noises, temperature, tau), device, repeats=3
+    )
+    print(f"loop version, batch 32: {loop:.2f} users/s")
+
+    lengths, limit = np.full(10_000, T), config.loop.batch_size * PLACES_PER_SEQUENCE
+    default = len(next(bucketed_batches(lengths, config.loop.batch_size, limit, generator)))
+    rates = {kind: product_rate(kind, device) for kind in {torch.float32, precision}}
+    for kind, rate in rates.items():
+        print(f"matrix products in {kind}: {rate / 1e9:,.0f} GFLOP/s")
+    for name, batch in (("batch 32", 32), (f"default batch, {default} histories of this length", default)):
+        model = make_model(arguments.items, device)
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
+        items = torch.from_numpy(generator.integers(1, arguments.items + 1, (batch, T))).to(device)
+        targets = torch.cat([items[:, 1:], torch.zeros_like(items[:, :1])], dim=1)
+        keep = torch.ones(batch, T, device=device)
+        next_item = FullSoftmax(precision)
+
+        def step() -> None:
+            noise = -torch.log(-torch.log(torch.rand_like(keep).clamp_(1e-20, 1 - 1e-7)))
+            terms, _ = model.losses(items, targets, keep, noise, temperature, tau, next_item, precision)
+            model.zero_grad(set_to_none=True)
+            terms.total().backward()
+            optimizer.step()
+
+        took = seconds(step, device, arguments.steps)
+        softmaxes, others = operations(arguments.items, batch)
+        fastest = softmaxes / rates[precision] + others / rates[torch.float32]
+        print(
+            f"iadsr, {name}: {batch / took:,.0f} users/s, {batch / took / loop:,.0f} times the loop version; "
+            f"{took * 1e3:.0f} ms a step, {took / fastest:.1f} times the limit of {fastest * 1e3:.0f} ms"
+        )
+
+
+if __name__ == "__main__":
+    main()
