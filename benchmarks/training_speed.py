@@ -26,7 +26,7 @@ from iadsr_cli.training import PLACES_PER_SEQUENCE, pick_precision
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from oracle import training_step  # noqa: E402
+from oracle import training_step
 
 D, H, T, S = 64, 128, 31, 384
 
@@ -58,6 +58,27 @@ def make_model(items: int, device: torch.device) -> AlignedModel:
     vectors = torch.nn.functional.normalize(torch.randn(items + 1, S), dim=-1)
     known = torch.arange(items + 1) > 0
     return AlignedModel(make_backbone(settings, items), vectors, known).to(device)
+
+
+def make_step(model: AlignedModel, batch: int, precision: torch.dtype) -> Callable[[], None]:
+    """Return the tool's training step on one batch of random histories."""
+    device, items = model.semantic.device, len(model.semantic) - 1
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
+    codes = torch.randint(1, items + 1, (batch, T), device=device)
+    targets = torch.cat([codes[:, 1:], torch.zeros_like(codes[:, :1])], dim=1)
+    keep = torch.ones(batch, T, device=device)
+    next_item, settings = FullSoftmax(precision), Config().align
+
+    def step() -> None:
+        noise = -torch.log(-torch.log(torch.rand_like(keep).clamp_(1e-20, 1 - 1e-7)))
+        terms, _ = model.losses(
+            codes, targets, keep, noise, settings.temperature, settings.gumbel_tau, next_item, precision
+        )
+        model.zero_grad(set_to_none=True)
+        terms.total().backward()
+        optimizer.step()
+
+    return step
 
 
 def operations(items: int, batch: int) -> tuple[float, float]:
@@ -102,20 +123,7 @@ def main() -> None:
     for kind, rate in rates.items():
         print(f"matrix products in {kind}: {rate / 1e9:,.0f} GFLOP/s")
     for name, batch in (("batch 32", 32), (f"default batch, {default} histories of this length", default)):
-        model = make_model(arguments.items, device)
-        optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
-        items = torch.from_numpy(generator.integers(1, arguments.items + 1, (batch, T))).to(device)
-        targets = torch.cat([items[:, 1:], torch.zeros_like(items[:, :1])], dim=1)
-        keep = torch.ones(batch, T, device=device)
-        next_item = FullSoftmax(precision)
-
-        def step() -> None:
-            noise = -torch.log(-torch.log(torch.rand_like(keep).clamp_(1e-20, 1 - 1e-7)))
-            terms, _ = model.losses(items, targets, keep, noise, temperature, tau, next_item, precision)
-            model.zero_grad(set_to_none=True)
-            terms.total().backward()
-            optimizer.step()
-
+        step = make_step(make_model(arguments.items, device), batch, precision)
         took = seconds(step, device, arguments.steps)
         softmaxes, others = operations(arguments.items, batch)
         fastest = softmaxes / rates[precision] + others / rates[torch.float32]
