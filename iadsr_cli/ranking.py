@@ -9,7 +9,7 @@ from iadsr_cli.models.backbone import Backbone
 from iadsr_cli.sequences import Sequences, last_windows
 
 # Scores held at once while ranking; bounds memory whatever the catalogue's size.
-_SCORES_AT_ONCE = 32_000_000
+_SCORES_AT_ONCE = 16_000_000
 
 
 @torch.no_grad()
@@ -34,6 +34,8 @@ def held_out_ranks(
     chosen = np.flatnonzero(eligible) if users is None else users[eligible[users]]
     chosen = chosen[np.argsort(windows.length[chosen], kind="stable")]
     size = int(np.clip(_SCORES_AT_ONCE // len(sequences.items), 1, 512))
+    # Written over by each chunk: fresh memory costs more than the arithmetic on it.
+    buffer = torch.empty(min(size, len(chosen)), len(sequences.items), device=device)
     for start in range(0, len(chosen), size):
         part = chosen[start : start + size]
         flat, valid = windows.take(part).grid()
@@ -41,9 +43,10 @@ def held_out_ranks(
         last = torch.from_numpy(windows.length[part] - 1).to(device)
         states = backbone(items)[torch.arange(len(part), device=device), last]
         targets = torch.from_numpy(sequences.codes[sequences.offsets[part + 1] - from_end]).to(device)
-        scores = backbone.logits(states)
-        ranks = (scores >= scores.gather(1, targets.unsqueeze(1) - 1)).sum(1)
-        yield part, ranks.cpu().numpy()
+        scores = backbone.logits(states, out=buffer[: len(part)])
+        not_below = scores.ge_(scores.gather(1, targets.unsqueeze(1) - 1))
+        # Summed as they are, which is exact up to 16 million items.
+        yield part, not_below.sum(1).long().cpu().numpy()
 
 
 def hit_rate(ranks: np.ndarray, k: int) -> np.ndarray:

@@ -25,7 +25,7 @@ PLACES_PER_SEQUENCE = 16
 # Users that validate; more would sharpen early stopping less than they cost. With many items there are fewer, because
 # each is compared with all of them.
 _VALIDATION_USERS, _FEWEST_VALIDATION_USERS = 20_000, 2_000
-_VALIDATION_SCORES = 5_000_000_000
+_VALIDATION_SCORES = 2_000_000_000
 
 # Items up to which the automatic loss goes over the whole catalogue.
 _FULL_SOFTMAX_ITEMS = 50_000

@@ -107,7 +107,7 @@ def _read(path: Path) -> tuple[list[str], np.ndarray]:
             f'{path}: item "{ids[odd]}" has {lengths[odd]} numbers, item "{ids[0]}" has {lengths[0]}.',
             "Write vectors of one length, of at least one number.",
         )
-    values = pc.list_flatten(lists).cast(pa.float64()).to_numpy(zero_copy_only=False)  # nulls become NaN
+    values = pc.list_flatten(lists).cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)  # nulls become NaN
     vectors = values.reshape(len(ids), int(lengths[0]))
     for bad, what in (
         (~np.isfinite(vectors).all(axis=1), "holds a value that is not a number (null, NaN or infinity)"),

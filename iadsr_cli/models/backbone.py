@@ -55,7 +55,9 @@ class Backbone(nn.Module, ABC):
         """Map states [..., H] to the space of item embeddings [..., D], where next items are scored."""
         return self.project(self.dropout(states))
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Score every item as the next one: states [..., H] to [..., V]; column i is the item of code i + 1."""
-        weight: Tensor = self.item_embedding.weight[1:]
-        return nn.functional.linear(self.query(states), weight, self.item_bias[1:])
+    def logits(self, states: Tensor, out: Tensor | None = None) -> Tensor:
+        """Score every item as the next one: states [n, H] to [n, V]; column i is the item of code i + 1.
+
+        `out`, where given, is written to; that is only possible where no gradient is asked for.
+        """
+        return torch.addmm(self.item_bias[1:], self.query(states), self.item_embedding.weight[1:].T, out=out)

@@ -13,6 +13,9 @@ from iadsr_cli.models.backbone import Backbone
 # catalogue goes otherwise. A GPU wants larger products instead.
 _LOGITS_AT_ONCE = {"cpu": 1_200_000, "cuda": 64_000_000}
 
+# Candidates of a sampled softmax are a multiple of this.
+_CANDIDATES_STEP = 2048
+
 NextItemLoss = Callable[[Backbone, Tensor, Tensor], Tensor]
 """From a recommender, its states [B, T, H] and the codes of the next items [B, T], 0 where there is none, to the mean
 cross entropy at positions with a target; 0 if there is none."""
@@ -63,13 +66,15 @@ class SampledSoftmax:
         """Return the loss, a scalar; its cost does not depend on the catalogue."""
         chosen = targets > 0
         exact, place = targets[chosen].unique(return_inverse=True)
-        codes, correction = self.draw(exact)
-        candidates = torch.cat([exact, codes])
-        bias = backbone.item_bias[candidates]
+        drawn, correction = self.draw(exact)
+        # Filled up with padding, which has no probability: libraries prepare a product for each new shape.
+        fill = -(len(exact) + len(drawn)) % _CANDIDATES_STEP
+        candidates = F.pad(torch.cat([exact, drawn]), (0, fill))
+        taken_off = F.pad(F.pad(correction, (len(exact), 0)), (0, fill), value=torch.inf)
         loss: Tensor = _SoftmaxCrossEntropy.apply(
             backbone.query(states[chosen]),
             backbone.item_embedding(candidates),
-            torch.cat([bias[: len(exact)], bias[len(exact) :] - correction]),
+            backbone.item_bias[candidates] - taken_off,
             place,
             self._precision,
         )
