@@ -27,6 +27,10 @@ PLACES_PER_SEQUENCE = 16
 _VALIDATION_USERS, _FEWEST_VALIDATION_USERS = 20_000, 2_000
 _VALIDATION_SCORES = 2_000_000_000
 
+# Devices on which the whole step is computed in the softmax's number type where that is a small one. On processors
+# only the large products gain by it.
+_AUTOCAST_DEVICES = ("cuda",)
+
 # Items up to which the automatic loss goes over the whole catalogue.
 _FULL_SOFTMAX_ITEMS = 50_000
 
@@ -237,6 +241,11 @@ def _fit(
     validators = _validators(sequences, generator)
     optimizers = _optimizers(model, backbone, learning_rate)
     run = _Run(model, optimizers, generator, kept or {})
+    device = backbone.item_embedding.weight.device
+    precision = pick_precision(loop.precision, device)
+    automatic = torch.autocast(
+        device.type, precision, enabled=device.type in _AUTOCAST_DEVICES and precision != torch.float32
+    )
     if checkpoint is not None and (found := checkpoint.load()) is not None:
         run.restore(*found)
         reporter.note(f"Going on with {stage_name} after epoch {run.epoch}.")
@@ -249,7 +258,8 @@ def _fit(
             for chosen in bucketed_batches(
                 windows.length, loop.batch_size, loop.batch_size * PLACES_PER_SEQUENCE, generator
             ):
-                terms = losses(_batch(sequences, next_codes, windows.take(chosen), backbone))
+                with automatic:
+                    terms = losses(_batch(sequences, next_codes, windows.take(chosen), device))
                 model.zero_grad(set_to_none=True)
                 terms["loss"].backward()
                 for optimizer in optimizers:
@@ -394,9 +404,8 @@ def _held_out_loss(
     return total / len(users)
 
 
-def _batch(sequences: Sequences, next_codes: np.ndarray, windows: Windows, backbone: Backbone) -> Batch:
+def _batch(sequences: Sequences, next_codes: np.ndarray, windows: Windows, device: torch.device) -> Batch:
     flat, valid = windows.grid()
-    device = backbone.item_embedding.weight.device
     return Batch(
         *(
             torch.from_numpy(array).to(device)

@@ -10,7 +10,7 @@ from iadsr_cli import training
 from iadsr_cli.checkpoints import Checkpoint
 from iadsr_cli.config import AlignSettings, BackboneSettings, Config, LoopSettings, PretrainSettings, RunSettings
 from iadsr_cli.errors import ArtifactError, TrainingError, UsageError
-from iadsr_cli.models import make_backbone
+from iadsr_cli.models import BACKBONES, make_backbone
 from iadsr_cli.models.alignment import AlignedModel
 from iadsr_cli.models.losses import FullSoftmax, SampledSoftmax
 from iadsr_cli.progress import Silent
@@ -263,3 +263,24 @@ def test_validation_takes_fewer_users_the_more_items_there_are(monkeypatch: pyte
     assert len(training._validators(sequences, np.random.default_rng(0))) == 100
     monkeypatch.setattr(training, "_VALIDATION_SCORES", ITEMS)
     assert len(training._validators(sequences, np.random.default_rng(0))) == 7
+
+
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_a_step_computed_in_bfloat16_as_on_a_gpu_trains_as_well(
+    monkeypatch: pytest.MonkeyPatch, name: str, loss: str
+) -> None:
+    sequences, losses = make_sequences(), {}
+    for devices in ((), ("cpu",)):
+        monkeypatch.setattr(training, "_AUTOCAST_DEVICES", devices)
+        config = replace(
+            CONFIG,
+            backbone=BackboneSettings(backbone=name, embedding_size=8, hidden_size=12, window=6, dropout=0.0),
+            loop=replace(CONFIG.loop, precision="bfloat16", loss=loss, negatives=20),
+        )
+        backbone, first = training.pretrain(sequences, config, Silent())
+        model, second = training.align(sequences, backbone, *vectors(), 2, config, Silent())
+        assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+        losses[devices] = [record["loss"] for record in first + second]
+    assert losses["cpu",] != losses[()]
+    assert losses["cpu",] == pytest.approx(losses[()], rel=0.02)

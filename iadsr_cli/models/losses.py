@@ -107,13 +107,15 @@ class _SoftmaxCrossEntropy(torch.autograd.Function):
         trained = any(ctx.needs_input_grad)
         if trained:
             low_grad_queries = torch.empty_like(low_queries)
-            grad_weight, grad_bias = torch.zeros_like(weight), torch.zeros_like(bias)
-        loss = queries.new_zeros(())
+            # Sums over chunks, in float32 whatever came in.
+            grad_weight = torch.zeros_like(weight, dtype=torch.float32)
+            grad_bias = torch.zeros_like(bias, dtype=torch.float32)
+        loss = weight.new_zeros((), dtype=torch.float32)
         size = max(32, _LOGITS_AT_ONCE.get(queries.device.type, 1_200_000) // max(1, len(weight)))
         size = min(size, total)
         # Written over by each chunk: fresh memory costs more than the arithmetic on it.
         products = low_weight.new_empty(size, len(weight))
-        buffers = weight.new_empty(2, size, len(weight))
+        buffers = weight.new_empty(2, size, len(weight), dtype=torch.float32)
         for start in range(0, len(queries), size):
             query, target = low_queries[start : start + size], targets[start : start + size].unsqueeze(1)
             low, logits, probability = products[: len(query)], buffers[0, : len(query)], buffers[1, : len(query)]
@@ -130,8 +132,8 @@ class _SoftmaxCrossEntropy(torch.autograd.Function):
             grad_weight += torch.mm(low.T, query)
             grad_bias += probability.sum(0)
         if trained:
-            grad_queries = low_grad_queries.to(queries.dtype)
-            ctx.save_for_backward(*(gradient.div_(total) for gradient in (grad_queries, grad_weight, grad_bias)))
+            made = ((low_grad_queries, queries), (grad_weight, weight), (grad_bias, bias))
+            ctx.save_for_backward(*(gradient.to(given.dtype).div_(total) for gradient, given in made))
         return loss / total
 
     @staticmethod
