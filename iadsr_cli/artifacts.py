@@ -18,7 +18,7 @@ from typing import Any
 from iadsr_cli import __version__
 from iadsr_cli.errors import ArtifactError, OutputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 
 _REBUILD = {

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from iadsr_cli.models.backbone import Backbone
+from iadsr_cli.models.backbone import Backbone, distinct
 from iadsr_cli.sequences import Sequences, last_windows
 
 # Scores held at once while ranking; bounds memory whatever the catalogue's size.
@@ -43,7 +43,7 @@ def held_out_ranks(
         last = torch.from_numpy(windows.length[part] - 1).to(device)
         states = backbone(items)[torch.arange(len(part), device=device), last]
         targets = torch.from_numpy(sequences.codes[sequences.offsets[part + 1] - from_end]).to(device)
-        scores = backbone.logits(states, out=buffer[: len(part)])
+        scores = backbone.logits(states, distinct(items), out=buffer[: len(part)])
         not_below = scores.ge_(scores.gather(1, targets.unsqueeze(1) - 1))
         # Summed as they are, which is exact up to 16 million items.
         yield part, not_below.sum(1).long().cpu().numpy()

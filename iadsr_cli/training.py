@@ -102,7 +102,7 @@ def pretrain(
         next_item = make_next_item_loss(backbone, sequences, config.pretrain.hold_out, config)
 
         def losses(batch: Batch) -> dict[str, Tensor]:
-            return {"loss": next_item(backbone, backbone(batch.items), batch.targets)}
+            return {"loss": next_item(backbone, batch.items, backbone(batch.items), batch.targets)}
 
         def validate(users: np.ndarray) -> tuple[dict[str, float], float]:
             record = _rank_validation(backbone, sequences, config.pretrain.hold_out, users)

@@ -103,6 +103,7 @@ def losses(
             if targets[user][position]:
                 query = backbone.project.weight @ state + backbone.project.bias
                 logits = weights[1:] @ query + backbone.item_bias[1:]
+                logits[[code - 1 for code in set(items[: position + 1])]] += backbone.repeat
                 next_items.append(cross_entropy(logits, targets[user][position] - 1))
             shifted = sum(agreements[position]) + noises[user][position]
             soft = torch.sigmoid(shifted / tau)

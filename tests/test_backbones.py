@@ -53,6 +53,28 @@ def test_learns_a_markov_chain_of_known_predictability(name: str, loss: str) -> 
     assert history[-1]["loss"] < history[0]["loss"]
 
 
+@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize("loss", ["full", "sampled"])
+def test_learns_from_the_log_whether_items_come_again(again: bool, loss: str) -> None:
+    generator = np.random.default_rng(0)
+    # Six items each: of three that come again and again, or of thirty that do not.
+    histories = [
+        generator.choice(generator.choice(30, 3, replace=False), 6) if again else generator.choice(30, 6, replace=False)
+        for _ in range(300)
+    ]
+    sequences = Sequences(
+        pa.array([f"i{i}" for i in range(30)]), np.concatenate(histories) + 1, np.arange(1800), np.arange(0, 1801, 6)
+    )
+    config = Config(
+        backbone=small("sasrec"),
+        pretrain=PretrainSettings(pretrain_epochs=1, pretrain_learning_rate=0.02),
+        loop=LoopSettings(batch_size=8, loss=loss, negatives=10),
+        run=RunSettings(device="cpu"),
+    )
+    backbone, _ = pretrain(sequences, config, Silent())
+    assert (backbone.repeat.item() > 0.3) if again else (backbone.repeat.item() < -0.3)
+
+
 @EVERY
 def test_changing_the_future_changes_no_earlier_state(name: str) -> None:
     torch.manual_seed(0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from iadsr_cli.models.backbone import Backbone
+from iadsr_cli.models.backbone import Backbone, distinct
 from iadsr_cli.models.losses import FullSoftmax, NextItemLoss, info_nce
 
 _FULL_SOFTMAX = FullSoftmax()
@@ -137,7 +137,7 @@ class AlignedModel(nn.Module):
         decoded = self.decoder(mask.unsqueeze(-1) * interests.c_short)
         return (
             Losses(
-                next_item=next_item(self.backbone, interests.c_short, targets),
+                next_item=next_item(self.backbone, items, interests.c_short, targets),
                 short=info_nce(interests.c_short[valid], interests.s_short[valid], temperature, precision),
                 long=info_nce(interests.c_long, interests.s_long, temperature, precision),
                 reconstruction=F.mse_loss(decoded[valid], self.backbone.item_embedding(items)[valid]),
@@ -153,9 +153,9 @@ class AlignedModel(nn.Module):
         """
         interests = self.interests(items)
         rows = torch.arange(len(items), device=items.device)
-        before = interests.c_short[rows, last - 1].unsqueeze(1)
+        seen = distinct(items * (torch.arange(items.shape[1], device=items.device) < last.unsqueeze(1)))
         return (
-            _FULL_SOFTMAX(self.backbone, before, items[rows, last].unsqueeze(1))
+            _FULL_SOFTMAX.at(self.backbone, seen, interests.c_short[rows, last - 1], items[rows, last])
             + info_nce(interests.c_short[rows, last], interests.s_short[rows, last], temperature)
             + info_nce(interests.c_long, interests.s_long, temperature)
         )

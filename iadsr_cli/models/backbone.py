@@ -26,6 +26,9 @@ class Backbone(nn.Module, ABC):
         with torch.no_grad():
             self.item_embedding.weight[0].zero_()
         self.item_bias = nn.Parameter(torch.zeros(n_items + 1))
+        # What an item's logit gains where the history holds it already. A dot product cannot say it: the items that
+        # follow are near the last one, and the last one is nearest. Songs are heard again, and cameras not bought.
+        self.repeat = nn.Parameter(torch.zeros(()))
         self.dropout = nn.Dropout(settings.dropout)
         self.project = nn.Linear(self.hidden_size, settings.embedding_size)
 
@@ -55,9 +58,26 @@ class Backbone(nn.Module, ABC):
         """Map states [..., H] to the space of item embeddings [..., D], where next items are scored."""
         return self.project(self.dropout(states))
 
-    def logits(self, states: Tensor, out: Tensor | None = None) -> Tensor:
+    def logits(self, states: Tensor, seen: Tensor, out: Tensor | None = None) -> Tensor:
         """Score every item as the next one: states [n, H] to [n, V]; column i is the item of code i + 1.
 
-        `out`, where given, is written to; that is only possible where no gradient is asked for.
+        Args:
+            states: [n, H].
+            seen: the items of each history, once each and 0 elsewhere, [n, T], as `distinct` returns them.
+            out: where given, is written to; that is only possible where no gradient is asked for.
         """
-        return torch.addmm(self.item_bias[1:], self.query(states), self.item_embedding.weight[1:].T, out=out)
+        scores = torch.addmm(self.item_bias[1:], self.query(states), self.item_embedding.weight[1:].T, out=out)
+        return scores.scatter_add_(1, (seen - 1).clamp(min=0), self.repeat * (seen > 0))
+
+
+def distinct(items: Tensor) -> Tensor:
+    """Return item codes [..., T] sorted, each code once: 0 stands for its other occurrences, and for padding."""
+    ordered = items.sort(dim=-1).values
+    again = nn.functional.pad(ordered[..., 1:] == ordered[..., :-1], (1, 0))
+    return ordered.masked_fill(again, 0)
+
+
+def seen_before(items: Tensor) -> Tensor:
+    """Return the distinct items up to each position, itself included: codes [B, T] to codes [B, T, T]."""
+    up_to = torch.ones(items.shape[1], items.shape[1], dtype=items.dtype, device=items.device).tril()
+    return distinct(items.unsqueeze(1) * up_to)

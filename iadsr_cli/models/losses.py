@@ -1,13 +1,13 @@
 """The losses of next-item prediction, over the whole catalogue or a sample of it, and of contrastive alignment."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from iadsr_cli.models.backbone import Backbone
+from iadsr_cli.models.backbone import Backbone, seen_before
 
 # Logits held at once: few enough to stay in a processor's cache, which is where the time of a softmax over a
 # catalogue goes otherwise. A GPU wants larger products instead.
@@ -16,67 +16,90 @@ _LOGITS_AT_ONCE = {"cpu": 1_200_000, "cuda": 64_000_000}
 # Candidates of a sampled softmax are a multiple of this.
 _CANDIDATES_STEP = 2048
 
-NextItemLoss = Callable[[Backbone, Tensor, Tensor], Tensor]
-"""From a recommender, its states [B, T, H] and the codes of the next items [B, T], 0 where there is none, to the mean
-cross entropy at positions with a target; 0 if there is none."""
 
-
-class FullSoftmax:
-    """Cross entropy of the next item over all items.
+class NextItemLoss(ABC):
+    """Cross entropy of the next item; a softmax over the whole catalogue or an estimate of it.
 
     Args:
-        precision: of the matrix products over the catalogue; everything else is float32.
+        precision: of the matrix products over items; everything else is float32.
     """
 
     def __init__(self, precision: torch.dtype = torch.float32) -> None:
         self._precision = precision
 
-    def __call__(self, backbone: Backbone, states: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss, a scalar; its cost grows with the catalogue."""
+    def __call__(self, backbone: Backbone, items: Tensor, states: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean over all positions with a target, a scalar; 0 if there is none.
+
+        Args:
+            backbone: scores states as items.
+            items: item codes of the histories [B, T].
+            states: [B, T, H].
+            targets: codes of the next items [B, T], 0 where there is none.
+        """
         chosen = targets > 0
-        weight, bias = backbone.item_embedding.weight[1:], backbone.item_bias[1:]
+        return self.at(backbone, seen_before(items)[chosen], states[chosen], targets[chosen])
+
+    @abstractmethod
+    def at(self, backbone: Backbone, seen: Tensor, states: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean over places, a scalar: `distinct` items so far [P, T], states [P, H], next items [P]."""
+
+
+class FullSoftmax(NextItemLoss):
+    """Over all items: exact, at a cost that grows with the catalogue."""
+
+    def at(self, backbone: Backbone, seen: Tensor, states: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean over places, a scalar."""
         loss: Tensor = _SoftmaxCrossEntropy.apply(
-            backbone.query(states[chosen]), weight, bias, targets[chosen] - 1, self._precision
+            backbone.query(states),
+            backbone.item_embedding.weight[1:],
+            backbone.item_bias[1:],
+            targets - 1,
+            self._precision,
+            (seen - 1).clamp(min=0),
+            (seen > 0) * backbone.repeat,
         )
         return loss
 
 
-class SampledSoftmax:
-    """Cross entropy of the next item over a sample of the catalogue, with logQ correction.
+class SampledSoftmax(NextItemLoss):
+    """Over a sample of the catalogue, with logQ correction, at a cost that does not depend on the catalogue.
 
-    The next items of the batch count exactly, for every position; the rest of the catalogue is estimated from
-    negatives drawn from q, half uniform and half by popularity, each with the weight 1 / (number * q). The sum that a
-    softmax divides by is so estimated without bias, and the target's own logit is not corrected: it was not drawn
-    (Bengio and Senecal, 2008, with the target outside of the sample).
+    The items of the batch count exactly, for every position; the rest of the catalogue is estimated from negatives
+    drawn from q, half uniform and half by popularity, each with the weight 1 / (number * q). The sum that a softmax
+    divides by is so estimated without bias, and the target's own logit is not corrected: it was not drawn (Bengio
+    and Senecal, 2008, with the target outside of the sample).
 
     Args:
         counts: occurrences of each item code in the training part, [V + 1].
         number: negatives drawn per batch.
-        precision: as for the full softmax.
+        precision: as for every next-item loss.
     """
 
     def __init__(self, counts: Tensor, number: int, precision: torch.dtype = torch.float32) -> None:
+        super().__init__(precision)
         items = counts[1:].double()
         share = 0.5 / len(items) + 0.5 * items / items.sum().clamp(min=1)
         self._cumulated = (share / share.sum()).cumsum(0)
         self._log_expected = (number * share / share.sum()).log().float()
-        self._number, self._precision = number, precision
+        self._number = number
 
-    def __call__(self, backbone: Backbone, states: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss, a scalar; its cost does not depend on the catalogue."""
-        chosen = targets > 0
-        exact, place = targets[chosen].unique(return_inverse=True)
+    def at(self, backbone: Backbone, seen: Tensor, states: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean over places, a scalar."""
+        exact = torch.cat([seen.flatten(), targets]).unique()
+        exact = exact[exact > 0]
         drawn, correction = self.draw(exact)
         # Filled up with padding, which has no probability: libraries prepare a product for each new shape.
         fill = -(len(exact) + len(drawn)) % _CANDIDATES_STEP
         candidates = F.pad(torch.cat([exact, drawn]), (0, fill))
         taken_off = F.pad(F.pad(correction, (len(exact), 0)), (0, fill), value=torch.inf)
         loss: Tensor = _SoftmaxCrossEntropy.apply(
-            backbone.query(states[chosen]),
+            backbone.query(states),
             backbone.item_embedding(candidates),
             backbone.item_bias[candidates] - taken_off,
-            place,
+            torch.searchsorted(exact, targets),
             self._precision,
+            torch.searchsorted(exact, seen),
+            (seen > 0) * backbone.repeat,
         )
         return loss
 
@@ -93,14 +116,23 @@ class SampledSoftmax:
 
 
 class _SoftmaxCrossEntropy(torch.autograd.Function):
-    """Mean cross entropy of softmax(queries @ weight.T + bias), never holding all logits at once.
+    """Mean cross entropy of softmax(queries @ weight.T + bias + more), never holding all logits at once.
+
+    What is `more` for some items of a query stands in `extra` [P, T], and their columns in `places` [P, T].
 
     The gradients, where any are wanted, are made in the forward pass, chunk by chunk, while the logits are at hand.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, queries: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, precision: torch.dtype
+        ctx: Any,
+        queries: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
+        precision: torch.dtype,
+        places: Tensor,
+        extra: Tensor,
     ) -> Tensor:
         total = max(1, len(queries))
         low_queries, low_weight = queries.to(precision), weight.to(precision)
@@ -110,6 +142,7 @@ class _SoftmaxCrossEntropy(torch.autograd.Function):
             # Sums over chunks, in float32 whatever came in.
             grad_weight = torch.zeros_like(weight, dtype=torch.float32)
             grad_bias = torch.zeros_like(bias, dtype=torch.float32)
+            grad_extra = torch.empty_like(extra, dtype=torch.float32)
         loss = weight.new_zeros((), dtype=torch.float32)
         size = max(32, _LOGITS_AT_ONCE.get(queries.device.type, 1_200_000) // max(1, len(weight)))
         size = min(size, total)
@@ -117,9 +150,11 @@ class _SoftmaxCrossEntropy(torch.autograd.Function):
         products = low_weight.new_empty(size, len(weight))
         buffers = weight.new_empty(2, size, len(weight), dtype=torch.float32)
         for start in range(0, len(queries), size):
-            query, target = low_queries[start : start + size], targets[start : start + size].unsqueeze(1)
+            part = slice(start, start + size)
+            query, target = low_queries[part], targets[part].unsqueeze(1)
             low, logits, probability = products[: len(query)], buffers[0, : len(query)], buffers[1, : len(query)]
             torch.add(torch.mm(query, low_weight.T, out=low), bias, out=logits)
+            logits.scatter_add_(1, places[part], extra[part].float())
             torch.softmax(logits, 1, out=probability)
             # The sum that the softmax divided by, read where it cannot underflow: at the largest logit.
             log_mass = logits.amax(1) - probability.amax(1).log()
@@ -128,19 +163,25 @@ class _SoftmaxCrossEntropy(torch.autograd.Function):
                 continue
             probability.scatter_add_(1, target, probability.new_full(target.shape, -1.0))
             low.copy_(probability)
-            torch.mm(low, low_weight, out=low_grad_queries[start : start + size])
+            torch.mm(low, low_weight, out=low_grad_queries[part])
             grad_weight += torch.mm(low.T, query)
             grad_bias += probability.sum(0)
+            grad_extra[part] = probability.gather(1, places[part])
         if trained:
-            made = ((low_grad_queries, queries), (grad_weight, weight), (grad_bias, bias))
+            made = (
+                (low_grad_queries, queries),
+                (grad_weight, weight),
+                (grad_bias, bias),
+                (grad_extra, extra),
+            )
             ctx.save_for_backward(*(gradient.to(given.dtype).div_(total) for gradient, given in made))
         return loss / total
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (upstream,) = grad_outputs
-        grad_queries, grad_weight, grad_bias = ctx.saved_tensors
-        return upstream * grad_queries, upstream * grad_weight, upstream * grad_bias, None, None
+        queries, weight, bias, extra = (upstream * gradient for gradient in ctx.saved_tensors)
+        return queries, weight, bias, None, None, None, extra
 
 
 def info_nce(queries: Tensor, keys: Tensor, temperature: float, precision: torch.dtype = torch.float32) -> Tensor:
@@ -152,5 +193,7 @@ def info_nce(queries: Tensor, keys: Tensor, temperature: float, precision: torch
         normalised.new_zeros(len(keys)),
         torch.arange(len(keys), device=keys.device),
         precision,
+        torch.empty(len(keys), 0, dtype=torch.long, device=keys.device),
+        normalised.new_empty(len(keys), 0),
     )
     return loss
