@@ -30,7 +30,8 @@ class Backbone(nn.Module, ABC):
         # follow are near the last one, and the last one is nearest. Songs are heard again, and cameras not bought.
         self.repeat = nn.Parameter(torch.zeros(()))
         self.dropout = nn.Dropout(settings.dropout)
-        self.project = nn.Linear(self.hidden_size, settings.embedding_size)
+        same_space = self.hidden_size == settings.embedding_size
+        self.project = None if same_space else nn.Linear(self.hidden_size, settings.embedding_size)
 
     @abstractmethod
     def states(self, embedded: Tensor) -> Tensor:
@@ -55,8 +56,11 @@ class Backbone(nn.Module, ABC):
         return states.gather(1, back.unsqueeze(-1).expand_as(states))
 
     def query(self, states: Tensor) -> Tensor:
-        """Map states [..., H] to the space of item embeddings [..., D], where next items are scored."""
-        return self.project(self.dropout(states))
+        """Map states [..., H] to the space of item embeddings [..., D], where next items are scored.
+
+        Where H is D, states are in that space already, as in SASRec.
+        """
+        return states if self.project is None else self.project(self.dropout(states))
 
     def logits(self, states: Tensor, seen: Tensor, out: Tensor | None = None) -> Tensor:
         """Score every item as the next one: states [n, H] to [n, V]; column i is the item of code i + 1.
