@@ -210,9 +210,7 @@ class PretrainSettings(Settings):
     """The first stage of training: the recommender alone."""
 
     pretrain_epochs: int = setting(40, "Most epochs of pretraining; validation may stop it earlier.", low=1)
-    pretrain_learning_rate: float | None = setting(
-        None, "Step size of AdamW while pretraining (sasrec: 0.003, others: 0.002).", low=1e-9, high=1, metavar="X"
-    )
+    pretrain_learning_rate: float = setting(2e-3, "Step size of AdamW while pretraining.", low=1e-9, high=1)
     hold_out: int = setting(
         2,
         "Last interactions of a user kept out of training: the first of them validates, a second one tests.",
@@ -297,9 +295,6 @@ class RunSettings(Settings):
     )
 
 
-_LEARNING_RATES = {"sasrec": 3e-3}
-
-
 @dataclass(frozen=True)
 class Config:
     """All settings of a run, by group."""
@@ -312,11 +307,6 @@ class Config:
     loop: LoopSettings = LoopSettings()
     decision: DecisionSettings = DecisionSettings()
     run: RunSettings = RunSettings()
-
-    @property
-    def pretrain_learning_rate(self) -> float:
-        """Step size of pretraining, with the backbone's own default."""
-        return self.pretrain.pretrain_learning_rate or _LEARNING_RATES.get(self.backbone.backbone, 2e-3)
 
 
 def parse_share(text: str, option: str) -> float:

@@ -238,7 +238,7 @@ def pretrain_record(config: Config) -> dict[str, Any]:
     """Return all settings that determine a pretrained recommender, the defaults filled in."""
     return {
         "backbone": config.backbone.record(),
-        "pretrain": {**config.pretrain.record(), "pretrain_learning_rate": config.pretrain_learning_rate},
+        "pretrain": config.pretrain.record(),
         "loop": config.loop.record(),
         "seed": config.run.seed,
     }

@@ -117,7 +117,7 @@ def pretrain(
             config.loop,
             hold_out=config.pretrain.hold_out,
             epochs=config.pretrain.pretrain_epochs,
-            learning_rate=config.pretrain_learning_rate,
+            learning_rate=config.pretrain.pretrain_learning_rate,
             seed=config.run.seed,
             stage_name="pretrain",
             reporter=reporter,
