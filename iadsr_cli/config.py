@@ -55,6 +55,22 @@ def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
         raise UsageError(f'{option} cannot be "{value}".', f"Allowed: {', '.join(choices)}. Nearest: {nearest}.")
 
 
+def parse_share(text: str, option: str) -> float:
+    """Return a share of 0 to 1 from "5%" or "0.05".
+
+    Raises:
+        UsageError: if it is neither.
+    """
+    stripped = text.strip()
+    try:
+        value = float(stripped.removesuffix("%")) / (100 if stripped.endswith("%") else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise UsageError(f'{option} cannot be "{text}".', "Give a share such as 5% or 0.05.")
+    return value
+
+
 @dataclass(frozen=True)
 class Settings:
     """Base of the settings dataclasses: checks its bounds when made, and knows its record for manifests."""
@@ -279,6 +295,58 @@ class DecisionSettings(Settings):
             parse_share(self.budget, "--budget")
 
 
+NOISE_KINDS = ("insert-uniform", "insert-popular", "insert-similar", "insert-burst", "replace-uniform")
+SCORERS = ("random", "popularity", "text", "co-occurrence", "svd", "backbone", "collaborative", "semantic", "iadsr")
+RECOMMENDERS = ("neighbours", "backbone")
+
+
+@dataclass(frozen=True)
+class StudySettings(Settings):
+    """What `evaluate` compares."""
+
+    quick: bool = setting(
+        False, "A few minutes: one kind of noise, one seed, short training, the closed-form recommender alone."
+    )
+    scorer: tuple[str, ...] = setting(
+        (), f"Compare these scorers; repeat for several; all of them: {', '.join(SCORERS)}.", metavar="NAME"
+    )
+    noise: tuple[str, ...] = setting(
+        (), f"Inject this kind of noise; repeat for several; all of them: {', '.join(NOISE_KINDS)}.", metavar="KIND"
+    )
+    noise_share: tuple[str, ...] = setting(
+        ("10%",), "Inject this much, in noise rows per row of the histories; repeat for several.", metavar="SHARE"
+    )
+    ranking_noise: tuple[str, ...] = setting(
+        (), "Also ask whether cleaning helps after this much uniform noise was injected, such as 30%.", metavar="SHARE"
+    )
+    recommender: tuple[str, ...] = setting(
+        (),
+        f"Ask whether cleaning helps this recommender; repeat for both: {', '.join(RECOMMENDERS)} (see --backbone).",
+        metavar="NAME",
+    )
+    seeds: int = setting(3, "Seeds of noise, training and random removal, from --seed on.", low=1, high=100)
+    label: str | None = setting(
+        None,
+        "A column that says which rows are noise (is_noise), or a comparison ('rating<=2'); no model sees it.",
+        metavar="LABEL",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the bounds, names and shares."""
+        super().__post_init__()
+        for option, values, choices in (
+            ("--scorer", self.scorer, SCORERS),
+            ("--noise", self.noise, NOISE_KINDS),
+            ("--recommender", self.recommender, RECOMMENDERS),
+        ):
+            for value in values:
+                check_choice(option, value, choices)
+        for option, shares in (("--noise-share", self.noise_share), ("--ranking-noise", self.ranking_noise)):
+            for share in shares:
+                if not 0 < parse_share(share, option) < 1:
+                    raise UsageError(f'{option} cannot be "{share}".', "Give a share between 0 and 1, such as 10%.")
+
+
 @dataclass(frozen=True)
 class RunSettings(Settings):
     """Where and how a run happens."""
@@ -306,20 +374,5 @@ class Config:
     align: AlignSettings = AlignSettings()
     loop: LoopSettings = LoopSettings()
     decision: DecisionSettings = DecisionSettings()
+    study: StudySettings = StudySettings()
     run: RunSettings = RunSettings()
-
-
-def parse_share(text: str, option: str) -> float:
-    """Return a share of 0 to 1 from "5%" or "0.05".
-
-    Raises:
-        UsageError: if it is neither.
-    """
-    stripped = text.strip()
-    try:
-        value = float(stripped.removesuffix("%")) / (100 if stripped.endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise UsageError(f'{option} cannot be "{text}".', "Give a share such as 5% or 0.05.")
-    return value

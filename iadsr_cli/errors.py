@@ -50,6 +50,10 @@ class TrainingError(IadsrError):
     """Training cannot start on this log, or its loss stopped being a number."""
 
 
+class EvaluationError(IadsrError):
+    """An evaluation cannot be made, or its own checks found it unsound."""
+
+
 def closest(name: str, candidates: Iterable[str]) -> list[str]:
     """Return the candidates that `name` may have been meant to be, nearest first; all of them if none is near."""
     names = list(candidates)

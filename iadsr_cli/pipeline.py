@@ -21,7 +21,7 @@ from iadsr_cli.errors import InputError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
 from iadsr_cli.progress import Reporter
-from iadsr_cli.sequences import Sequences, check_trainable, make_sequences
+from iadsr_cli.sequences import Sequences, check_trainable, frequency_fifths, make_sequences
 from iadsr_cli.stages import (
     Resume,
     align,
@@ -59,6 +59,17 @@ class Workspace:
         """The log's distinct user ids, in order of appearance."""
         return pc.unique(self.log.user_ids()).drop_null()
 
+    def with_seed(self, seed: int) -> "Workspace":
+        """Return the same workspace with another seed; what does not depend on it is not made again."""
+        other = replace(self, config=replace(self.config, run=replace(self.config.run, seed=seed)))
+        kept = {
+            name: made
+            for name, made in vars(self).items()
+            if isinstance(getattr(type(self), name, None), cached_property)
+        }
+        vars(other).update(kept)
+        return other
+
     @property
     def users(self) -> int:
         """How many users the log has."""
@@ -76,8 +87,9 @@ class Workspace:
         check_trainable(sequences, self.log.name)
         return sequences
 
+    @cached_property
     def vectors(self) -> Path | None:
-        """Return the `embed` artifact of the log's items, or None, said aloud, where there is no text at all."""
+        """The `embed` artifact of the log's items, or None, said aloud, where there is no text at all."""
         encoder = self.config.encoder.encoder
         if not encoder.startswith("vectors:") and not any(self.texts.texts):
             self.reporter.warn(
@@ -90,19 +102,21 @@ class Workspace:
         key = {"encoder": identity, "items": texts_digest(self.texts)}
         return self._made("embed", key, lambda folder: embed(self.texts, self.config, folder, self.reporter))
 
-    def pretrained(self) -> Path:
-        """Return the `pretrain` artifact of the log."""
-        key = {"log": self.sequences.digest(), **pretrain_record(self.config)}
+    def pretrained(self, sequences: Sequences | None = None) -> Path:
+        """Return the `pretrain` artifact of the log, or of other sequences of its items."""
+        sequences = sequences or self.sequences
+        key = {"log": sequences.digest(), **pretrain_record(self.config)}
         return self._made(
             "pretrain",
             key,
-            lambda folder: pretrain(self.sequences, self.config, folder, self.reporter, Resume.CACHED),
+            lambda folder: pretrain(sequences, self.config, folder, self.reporter, Resume.CACHED),
         )
 
-    def aligned(self) -> Path:
-        """Return the `align` artifact of the log."""
+    def aligned(self, sequences: Sequences | None = None) -> Path:
+        """Return the `align` artifact of the log, or of other sequences of its items."""
+        sequences = sequences or self.sequences
         # Vectors first: an encoder that cannot be had should be known before hours of training.
-        vectors, pretrained = self.vectors(), self.pretrained()
+        vectors, pretrained = self.vectors, self.pretrained(sequences)
         key = {
             "vectors": vectors.name if vectors else None,
             "pretrained": pretrained.name,
@@ -113,9 +127,7 @@ class Workspace:
         return self._made(
             "align",
             key,
-            lambda folder: align(
-                self.sequences, pretrained, vectors, self.config, folder, self.reporter, Resume.CACHED
-            ),
+            lambda folder: align(sequences, pretrained, vectors, self.config, folder, self.reporter, Resume.CACHED),
         )
 
     def scores(self, model: Path | None) -> Scores:
@@ -211,10 +223,7 @@ def _distinct(codes: np.ndarray) -> int:
 def _share_by_fifth(removed: np.ndarray, items: np.ndarray) -> list[float]:
     """Return the removed share of the rows of the rarest fifth of items, and so on to the most frequent fifth."""
     rows = items >= 0
-    counts = np.bincount(items[rows])
-    fifth = np.empty(len(counts), dtype=np.int64)
-    fifth[np.argsort(counts, kind="stable")] = np.arange(len(counts)) * 5 // max(1, len(counts))
-    by_row = fifth[items[rows]]
+    by_row = frequency_fifths(np.bincount(items[rows]))[items[rows]]
     total = np.bincount(by_row, minlength=5)
     gone = np.bincount(by_row, weights=removed[rows], minlength=5)
     return [float(share) for share in gone / np.maximum(total, 1)]

@@ -14,7 +14,11 @@ _SCORES_AT_ONCE = 16_000_000
 
 @torch.no_grad()
 def held_out_ranks(
-    backbone: Backbone, sequences: Sequences, from_end: int, users: np.ndarray | None = None
+    backbone: Backbone,
+    sequences: Sequences,
+    from_end: int,
+    users: np.ndarray | None = None,
+    shown: np.ndarray | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield, chunk by chunk, users [n] and the rank [n] of their `from_end`-th last item given all before it.
 
@@ -26,6 +30,7 @@ def held_out_ranks(
         sequences: whole histories.
         from_end: 1 for the last item (test), 2 for the one before (validation).
         users: indices of the users to rank, all if None.
+        shown: bool [V + 1], where given: the codes among anyone's first ten are set in it.
     """
     backbone.eval()
     device = backbone.item_embedding.weight.device
@@ -44,6 +49,9 @@ def held_out_ranks(
         states = backbone(items)[torch.arange(len(part), device=device), last]
         targets = torch.from_numpy(sequences.codes[sequences.offsets[part + 1] - from_end]).to(device)
         scores = backbone.logits(states, distinct(items), out=buffer[: len(part)])
+        if shown is not None:
+            first_ten = scores.topk(min(10, scores.shape[1]), dim=1).indices + 1
+            shown[first_ten.flatten().cpu().numpy()] = True
         not_below = scores.ge_(scores.gather(1, targets.unsqueeze(1) - 1))
         # Summed as they are, which is exact up to 16 million items.
         yield part, not_below.sum(1).long().cpu().numpy()

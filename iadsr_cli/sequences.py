@@ -59,6 +59,12 @@ class Sequences:
         content.update(self.offsets.tobytes())
         return content.hexdigest()
 
+    def where(self, keep: np.ndarray) -> "Sequences":
+        """Return the sequences of the interactions that `keep` (bool [N]) marks; users and items stay numbered."""
+        lengths = np.bincount(self.user_index[keep], minlength=len(self.lengths))
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Sequences(self.items, self.codes[keep], self.row_ids[keep], offsets)
+
     def counts(self, ends: np.ndarray | None = None) -> np.ndarray:
         """Return how often each code occurs, int64 [V + 1], in the first `ends[u]` interactions of each user."""
         codes = self.codes if ends is None else self.codes[positions(self.lengths) < ends[self.user_index]]
@@ -126,6 +132,16 @@ def check_shared(sequences: Sequences, source: str, model: str) -> None:
             f"The model in {model} knows none of the items in {source} (it knows {known}, ...).",
             "Give the model that was made from this log, or name the right column with --item-column.",
         )
+
+
+def frequency_fifths(counts: np.ndarray) -> np.ndarray:
+    """Return the fifth of the items that each item is in, by how often it occurs: 0 rarest to 4; int64 [V].
+
+    Items that occur equally often keep their order.
+    """
+    fifths = np.empty(len(counts), dtype=np.int64)
+    fifths[np.argsort(counts, kind="stable")] = np.arange(len(counts)) * 5 // max(1, len(counts))
+    return fifths
 
 
 def positions(lengths: np.ndarray) -> np.ndarray:

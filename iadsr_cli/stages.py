@@ -105,7 +105,7 @@ def align(
     device = training.pick_device(config.run.device)
     backbone, vocabulary, source = load_backbone(pretrained, device)
     check_same_log(source, sequences, pretrained)
-    matrix, known = _vectors_by_code(vocabulary.items, load_vectors(vectors) if vectors else None)
+    matrix, known = vectors_by_code(vocabulary.items, load_vectors(vectors) if vectors else None)
     if vectors and not known.any():
         raise ArtifactError(
             f"{vectors} has a vector for none of the log's {len(vocabulary.items):,} items.",
@@ -221,7 +221,7 @@ def row_codes(ids: pa.Array) -> np.ndarray:
     return indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _vectors_by_code(items: pa.Array, vectors: ItemVectors | None) -> tuple[np.ndarray, np.ndarray]:
+def vectors_by_code(items: pa.Array, vectors: ItemVectors | None) -> tuple[np.ndarray, np.ndarray]:
     """Return semantic vectors float32 [V + 1, S] and which are known, bool [V + 1]; code 0 is padding."""
     known = np.zeros(len(items) + 1, dtype=bool)
     if vectors is None:

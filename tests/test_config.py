@@ -141,9 +141,9 @@ def test_every_type_comes_through(toml: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "error", "hint"),
     [
-        ("sed = 1", 'has a setting "sed", which no command knows.', "Did you mean seed?"),
-        ("[denoise]\nsed = 1", 'has a setting "sed"', "Did you mean seed?"),
-        ("[pretrain]\nsed = 1", 'has a setting "sed"', "Did you mean seed?"),
+        ("sed = 1", 'has a setting "sed", which no command knows.', "Did you mean seed or seeds?"),
+        ("[denoise]\nsed = 1", 'has a setting "sed"', "Did you mean seed or seeds?"),
+        ("[pretrain]\nsed = 1", 'has a setting "sed"', "Did you mean seed or seeds?"),
         ("qqqqq = 1", 'has a setting "qqqqq"', "Settings are named as the options are"),
         ("[denoize]\nseed = 1", "has a table [denoize], which no command reads.", "denoise"),
         ("seed = '1'", "sets seed to '1'.", "Give it a whole number."),

@@ -38,11 +38,13 @@ OutputFormat = Annotated[
     ),
 ]
 
+GROUPS_OF_DENOISE = tuple(group for group in GROUPS if group != "study")
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
 
-    @command(app, "denoise", "iadsr denoise logs.parquet -o clean.parquet --removed removed.csv", tuple(GROUPS))
+    @command(app, "denoise", "iadsr denoise logs.parquet -o clean.parquet --removed removed.csv", GROUPS_OF_DENOISE)
     def denoise(
         log: LogFile,
         config: Config,

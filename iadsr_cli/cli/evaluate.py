@@ -1,4 +1,4 @@
-"""`iadsr evaluate`: how well the recommender ranks what users did next."""
+"""`iadsr evaluate`: does the score find noise in this log, does cleaning help, and whom does it hurt?"""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,37 +6,39 @@ from typing import Annotated
 import typer
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.options import Force, LogFile, command
-from iadsr_cli.cli.views import show_log, show_ranking
+from iadsr_cli.cli.options import GROUPS, Force, ItemsFile, LogFile, command
+from iadsr_cli.cli.views import show_log, show_ranking, show_study
 from iadsr_cli.config import Config
 
 Model = Annotated[
     Path | None,
-    typer.Option("--model", metavar="DIR", help="Folder that pretrain or align wrote; else one is pretrained."),
+    typer.Option(
+        "--model", metavar="DIR", help="Only rank last items with the recommender that pretrain or align wrote."
+    ),
 ]
-Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for metrics.json.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="DIR", help="Folder for report.html, metrics.json, rows.parquet."),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
 
-    @command(
-        app,
-        "evaluate",
-        "iadsr evaluate logs.parquet -o report/",
-        ("log", "backbone", "pretrain", "loop", "run"),
-    )
+    @command(app, "evaluate", "iadsr evaluate logs.parquet -o report/ --quick", tuple(GROUPS))
     def evaluate(
         log: LogFile,
         config: Config,
         face: Face,
-        model: Model = None,
         output: Output = None,
+        items: ItemsFile = None,
+        model: Model = None,
         force: Force = False,
     ) -> None:
-        """Rank each user's last item among all items, given the ones before (leave-one-out).
+        """Find out whether cleaning helps on this log, before anything is cleaned.
 
-        Prints HR@K, NDCG@K and MRR@K; writes metrics.json.
+        Injects noise and looks who finds it; trains recommenders on the log raw, cleaned and at random thinned, and
+        ranks each user's last item. An interrupted study, run again, goes on where it was.
         """
         from iadsr_cli import pipeline
         from iadsr_cli.artifacts import check_folder, manifest_kind, read_manifest
@@ -46,10 +48,19 @@ def register(app: typer.Typer) -> None:
             check_folder(output, force=force)
         if model is not None:
             read_manifest(model, "align" if manifest_kind(model) == "align" else "pretrain")
-        workspace = pipeline.open_log(log, None, config, face)
+        workspace = pipeline.open_log(log, items, config, face)
         show_log(face, workspace)
-        outcome = protocols.leave_one_out(workspace, model)
+        if model is not None:
+            outcome = protocols.leave_one_out(workspace, model)
+            if output is not None:
+                protocols.save(outcome, output)
+            show_ranking(face, outcome, output)
+            face.summary(outcome.metrics)
+            return
+        from iadsr_cli.evaluation import study
+
+        found = study.study(workspace)
         if output is not None:
-            protocols.save(outcome, output)
-        show_ranking(face, outcome, output)
-        face.summary(outcome.metrics)
+            study.save(found, workspace, output)
+        show_study(face, found.metrics, output)
+        face.summary(found.metrics)

@@ -22,6 +22,7 @@ from iadsr_cli.config import (
     PretrainSettings,
     RunSettings,
     Settings,
+    StudySettings,
     option_name,
     setting,
 )
@@ -32,6 +33,7 @@ GROUPS: dict[str, tuple[type[Settings], str]] = {
     "log": (LogSettings, "Reading the log"),
     "encoder": (EncoderSettings, "Item text"),
     "decision": (DecisionSettings, "Deciding"),
+    "study": (StudySettings, "Comparing"),
     "backbone": (BackboneSettings, "Recommender"),
     "pretrain": (PretrainSettings, "Training"),
     "align": (AlignSettings, "Training"),

@@ -90,6 +90,60 @@ def _why_nothing(facts: dict[str, Any], denoised: "Denoised") -> str:
     )
 
 
+def show_study(face: Face, found: dict[str, Any], output: Path | None) -> None:
+    """Print the verdict, who finds noise, and what cleaning does to recommenders."""
+    kinds = list(dict.fromkeys((record["kind"], record["rate"]) for record in found["detection"]))
+    values: dict[tuple[str, tuple[str, str]], list[float]] = {}
+    for record in found["detection"]:
+        if record["auroc"] is not None:
+            values.setdefault((record["scorer"], (record["kind"], record["rate"])), []).append(record["auroc"])
+    face.table(
+        "AUROC: how well a score tells noise from the rest (0.5 is chance)",
+        ["scorer", *(" ".join(filter(None, kind)) for kind in kinds)],
+        [
+            [scorer, *(_mean(values.get((scorer, kind))) for kind in kinds)]
+            for scorer in dict.fromkeys(record["scorer"] for record in found["detection"])
+        ],
+    )
+    for record in found["ranking"]:
+        noise = f", {record['noise']}" if record["noise"] else ""
+        face.table(
+            f"{record['recommender']}{noise}: the last item of {counted(record['users'], 'user')}",
+            ["", "HR@10", "NDCG@10", "change of HR@10", "95% interval", "rare items", "coverage"],
+            [
+                [
+                    arm["arm"],
+                    f"{arm['HR@10']:.4f}",
+                    f"{arm['NDCG@10']:.4f}",
+                    *_change(arm["change"]),
+                    _figure(arm["cold_HR@10"]),
+                    f"{arm['coverage']:.0%}",
+                ]
+                for arm in record["arms"]
+            ],
+        )
+        if record["recovered_share"] is not None:
+            face.note(f"recovered share of what the noise cost: {record['recovered_share']:.2f}")
+    face.facts(found["verdict"], [("slowest", face.slowest())])
+    if output is not None:
+        face.facts(f"Wrote {output}", [("report", str(output / "report.html"))])
+
+
+def _mean(values: list[float] | None) -> str:
+    return f"{sum(values) / len(values):.3f}" if values else "-"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _change(change: dict[str, dict[str, float | None]] | None) -> list[str]:
+    found = change["HR@10"] if change else {"mean": None, "low": None, "high": None}
+    if found["mean"] is None or found["low"] is None or found["high"] is None:
+        return ["-", "-"]
+    return [f"{found['mean']:+.1%}", f"{100 * found['low']:+.1f} to {100 * found['high']:+.1f}"]
+
+
 def show_ranking(face: Face, outcome: "Ranking", output: Path | None) -> None:
     """Print the table of leave-one-out metrics."""
     metrics = outcome.metrics

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from iadsr_cli.artifacts import Manifest, write_artifact
-from iadsr_cli.errors import ArtifactError, UsageError
+from iadsr_cli.errors import ArtifactError
 from iadsr_cli.pipeline import Workspace
 from iadsr_cli.stages import check_same_log
 
@@ -32,24 +32,17 @@ class Ranking:
     model: Manifest
 
 
-def leave_one_out(workspace: Workspace, folder: Path | None) -> Ranking:
-    """Rank last items with the recommender in `folder` (pretrain or align), or with the log's own from the cache.
+def leave_one_out(workspace: Workspace, folder: Path) -> Ranking:
+    """Rank last items with the recommender in `folder` (pretrain or align).
 
     Raises:
-        UsageError: if a recommender is to be made that has seen the items it is tested on.
-        ArtifactError: if the one given is of another log, or has seen them.
+        ArtifactError: if it is of another log, or has seen the items it would be tested on.
     """
     from iadsr_cli.models.store import load_recommender
     from iadsr_cli.ranking import held_out_ranks, summarise
     from iadsr_cli.training import pick_device
 
-    if folder is None and workspace.config.pretrain.hold_out < 2:
-        raise UsageError(
-            "--hold-out 1 leaves no item to test: the one held out chooses when training stops.",
-            "Evaluate with --hold-out 2.",
-        )
     sequences = workspace.sequences
-    folder = folder or workspace.pretrained()
     backbone, _, manifest = load_recommender(folder, pick_device(workspace.config.run.device))
     check_same_log(manifest, sequences, folder)
     if manifest.config["pretrain"]["hold_out"] < 2:

@@ -1,0 +1,136 @@
+"""Does cleaning help a recommender? The same targets, ranked after training on the log raw, cleaned, and controls.
+
+Leave-one-out in time: the last item of a user is the target, the one before validates, the rest is the training part.
+Noise is judged, and rows are removed, in the training part only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from iadsr_cli.config import DecisionSettings
+from iadsr_cli.decisions import decide
+from iadsr_cli.errors import EvaluationError
+from iadsr_cli.sequences import Sequences, positions
+
+HELD_OUT = 2
+
+RAW, CLEANED, CLEANED_HISTORY = "raw", "cleaned training", "cleaned training and history"
+RANDOM, ORACLE = "random removal", "oracle"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What a recommender is trained on and what it is shown before the target.
+
+    Attributes:
+        name: of the arm.
+        training: the training part that is left, and validation and target; sequences as `pretrain` takes them.
+        history: what stands before the target, and the target.
+    """
+
+    name: str
+    training: Sequences
+    history: Sequences
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an arm ranked.
+
+    Attributes:
+        ranks: rank of the target of each user with three or more interactions, 1 is best, int64 [U].
+        shown: item codes among anyone's first ten, bool [V + 1].
+    """
+
+    ranks: np.ndarray
+    shown: np.ndarray
+
+
+Recommender = Callable[[Arm, int], Outcome]
+"""Trains on an arm with a seed and ranks its targets."""
+
+
+def held_out(sequences: Sequences) -> np.ndarray:
+    """Return which interactions are a user's validation item or target, bool [N]."""
+    return positions(sequences.lengths) >= sequences.train_lengths(HELD_OUT)[sequences.user_index]
+
+
+def training_part(sequences: Sequences) -> Sequences:
+    """Return the sequences without validation items and targets: all that a noise model may see."""
+    return sequences.where(~held_out(sequences))
+
+
+def check_hidden(arm: Arm, sequences: Sequences) -> None:
+    """Check that an arm trains on no target and changes none.
+
+    Raises:
+        EvaluationError: if a held-out interaction would be trained on, or is not where it was.
+    """
+    kept = arm.training.train_lengths(HELD_OUT)
+    trained = arm.training.row_ids[positions(arm.training.lengths) < kept[arm.training.user_index]]
+    leaked = np.isin(trained, sequences.row_ids[held_out(sequences)])
+    ranked = sequences.lengths >= HELD_OUT + 1
+    moved = any(
+        not np.array_equal(
+            part.codes[part.offsets[1:][ranked] - step], sequences.codes[sequences.offsets[1:][ranked] - step]
+        )
+        for part in (arm.training, arm.history)
+        for step in range(1, HELD_OUT + 1)
+    )
+    if leaked.any() or moved:
+        raise EvaluationError(
+            f'The arm "{arm.name}" would train on {leaked.sum():,} held-out interactions'
+            + (", and its targets are not the log's." if moved else "."),
+            "This is a fault of the evaluation, not of the log; please report it.",
+        )
+
+
+def make_arms(
+    sequences: Sequences,
+    removed: np.ndarray,
+    settings: DecisionSettings,
+    seed: int,
+    is_noise: np.ndarray | None = None,
+) -> list[Arm]:
+    """Return the arms of a log whose training part was judged.
+
+    Args:
+        sequences: whole histories.
+        removed: rows of the training part that cleaning removes, bool [N_training].
+        settings: of the decision: random removal keeps to the same protections.
+        seed: of random removal.
+        is_noise: where noise was injected, which interactions of the training part it is, bool [N_training].
+    """
+    part = training_part(sequences)
+    random = _random_removal(part, int(removed.sum()), settings, seed)
+    masks = {
+        RAW: (None, None),
+        CLEANED: (removed, None),
+        CLEANED_HISTORY: (removed, removed),
+        RANDOM: (random, random),
+    }
+    if is_noise is not None:
+        masks[ORACLE] = (is_noise, is_noise)
+    arms = []
+    for name, gone in masks.items():
+        training, history = (sequences if mask is None else _without(sequences, part, mask) for mask in gone)
+        arm = Arm(name, training, history)
+        check_hidden(arm, sequences)
+        arms.append(arm)
+    return arms
+
+
+def _without(sequences: Sequences, part: Sequences, removed: np.ndarray) -> Sequences:
+    """Return the sequences without what is removed of their training part; no user's is left empty."""
+    left = np.bincount(part.user_index[~removed], minlength=len(part.lengths))
+    keep = np.ones(len(sequences.codes), dtype=bool)
+    keep[~held_out(sequences)] = ~removed | (left == 0)[part.user_index]
+    return sequences.where(keep)
+
+
+def _random_removal(part: Sequences, count: int, settings: DecisionSettings, seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).random(len(part.codes))
+    share = repr(min(1.0, (count + 0.5) / max(1, len(part.codes))))
+    return ~decide(noise, part.user_index, replace(settings, budget=share)).keep

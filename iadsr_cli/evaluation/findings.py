@@ -1,0 +1,146 @@
+"""What a study comes to: what cleaning takes and from whom, the most suspicious rows, and one sentence."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from iadsr_cli.decisions import Decisions
+from iadsr_cli.evaluation import arms, metrics
+from iadsr_cli.pipeline import Workspace
+from iadsr_cli.sequences import Sequences, frequency_fifths
+
+_SUSPICIOUS, _OTHERS = 20, 12
+_HISTORY_LENGTHS = (1, 5, 10, 20, 50)
+_HISTOGRAM_BINS = 50
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The training part of a log, judged by the tool's own score and decision."""
+
+    part: Sequences
+    score: np.ndarray
+    decisions: Decisions
+
+    @property
+    def removed(self) -> np.ndarray:
+        """Which rows of it go, bool [N]."""
+        return ~self.decisions.keep
+
+
+def histogram(score: np.ndarray, is_noise: np.ndarray) -> dict[str, Any]:
+    """Return counts of scores in bins over [0, 1], clean rows and noise apart."""
+    scored = ~np.isnan(score)
+    edges = np.linspace(0, 1, _HISTOGRAM_BINS + 1)
+    clean, injected = (np.histogram(score[scored & which], edges)[0] for which in (~is_noise, is_noise))
+    return {"edges": edges.tolist(), "clean": clean.tolist(), "injected": injected.tolist()}
+
+
+def cleaning(judged: Judged) -> dict[str, Any]:
+    """Return what cleaning takes from the log as it is, and from whom."""
+    part, removed = judged.part, judged.removed
+    counts = part.counts()[1:]
+    fifth = frequency_fifths(counts)[part.codes - 1]
+    by_fifth = [_share(removed[fifth == number]) for number in range(5)]
+    lengths = part.lengths[part.user_index]
+    bounds = [*_HISTORY_LENGTHS, int(max(lengths.max(initial=0), _HISTORY_LENGTHS[-1])) + 1]
+    by_length = [
+        {"from": low, "to": high - 1, "rows": int(inside.sum()), "share": _share(removed[inside])}
+        for low, high in pairwise(bounds)
+        if (inside := (lengths >= low) & (lengths < high)).any()
+    ]
+    return {
+        "rows": len(removed),
+        "removed": int(removed.sum()),
+        "removed_share": _share(removed),
+        "protected": int(judged.decisions.protected.sum()),
+        "unscored": int(np.isnan(judged.score).sum()),
+        "users_touched": len(np.unique(part.user_index[removed])),
+        "by_frequency_fifth": by_fifth,
+        "by_history_length": by_length,
+        "cold_gap": by_fifth[0] - by_fifth[-1],
+    }
+
+
+def _share(chosen: np.ndarray) -> float:
+    return float(chosen.mean()) if len(chosen) else 0.0
+
+
+def verdict(cleaning: dict[str, Any], ranking: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the study in one sentence, and its kind."""
+    if not cleaning["removed"]:
+        return {
+            "verdict": "At these settings cleaning removes no row of this log, so nothing changes; "
+            "a budget such as --budget 5% removes the most suspicious rows all the same.",
+            "verdict_kind": "unclear",
+        }
+    as_it_is = [record for record in ranking if record["noise"] is None]
+    parts, kinds = [], set()
+    for record in as_it_is:
+        change = next(arm["change"]["HR@10"] for arm in record["arms"] if arm["arm"] == arms.CLEANED_HISTORY)
+        if change["mean"] is None:
+            kinds.add("unclear")
+            continue
+        kinds.add("helps" if change["low"] > 0 else "does not help" if change["high"] < 0 else "unclear")
+        interval = f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
+        parts.append(f"{record['recommender']} HR@10 {change['mean']:+.1%} {interval}")
+    kind = kinds.pop() if len(kinds) == 1 else "unclear"
+    says = {
+        "helps": "and helps",
+        "does not help": "and makes recommendations worse",
+        "unclear": "and changes recommendations by no more than chance can",
+    }[kind]
+    gap = cleaning["cold_gap"]
+    cold = "rare items lose no more than others" if gap <= 0.01 else f"rare items lose {100 * gap:.1f} points more"
+    return {
+        "verdict": f"Cleaning removes {cleaning['removed_share']:.1%} of rows {says}: {'; '.join(parts)}; {cold}.",
+        "verdict_kind": kind,
+    }
+
+
+def suspicious(workspace: Workspace, judged: Judged) -> list[dict[str, Any]]:
+    """Return the most suspicious rows, each with other titles of its user."""
+    users, titles = workspace.log.user_ids(), [None, *_titles(workspace)]
+    whole = workspace.sequences
+    found = []
+    for place in metrics.most_suspicious(judged.score, _SUSPICIOUS):
+        code, user = int(judged.part.codes[place]), int(judged.part.user_index[place])
+        row = int(judged.part.row_ids[place])
+        rows, codes = (array[whole.offsets[user] : whole.offsets[user + 1]] for array in (whole.row_ids, whole.codes))
+        others = codes[rows != row]
+        found.append(
+            {
+                "user": users[row].as_py(),
+                "item": whole.items[code - 1].as_py(),
+                "title": titles[code],
+                "score": float(judged.score[place]),
+                "removed": bool(judged.removed[place]),
+                "reason": "",
+                "others": [titles[other] or whole.items[int(other) - 1].as_py() for other in others[:_OTHERS]],
+                "others_count": len(others),
+            }
+        )
+    return found
+
+
+def _titles(workspace: Workspace) -> list[str | None]:
+    by_id = dict(zip(workspace.texts.ids, workspace.texts.texts, strict=True))
+    return [by_id.get(item) for item in workspace.sequences.items.to_pylist()]
+
+
+def rows(workspace: Workspace, judged: Judged) -> pa.Table:
+    """Return the judged rows in the log's order: row, user_id, item_id, noise_score, removed."""
+    order = np.argsort(judged.part.row_ids)
+    rows = judged.part.row_ids[order]
+    return pa.table(
+        {
+            "row": rows,
+            "user_id": workspace.log.user_ids().take(pa.array(rows)),
+            "item_id": workspace.log.item_ids().take(pa.array(rows)),
+            "noise_score": pa.array(judged.score[order], from_pandas=True),
+            "removed": judged.removed[order],
+        }
+    )

@@ -1,0 +1,240 @@
+"""What noise scores and removals are worth where the noise is known, and how sure one can be of a difference."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from iadsr_cli.sequences import frequency_fifths
+
+# Values gathered at once while resampling; bounds memory whatever the number of users.
+_DRAWN_AT_ONCE = 4_000_000
+
+
+def detection(score: np.ndarray, is_noise: np.ndarray, removed: np.ndarray, items: np.ndarray) -> dict[str, Any]:
+    """Return how well scores tell noise from genuine rows, and what a decision based on them removed.
+
+    Of N noise rows, C genuine rows and R removed rows: precision |R∩N|/|R|, recall |R∩N|/|N|, F1, over-denoising
+    |R∩C|/|C| and under-denoising |N\\R|/|N|. AUROC and average precision are over the scored rows. The same by fifths
+    of the items, from the rarest to the most frequent; `cold_gap` is over-denoising of the first less that of the last.
+    What has nothing to be computed from (no noise, nothing removed, one class only) is None.
+
+    Args:
+        score: noise score, float [N]; higher is more likely noise, NaN is unscored.
+        is_noise: the truth, bool [N].
+        removed: the decision, bool [N].
+        items: item of each row as integers, int [N]; -1 where missing: such rows are in no fifth.
+    """
+    known = items >= 0
+    _, item, counts = np.unique(items[known], return_inverse=True, return_counts=True)
+    fifth_of_item = frequency_fifths(counts)
+    fifth = np.full(len(items), -1)
+    fifth[known] = fifth_of_item[item]
+    fifths = []
+    for number in range(5):
+        rows = fifth == number
+        whole = _detection(score[rows], is_noise[rows], removed[rows])
+        frequency = counts[fifth_of_item == number]
+        fifths.append(
+            {
+                "from": int(frequency.min()) if len(frequency) else None,
+                "to": int(frequency.max()) if len(frequency) else None,
+                **{
+                    name: whole[name]
+                    for name in ("rows", "noise", "auroc", "removed_share", "over_denoising", "under_denoising")
+                },
+            }
+        )
+    cold, hot = fifths[0]["over_denoising"], fifths[-1]["over_denoising"]
+    return {
+        **_detection(score, is_noise, removed),
+        "by_frequency_fifth": fifths,
+        "cold_gap": None if cold is None or hot is None else cold - hot,
+    }
+
+
+def _detection(score: np.ndarray, is_noise: np.ndarray, removed: np.ndarray) -> dict[str, Any]:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    scored = ~np.isnan(score)
+    truth, scores = is_noise[scored], score[scored]
+    both = _has_both(truth)
+    rows, noise, gone = len(score), int(is_noise.sum()), int(removed.sum())
+    hits = int((removed & is_noise).sum())
+    return {
+        "rows": rows,
+        "noise": noise,
+        "unscored": int((~scored).sum()),
+        "auroc": float(roc_auc_score(truth, scores)) if both else None,
+        "average_precision": float(average_precision_score(truth, scores)) if both else None,
+        "removed": gone,
+        "removed_share": _ratio(gone, rows),
+        "precision": _ratio(hits, gone),
+        "recall": _ratio(hits, noise),
+        "f1": _ratio(2 * hits, gone + noise),
+        "over_denoising": _ratio(gone - hits, rows - noise),
+        "under_denoising": _ratio(noise - hits, noise),
+    }
+
+
+def _has_both(truth: np.ndarray) -> bool:
+    return bool(truth.any() and not truth.all())
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def calibration(probability: np.ndarray, is_noise: np.ndarray, bins: int = 10) -> dict[str, Any]:
+    """Return how far probabilities of noise are from its observed share.
+
+    Args:
+        probability: float [N], 0 to 1; NaN is unscored and left out.
+        is_noise: the truth, bool [N].
+        bins: number of bins of equal width over [0, 1]; a bin holds its lower edge, the last one also 1.
+
+    Returns:
+        `bins`, a list of the bins that are not empty (from, to, rows, mean predicted and observed share), and
+        `expected_calibration_error`, the mean distance of the two over rows; None without a scored row.
+    """
+    scored = ~np.isnan(probability)
+    predicted = probability[scored]
+    index = np.minimum((predicted * bins).astype(np.int64), bins - 1)
+    rows = np.bincount(index, minlength=bins)
+    filled = np.flatnonzero(rows)
+    means = np.bincount(index, weights=predicted, minlength=bins)[filled] / rows[filled]
+    shares = np.bincount(index, weights=is_noise[scored], minlength=bins)[filled] / rows[filled]
+    error = float(np.average(np.abs(means - shares), weights=rows[filled])) if len(predicted) else None
+    return {
+        "bins": [
+            {
+                "from": int(number) / bins,
+                "to": (int(number) + 1) / bins,
+                "rows": int(rows[number]),
+                "predicted": float(mean),
+                "observed": float(share),
+            }
+            for number, mean, share in zip(filled, means, shares, strict=True)
+        ],
+        "expected_calibration_error": error,
+    }
+
+
+def precision_recall(score: np.ndarray, is_noise: np.ndarray, points: int = 200) -> dict[str, list[float]]:
+    """Return the precision-recall curve of the scored rows for plotting, `points` points at most.
+
+    The points are evenly spread over recall, both ends included, and run from recall 1 down to 0. Both lists are empty
+    where the scored rows are of one class only.
+
+    Args:
+        score: noise score, float [N]; higher is more likely noise, NaN is unscored.
+        is_noise: the truth, bool [N].
+        points: at least 3.
+    """
+    from sklearn.metrics import precision_recall_curve
+
+    scored = ~np.isnan(score)
+    if not _has_both(is_noise[scored]):
+        return {"recall": [], "precision": []}
+    precision, recall, _ = precision_recall_curve(is_noise[scored], score[scored])
+    if len(recall) > points:
+        # Of the points that reach a recall, the last has the highest threshold.
+        reached = np.searchsorted(-recall, -np.linspace(1, 0, points - 1), side="right") - 1
+        chosen = np.unique(np.concatenate([[0], reached]))
+        precision, recall = precision[chosen], recall[chosen]
+    return {"recall": recall.tolist(), "precision": precision.tolist()}
+
+
+def most_suspicious(score: np.ndarray, count: int) -> np.ndarray:
+    """Return the indices of the `count` highest scores, highest first, int64 [count].
+
+    Equal scores go in row order. NaN is never chosen, so that there are fewer where fewer rows are scored.
+    """
+    scored = np.flatnonzero(~np.isnan(score))
+    return scored[np.argsort(-score[scored], kind="stable")[:count]]
+
+
+def worst(score: np.ndarray, count: int) -> np.ndarray:
+    """Return the decision that removes the `count` highest scores, bool [N]; see `most_suspicious`."""
+    removed = np.zeros(len(score), dtype=bool)
+    removed[most_suspicious(score, count)] = True
+    return removed
+
+
+def paired_bootstrap(
+    differences: np.ndarray, seed: int, draws: int = 2000, level: float = 0.95
+) -> dict[str, float | None]:
+    """Return the mean of paired differences and its percentile bootstrap interval over users.
+
+    Args:
+        differences: one per user, float [U], or float [seeds, U], which is averaged over seeds first.
+        seed: the same arguments give the same interval.
+        draws: number of resamples of the users.
+        level: probability that the interval is to cover.
+
+    Returns:
+        `mean`, `low` and `high`; None without users.
+    """
+    by_user = np.atleast_2d(differences).mean(axis=0)
+    if not len(by_user):
+        return {"mean": None, "low": None, "high": None}
+    (means,) = _resampled_means(by_user[None], seed, draws)
+    return _interval(float(by_user.mean()), means, level)
+
+
+def relative_bootstrap(
+    base: np.ndarray, other: np.ndarray, seed: int, draws: int = 2000, level: float = 0.95
+) -> dict[str, float | None]:
+    """Return (mean(other) - mean(base)) / mean(base) and its percentile bootstrap interval over users.
+
+    Users are resampled jointly for both; a resample in which the mean of `base` is 0 has no quotient and is left out.
+
+    Args:
+        base: one value per user, float [U], or float [seeds, U], which is averaged over seeds first.
+        other: values of the same users, of the same shape.
+        seed: the same arguments give the same interval.
+        draws: number of resamples of the users.
+        level: probability that the interval is to cover.
+
+    Returns:
+        `mean`, `low` and `high`; None where the mean of `base` is 0 or there are no users.
+    """
+    both = np.stack([np.atleast_2d(values).mean(axis=0) for values in (base, other)])
+    if not both[0].sum():
+        return {"mean": None, "low": None, "high": None}
+    base_mean, other_mean = both.mean(axis=1)
+    base_means, other_means = _resampled_means(both, seed, draws)
+    defined = base_means != 0
+    quotients = other_means[defined] / base_means[defined] - 1
+    return _interval(float(other_mean / base_mean - 1), quotients, level)
+
+
+def _resampled_means(values: np.ndarray, seed: int, draws: int) -> np.ndarray:
+    """Return the means of values [m, U] over users drawn with replacement, the same for each m; float [m, draws]."""
+    generator = np.random.default_rng(seed)
+    users = values.shape[1]
+    means = np.empty((len(values), draws))
+    size = max(1, _DRAWN_AT_ONCE // users)
+    for start in range(0, draws, size):
+        chosen = generator.integers(users, size=(min(size, draws - start), users))
+        for row, of_row in zip(means, values, strict=True):
+            row[start : start + size] = of_row[chosen].mean(axis=1)
+    return means
+
+
+def _interval(mean: float, resampled: np.ndarray, level: float) -> dict[str, float | None]:
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return {"mean": mean, "low": float(low), "high": float(high)}
+
+
+def seed_interval(values: Sequence[float] | np.ndarray) -> dict[str, float | None]:
+    """Return the mean of at least one value per seed and the half-width of its 95% Student-t interval.
+
+    `half` is None for a single value, which says nothing about the spread.
+    """
+    from scipy.stats import t
+
+    mean, count = float(np.mean(values)), len(values)
+    if count == 1:
+        return {"mean": mean, "half": None}
+    return {"mean": mean, "half": float(t.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count))}

@@ -1,0 +1,260 @@
+"""Noise put into histories on purpose, labelled and seeded, so that its detection can be measured.
+
+`insert-uniform`: items drawn uniformly from the catalogue. `insert-popular`: drawn by popularity. `insert-similar`:
+drawn among the nearest in text to the user's own items. `insert-burst`: consecutive items of another user's history,
+in one place. `replace-uniform`: an item gives way to one drawn uniformly. Noise is always an item that the user has
+nowhere.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from iadsr_cli.config import NOISE_KINDS, check_choice
+from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.sequences import Sequences, Windows, positions
+
+# Lengths of a burst, before the items that the user already has are left out of it.
+_SHORTEST_BURST, _LONGEST_BURST = 2, 5
+# How often an item that the user has is drawn anew before its row is given up.
+_ROUNDS = 100
+# Similarities held at once while neighbours are sought; bounds memory whatever the catalogue's size.
+_SIMILARITIES_AT_ONCE = 8_000_000
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """Sequences with noise in them, and the truth about it.
+
+    Attributes:
+        sequences: the sequences with noise; its vocabulary is the clean one, and `row_ids` count from 0 to N' - 1.
+        is_noise: which interactions are noise, bool [N'].
+        origin: the flat index in the clean sequences of each interaction, int64 [N']; where an item was replaced, of
+            the one that stood there; -1 where inserted.
+    """
+
+    sequences: Sequences
+    is_noise: np.ndarray
+    origin: np.ndarray
+
+
+def inject(
+    sequences: Sequences, kind: str, rate: float, seed: int, neighbours: np.ndarray | None = None, hold_out: int = 2
+) -> Noisy:
+    """Put noise into the histories of a log.
+
+    A user's history is all but the last `hold_out` interactions, which stay as they are and last; a user with fewer
+    than three interactions has none. Of C history interactions, round(rate * C) noise rows are made, so that the noise
+    share of the histories is rate / (1 + rate) for insertions and `rate` for replacement. It is less where users have
+    (nearly) every item that could be drawn: such rows are left out. Bursts may exceed it by one row.
+
+    A longer history gets more noise, in proportion. The noise items of a user are distinct, and none of them is in the
+    user's clean sequence, held-out interactions and replaced items included.
+
+    Args:
+        sequences: the clean sequences, whole.
+        kind: one of `NOISE_KINDS`.
+        rate: noise rows per history interaction, between 0 and 1.
+        seed: the same arguments give the same noise.
+        neighbours: for each item code the codes of its nearest items, 0 for none, int64 [V + 1, K], as made by
+            `nearest_in_text`; for "insert-similar" only.
+        hold_out: interactions at the end of each sequence that noise stays out of.
+
+    Raises:
+        UsageError: if the kind or the rate is not possible, or `neighbours` is missing.
+        InputError: if there is no history to put noise into.
+    """
+    check_choice("The kind of noise", kind, NOISE_KINDS)
+    if not 0 < rate < 1:
+        raise UsageError(f"The rate of noise is {rate}.", "Give a number between 0 and 1, such as 0.1.")
+    if kind == "insert-similar" and neighbours is None:
+        raise UsageError(
+            'Noise of the kind "insert-similar" needs the texts of the items, and there are none.',
+            f"Give item texts, or choose another kind: {', '.join(other for other in NOISE_KINDS if other != kind)}.",
+        )
+    lengths = np.where(sequences.lengths >= 3, np.maximum(sequences.lengths - hold_out, 0), 0)
+    history = np.flatnonzero(positions(sequences.lengths) < lengths[sequences.user_index])
+    if not len(history):
+        raise InputError(
+            f"There is no history to put noise into: the longest has {sequences.lengths.max(initial=0)} interactions, "
+            f"the last {hold_out} of each stay as they are, and at least three are needed.",
+            "Give a log with longer histories.",
+        )
+    generator = np.random.default_rng(seed)
+    wanted = round(rate * len(history))
+    if kind == "insert-burst":
+        users, slots, items = _bursts(sequences, lengths, history, wanted, generator)
+        return _inserted(sequences, users, slots, items)
+    draw = _item_drawer(sequences, kind, lengths, neighbours, hold_out, generator)
+    if kind == "replace-uniform":
+        places = generator.choice(history, wanted, replace=False)
+        items = _new_items(sequences, sequences.user_index[places], draw)
+        return _replaced(sequences, places[items > 0], items[items > 0])
+    users = sequences.user_index[generator.choice(history, wanted)]
+    slots = _slots(sequences, lengths, users, generator)
+    items = _new_items(sequences, users, draw)
+    return _inserted(sequences, users[items > 0], slots[items > 0], items[items > 0])
+
+
+def nearest_in_text(vectors: np.ndarray, known: np.ndarray, k: int = 50) -> np.ndarray:
+    """Return for each item the codes of the k items nearest in text, nearest first, int64 [V + 1, k].
+
+    Nearness is the cosine of the vectors; an item is not its own neighbour. Items without text have no neighbours and
+    are nobody's; where there are fewer than k neighbours, zeros fill the row.
+
+    Args:
+        vectors: a vector per item code, float [V + 1, S]; row 0 is padding.
+        known: which codes have a text, bool [V + 1]; code 0 never has.
+        k: neighbours per item.
+    """
+    nearest = np.zeros((len(vectors), k), dtype=np.int64)
+    codes = np.flatnonzero(known[1:]) + 1
+    found = min(k, len(codes) - 1)
+    if found < 1:
+        return nearest
+    unit = vectors[codes].astype(np.float32)
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    size = max(1, _SIMILARITIES_AT_ONCE // len(codes))
+    for start in range(0, len(codes), size):
+        cosines = unit[start : start + size] @ unit.T
+        rows = np.arange(len(cosines))
+        cosines[rows, start + rows] = -np.inf
+        # Sorted by code first, so that equal cosines stand in the order of their codes.
+        top = np.sort(np.argpartition(cosines, len(codes) - found, axis=1)[:, -found:], axis=1)
+        order = np.argsort(-np.take_along_axis(cosines, top, axis=1), axis=1, kind="stable")
+        nearest[codes[start + rows], :found] = codes[np.take_along_axis(top, order, axis=1)]
+    return nearest
+
+
+def _item_drawer(
+    sequences: Sequences,
+    kind: str,
+    lengths: np.ndarray,
+    neighbours: np.ndarray | None,
+    hold_out: int,
+    generator: np.random.Generator,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function that draws an item for each of users [n]: codes [n], 0 where there is none to draw."""
+    codes = sequences.codes
+    if kind == "insert-popular":
+        # A random interaction of the training part holds an item with a probability proportional to its count there.
+        trained = codes[positions(sequences.lengths) < sequences.train_lengths(hold_out)[sequences.user_index]]
+        return lambda users: generator.choice(trained, len(users))
+    if kind == "insert-similar" and neighbours is not None:
+        return lambda users: neighbours[
+            codes[sequences.offsets[users] + generator.integers(lengths[users])],
+            generator.integers(neighbours.shape[1], size=len(users)),
+        ]
+    return lambda users: generator.integers(1, len(sequences.items), size=len(users), endpoint=True)
+
+
+def _slots(sequences: Sequences, lengths: np.ndarray, users: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Draw for each of users [n] the flat index before which noise goes, int64 [n]: in the history or at its end."""
+    return sequences.offsets[users] + generator.integers(lengths[users], endpoint=True)
+
+
+def _new_items(sequences: Sequences, users: np.ndarray, draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Draw for each of users [n] an item that they neither have nor were given; codes [n], 0 where none was found."""
+    items = np.zeros(len(users), dtype=np.int64)
+    taken = _owned(sequences)
+    pending = np.arange(len(users))
+    for _ in range(_ROUNDS):
+        if not len(pending):
+            break
+        drawn = draw(users[pending])
+        keys = _keys(sequences, users[pending], drawn)
+        accepted = (drawn > 0) & _is_first(keys) & ~_contains(taken, keys)
+        items[pending[accepted]] = drawn[accepted]
+        taken = np.sort(np.concatenate([taken, keys[accepted]]))
+        pending = pending[~accepted]
+    return items
+
+
+def _bursts(
+    sequences: Sequences, lengths: np.ndarray, history: np.ndarray, wanted: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw bursts until there are `wanted` rows, or one more; the users, slots and items of the rows, int64 [n] each.
+
+    A burst starts at a random history interaction that another follows, has 2 to 5 interactions as far as that
+    history goes, and leaves out what the user has, so that nothing is left of a burst from the user's own history.
+    One with fewer than two items left, or with an item twice, is dropped for another.
+    """
+    owner = sequences.user_index
+    remaining = sequences.offsets[owner] + lengths[owner] - np.arange(len(owner))
+    starts = history[remaining[history] >= _SHORTEST_BURST]
+    taken = _owned(sequences)
+    rows = [np.zeros((3, 0), dtype=np.int64)]
+    missing = wanted
+    for _ in range(_ROUNDS):
+        if missing <= 0 or not len(starts):
+            break
+        count = -(-missing // _SHORTEST_BURST)
+        users = owner[generator.choice(history, count)]
+        slots = _slots(sequences, lengths, users, generator)
+        first = generator.choice(starts, count)
+        size = generator.integers(_SHORTEST_BURST, _LONGEST_BURST, size=count, endpoint=True)
+        flat, chosen = Windows(first, np.minimum(size, remaining[first])).grid()
+        items = sequences.codes[flat]
+        keys = _keys(sequences, users[:, None], items)
+        chosen &= ~_contains(taken, keys)
+        chosen &= (chosen.sum(axis=1) >= _SHORTEST_BURST)[:, None]
+        # A burst that shares an item with one before goes as a whole: to leave the item out would be wrong where the
+        # one before goes too.
+        shared = np.zeros_like(chosen)
+        shared[chosen] = ~_is_first(keys[chosen])
+        chosen &= ~shared.any(axis=1, keepdims=True)
+        # The last burst is cut short where the wanted number is reached, but not below two rows.
+        rank = np.cumsum(chosen).reshape(chosen.shape) - 1
+        chosen &= rank - (np.cumsum(chosen, axis=1) == 2) < missing
+        burst, _ = np.nonzero(chosen)
+        rows.append(np.stack([users[burst], slots[burst], items[chosen]]))
+        taken = np.sort(np.concatenate([taken, keys[chosen]]))
+        missing -= len(burst)
+    users, slots, items = np.concatenate(rows, axis=1)
+    return users, slots, items
+
+
+def _keys(sequences: Sequences, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Return one number for each pair of user and item code."""
+    return users * (len(sequences.items) + 1) + items
+
+
+def _owned(sequences: Sequences) -> np.ndarray:
+    """Return the keys of all pairs of user and item in the log, sorted, int64 [N]."""
+    return np.sort(_keys(sequences, sequences.user_index, sequences.codes))
+
+
+def _contains(taken: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Return which keys are in `taken` (sorted, not empty), bool of the shape of `keys`."""
+    return taken[np.minimum(np.searchsorted(taken, keys), len(taken) - 1)] == keys
+
+
+def _is_first(keys: np.ndarray) -> np.ndarray:
+    """Return which keys [n] are the first of their kind, bool [n]."""
+    first = np.zeros(len(keys), dtype=bool)
+    first[np.unique(keys, return_index=True)[1]] = True
+    return first
+
+
+def _inserted(sequences: Sequences, users: np.ndarray, slots: np.ndarray, items: np.ndarray) -> Noisy:
+    """Insert items [n] of users [n] before flat indices `slots` [n]; those that share a slot keep their order."""
+    clean = np.arange(len(sequences.codes))
+    # By user first: the slot after one user's last interaction is the index of the next user's first.
+    by_user = np.concatenate([users, sequences.user_index])
+    order = np.lexsort((np.concatenate([slots, clean]), by_user))
+    codes = np.concatenate([items, sequences.codes])[order]
+    origin = np.concatenate([np.full(len(items), -1), clean])[order]
+    lengths = sequences.lengths + np.bincount(users, minlength=len(sequences.lengths))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    return Noisy(Sequences(sequences.items, codes, np.arange(len(codes)), offsets), origin < 0, origin)
+
+
+def _replaced(sequences: Sequences, places: np.ndarray, items: np.ndarray) -> Noisy:
+    """Put items [n] in the place of the interactions at flat indices `places` [n]."""
+    codes = sequences.codes.copy()
+    codes[places] = items
+    origin = np.arange(len(codes))
+    is_noise = np.zeros(len(codes), dtype=bool)
+    is_noise[places] = True
+    return Noisy(Sequences(sequences.items, codes, origin.copy(), sequences.offsets), is_noise, origin)

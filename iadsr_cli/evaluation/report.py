@@ -1,0 +1,532 @@
+"""The report: metrics become one page of HTML that needs no other file, no script and no network.
+
+A log's own words (titles, ids, its name) are nobody's to trust. They reach the page through Jinja's escaping alone,
+each cut to a length and isolated in its writing direction; charts hold none of them.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from iadsr_cli.evaluation import charts
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+DASH = "–"
+FIFTHS = ["rarest", "2nd", "3rd", "4th", "most frequent"]
+KINDS = {
+    "insert-uniform": "at a random place of a history, an item that the user does not have, every item as likely",
+    "insert-popular": "the same, but frequent items are drawn more often",
+    "insert-similar": "an item whose text is near to that of one of the user's own: text alone cannot tell it",
+    "insert-burst": "2 to 5 consecutive items of another user, in one place: a gift, a shared account",
+    "replace-uniform": "an item of the history is replaced by one that the user does not have",
+    "labels": "nothing is injected: noise is what the log itself says is noise",
+}
+_BADGES = {"helps": ("▲", "good"), "does not help": ("▼", "bad"), "unclear": ("◆", "unclear")}
+_RANKING = {"HR@10": "HR@10", "NDCG@10": "NDCG@10", "MRR@10": "MRR@10", "cold_HR@10": "cold HR@10"}
+_CHANGES = ["HR@10", "NDCG@10"]
+_DECISION = ["precision", "recall", "f1", "over_denoising", "under_denoising", "removed_share", "cold_gap"]
+# 0.975 quantiles of Student's t for 2 to 10 values; beyond, the normal distribution's is close enough.
+_QUANTILES = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: its text, a second and smaller line, and whether it is the best of its column."""
+
+    text: str
+    below: str = ""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: each row has a name and one cell per column.
+
+    Attributes:
+        label: what the table holds, for those who cannot see it.
+        corner: what the rows are.
+        columns: name of each column.
+        rows: name and cells of each row.
+        groups: names over several columns, with how many of them each spans; none if empty.
+    """
+
+    label: str
+    corner: str
+    columns: list[str]
+    rows: list[tuple[str, list[Cell]]]
+    groups: list[tuple[str, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart with its heading, the key to its colours (empty where there is one only), and a caption."""
+
+    title: str
+    svg: "Markup"
+    caption: str
+    key: list[tuple[str, str]] = field(default_factory=list)
+
+
+def write(metrics: Mapping[str, Any], path: Path) -> None:
+    """Write the report to `path`: the same metrics give the same bytes."""
+    path.write_bytes(render(metrics).encode("utf-8", "replace"))
+
+
+def render(metrics: Mapping[str, Any]) -> str:
+    """Return the page. Sections that `metrics` lacks are left out; None and NaN show as a dash."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["cut"] = cut
+    return environment.get_template("report.html.j2").render(_page(metrics))
+
+
+def _page(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the template shows, section by section; None where there is nothing to show."""
+    draw = _Drawing()
+    log = metrics.get("log") or {}
+    verdict_kind = metrics.get("verdict_kind")
+    return {
+        "name": log.get("name"),
+        "version": metrics.get("version"),
+        "verdict": metrics.get("verdict") or "No verdict: ranking was not measured",
+        "badge": (verdict_kind, *_BADGES[verdict_kind]) if verdict_kind in _BADGES else None,
+        "notes": metrics.get("notes") or [],
+        "facts": _facts(log),
+        "ranking": [_ranking(study, draw) for study in metrics.get("ranking") or []],
+        "detection": _detection(metrics, draw),
+        "cleaning": _cleaning(metrics, draw),
+        "suspicious": [_suspicious(row) for row in metrics.get("suspicious") or []],
+        "settings": [(key, _plain(value)) for key, value in _flat(metrics.get("settings") or {})],
+        "seconds": [(key, _seconds(value)) for key, value in (metrics.get("seconds") or {}).items()],
+        "kinds": _kinds(metrics.get("detection") or []),
+        "series": charts.SERIES,
+    }
+
+
+class _Drawing:
+    """Names charts one after the other, so that no two of them share an id, and marks their SVG as safe."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def __call__(
+        self, draw: Callable[..., str], title: str, caption: str, *data: Any, key: Iterable[str] = ()
+    ) -> Chart:
+        from markupsafe import Markup
+
+        # The SVG is matplotlib's, of our own words and of numbers, escaped by its writer.
+        svg = Markup(draw(f"chart-{next(self._numbers)}", f"{title}. {caption}", *data))
+        return Chart(title, svg, caption, [(_mark(number, draw), text) for number, text in enumerate(key)])
+
+
+def _mark(number: int, draw: Callable[..., str]) -> str:
+    shape = ["dot", "diamond"][number % 2] if draw is charts.relative_changes else f"line-{charts.dashes(number)}"
+    return f"series-{number % charts.SERIES + 1} {shape}"
+
+
+# --- Numbers in words
+
+
+def finite(value: Any) -> float | None:
+    """Return a number that can be shown, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _numbers(values: Iterable[Any]) -> np.ndarray:
+    """Return float [N], NaN where there is no number."""
+    found = (finite(value) for value in values)
+    return np.array([np.nan if value is None else value for value in found], dtype=float)
+
+
+def _shown(value: Any, pattern: str, unit: str = "") -> str:
+    number = finite(value)
+    if number is None:
+        return DASH
+    text = pattern.format(number)
+    if float(text.replace(",", "")) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", "−") + unit
+
+
+def count(value: Any) -> str:
+    """Return 1234 as "1,234"."""
+    return _shown(value, "{:,.0f}")
+
+
+def decimal(value: Any, digits: int = 3) -> str:
+    """Return 0.8564 as "0.856"."""
+    return _shown(value, f"{{:.{digits}f}}")
+
+
+def percent(value: Any) -> str:
+    """Return 0.0321 as "3.2%"."""
+    number = finite(value)
+    return DASH if number is None else _shown(100 * number, "{:.1f}", "%")
+
+
+def change(value: Any, unit: str = "%") -> str:
+    """Return 0.0321 as "+3.2%"; differences of shares have another unit."""
+    number = finite(value)
+    return DASH if number is None else _shown(100 * number, "{:+.1f}", unit)
+
+
+def _seconds(value: Any) -> str:
+    number = finite(value)
+    if number is None:
+        return DASH
+    minutes, seconds = divmod(round(number), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{number:.1f} s"
+
+
+def _plain(value: Any) -> str:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value)) or DASH
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def cut(text: Any, most: int = 600) -> str:
+    """Return a text, or its beginning where it is longer than `most` characters."""
+    text = _plain(text)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _mean(values: Sequence[Any]) -> float | None:
+    numbers = _numbers(values)
+    return float(np.nanmean(numbers)) if np.isfinite(numbers).any() else None
+
+
+def _half_interval(values: Sequence[Any], show: Callable[[Any], str]) -> str:
+    """Return "± 0.012", half of the mean's 95% interval over seeds by Student's t; nothing for one seed."""
+    numbers = _numbers(values)
+    numbers = numbers[np.isfinite(numbers)]
+    if len(numbers) < 2:
+        return ""
+    return f"± {show(_QUANTILES.get(len(numbers), 1.96) * np.std(numbers, ddof=1) / np.sqrt(len(numbers)))}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return "; ".join(parts) + "." if parts else ""
+
+
+# --- Sections
+
+
+def _facts(log: Mapping[str, Any]) -> list[tuple[str, str]]:
+    names = {"rows": "rows", "users": "users", "items": "items", "items_with_text": "items with text"}
+    return [(label, count(log[key])) for key, label in names.items() if key in log]
+
+
+def _ranking(study: Mapping[str, Any], draw: _Drawing) -> dict[str, Any]:
+    """Return one recommender on one log: a chart of changes against raw, and the table."""
+    arms = study.get("arms") or []
+    changes = {arm["arm"]: [_interval(arm, metric) for metric in _CHANGES] for arm in arms if arm.get("change")}
+    # An arm without any number would be an empty line.
+    changes = {arm: values for arm, values in changes.items() if not np.isnan([value[0] for value in values]).all()}
+    heading = f"{_plain(study.get('recommender'))}, {study.get('noise') or 'the log as it is'}"
+    chart = None
+    if changes:
+        caption = "HR@10 against raw: " + _listed([f"{arm} {_verbal(values[0])}" for arm, values in changes.items()])
+        chart = draw(charts.relative_changes, "Change against raw", caption, changes, key=_CHANGES)
+    columns = [key for key in (*_RANKING, "coverage") if any(key in arm for arm in arms)]
+    rows = [(_plain(arm.get("arm")), [_ranking_cell(arm, key) for key in columns]) for arm in arms]
+    facts = [("users", count(study.get("users"))), ("seeds", count(study.get("seeds")))]
+    if finite(study.get("recovered_share")) is not None:
+        facts.append(("of the loss to noise recovered", percent(study["recovered_share"])))
+    names = [_RANKING.get(key, key) for key in columns]
+    return {
+        "heading": heading,
+        "facts": facts,
+        "chart": chart,
+        "table": Table(f"Ranking metrics: {heading}", "trained on", names, rows) if rows else None,
+    }
+
+
+def _interval(arm: Mapping[str, Any], metric: str) -> tuple[float, float, float]:
+    found = arm["change"].get(metric) or {}
+    mean, low, high = _numbers([found.get("mean"), found.get("low"), found.get("high")])
+    return mean, low, high
+
+
+def _verbal(interval: tuple[float, float, float]) -> str:
+    mean, low, high = interval
+    if np.isnan([low, high]).any():
+        return change(mean)
+    side = "above zero" if low > 0 else "below zero" if high < 0 else "the interval includes zero"
+    return f"{change(mean)} ({side})"
+
+
+def _ranking_cell(arm: Mapping[str, Any], key: str) -> Cell:
+    text = percent(arm.get(key)) if key == "coverage" else decimal(arm.get(key), 4)
+    found = (arm.get("change") or {}).get(key)
+    # Intervals of the other metrics are in metrics.json; here they would make the table too wide to be read.
+    if not found or key not in _CHANGES:
+        return Cell(text)
+    low, high = (change(found.get(end), "") for end in ("low", "high"))
+    return Cell(text, f"{change(found.get('mean'))} ({low} to {high})")
+
+
+def _detection(metrics: Mapping[str, Any], draw: _Drawing) -> dict[str, Any] | None:
+    """Return how well injected rows are found: by scorer and kind of noise, then the tool's own scorer."""
+    results = metrics.get("detection") or []
+    own = _own_scorer(metrics)
+    drawn = [
+        *_distributions(metrics.get("histogram"), draw),
+        *_precision_recall(metrics.get("precision_recall") or [], own, draw),
+        *_calibration(metrics.get("calibration"), draw),
+    ]
+    if not results and not drawn:
+        return None
+    mine = [result for result in results if result.get("scorer") == own]
+    decided = [result for result in mine if any(finite(result.get(key)) is not None for key in _DECISION)]
+    return {
+        "own": own,
+        "scorers": _scorer_table(results) if results else None,
+        "decisions": _decision_table(decided, own) if decided else None,
+        "charts": drawn,
+    }
+
+
+def _own_scorer(metrics: Mapping[str, Any]) -> str:
+    """Return the scorer that the report is about: the method in the settings, else iadsr, else the first one."""
+    results = [*(metrics.get("detection") or []), *(metrics.get("precision_recall") or [])]
+    scorers = [result.get("scorer") for result in results]
+    settings = metrics.get("settings") or {}
+    wanted = [settings.get("decision.method"), settings.get("method"), "iadsr"]
+    return next((str(name) for name in [*wanted, *scorers] if name in scorers), "iadsr")
+
+
+def _grouped(results: Iterable[Mapping[str, Any]], *keys: str) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
+    """Return the results by the values of `keys`, in order of appearance: those of one group differ in seed."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for result in results:
+        groups.setdefault(tuple(result.get(key) for key in keys), []).append(result)
+    return groups
+
+
+def _scorer_table(results: Sequence[Mapping[str, Any]]) -> Table:
+    cells = _grouped(results, "scorer", "kind", "rate")
+    scorers = list(dict.fromkeys(scorer for scorer, _, _ in cells))
+    kinds = list(dict.fromkeys(kind for _, kind, _ in cells))
+    columns = [(kind, rate) for kind in kinds for rate in dict.fromkeys(r for _, k, r in cells if k == kind)]
+    table = []
+    for scorer in scorers:
+        values = [[run.get("auroc") for run in cells.get((scorer, *column), [])] for column in columns]
+        table.append([Cell(decimal(_mean(value)), _half_interval(value, decimal)) for value in values])
+    for place in range(len(columns)):
+        shown = [row[place].text for row in table]
+        best = max((text for text in shown if text != DASH), default=None)
+        for row in table:
+            row[place] = Cell(row[place].text, row[place].below, row[place].text == best)
+    groups = [(_plain(kind), sum(kind == other for other, _ in columns)) for kind in kinds]
+    rates = [_rate(rate) for _, rate in columns]
+    rows = list(zip(map(_plain, scorers), table, strict=True))
+    return Table("AUROC by scorer and kind of noise", "AUROC", rates, rows, groups)
+
+
+def _rate(rate: Any) -> str:
+    """Return a rate of noise, which is a number or already in words; labelled noise has none."""
+    number = finite(rate)
+    if number is not None:
+        return f"{100 * number:.4g}%"
+    return "" if rate is None else _plain(rate)
+
+
+def _decision_table(results: Sequence[Mapping[str, Any]], own: str) -> Table:
+    names = ["precision", "recall", "F1", "over-denoising", "under-denoising", "removed", "cold gap, points"]
+    rows = []
+    for (kind, rate), runs in _grouped(results, "kind", "rate").items():
+        cells = []
+        for key in _DECISION:
+            show = _points if key == "cold_gap" else percent
+            values = [run.get(key) for run in runs]
+            cells.append(Cell(show(_mean(values)), _half_interval(values, lambda half: percent(half).rstrip("%"))))
+        rows.append((f"{_plain(kind)} {_rate(rate)}", cells))
+    return Table(f"What {own} removed, by kind of noise", "noise", names, rows)
+
+
+def _points(value: Any) -> str:
+    return change(value, "")
+
+
+def _distributions(histogram: Mapping[str, Any] | None, draw: _Drawing) -> list[Chart]:
+    if not histogram or not histogram.get("clean"):
+        return []
+    edges, clean = _numbers(histogram["edges"]), _numbers(histogram["clean"])
+    parts = {"rows": clean}
+    if histogram.get("injected"):
+        parts = {"other rows": clean, "known noise": _numbers(histogram["injected"])}
+    if not np.isfinite(edges).all() or not any(np.nansum(counts) for counts in parts.values()):
+        return []
+    halves = [f"{decimal(_median(edges, counts), 2)} ({name})" for name, counts in parts.items()]
+    caption = f"Half of the scores are above {' and '.join(halves)}."
+    if len(parts) > 1:
+        caption += " Both are drawn as if they had the same number of rows."
+    return [draw(charts.distributions, "Distribution of scores", caption, edges, list(parts.values()), key=parts)]
+
+
+def _median(edges: np.ndarray, counts: np.ndarray) -> float | None:
+    """Return the median of a histogram's rows, as if those of a bin were spread evenly in it."""
+    total = np.nan_to_num(counts).cumsum()
+    return float(np.interp(total[-1] / 2, np.r_[0, total], edges)) if len(total) and total[-1] > 0 else None
+
+
+def _precision_recall(results: Sequence[Mapping[str, Any]], own: str, draw: _Drawing) -> list[Chart]:
+    """Return one chart per kind of noise, the tool's own scorer first."""
+    drawn = []
+    drawable = [result for result in results if result.get("recall") and result.get("precision")]
+    for (kind,), found in _grouped(drawable, "kind").items():
+        ordered = sorted(found, key=lambda result: result.get("scorer") != own)
+        curves = [(_numbers(result["recall"]), _numbers(result["precision"])) for result in ordered]
+        share = next((number for result in found if (number := finite(result.get("share"))) is not None), None)
+        names = [_plain(result.get("scorer")) for result in ordered]
+        parts = [f"{name} {percent(_at_half(*curve))}" for name, curve in zip(names, curves, strict=True)]
+        random = f" The level grey line is a random choice: {percent(share)}." if share is not None else ""
+        caption = f"Precision where half of the noise is found: {_listed(parts)}{random}"
+        title = f"Precision and recall, {_plain(kind)}"
+        drawn.append(draw(charts.precision_recall, title, caption, curves, share, key=names))
+    return drawn
+
+
+def _at_half(recall: np.ndarray, precision: np.ndarray) -> float | None:
+    """Return the best precision at which at least half of the noise is found."""
+    enough = precision[recall >= 0.5]
+    return finite(np.nanmax(enough)) if np.isfinite(enough).any() else None
+
+
+def _calibration(found: Mapping[str, Any] | None, draw: _Drawing) -> list[Chart]:
+    if not found or not found.get("bins"):
+        return []
+    columns = [_numbers(each.get(key) for each in found["bins"]) for key in ("predicted", "observed", "rows")]
+    above = int((columns[0] > columns[1]).sum())
+    caption = (
+        f"Expected calibration error {decimal(found.get('expected_calibration_error'))}. "
+        f"More noise is predicted than there is in {above} of {len(columns[0])} bins, "
+        "those below the dotted line; a dot's area grows with its rows."
+    )
+    return [draw(charts.calibration, "Calibration of the scores", caption, *columns)]
+
+
+def _cleaning(metrics: Mapping[str, Any], draw: _Drawing) -> dict[str, Any] | None:
+    """Return what was removed, and from whom: by item frequency and by length of history."""
+    found = metrics.get("cleaning") or {}
+    own = _own_scorer(metrics)
+    mine = [run for run in metrics.get("detection") or [] if run.get("scorer") == own and run.get("by_frequency_fifth")]
+    drawn = [*_by_frequency(found, draw), *_by_history(found, draw)]
+    names = {"rows": "rows", "removed": "removed", "protected": "protected", "unscored": "unscored"}
+    facts = [(label, count(found[key])) for key, label in names.items() if key in found]
+    if "removed_share" in found:
+        facts.append(("of all rows removed", percent(found["removed_share"])))
+    if "users_touched" in found:
+        facts.append(("users who lose a row", count(found["users_touched"])))
+    if "cold_gap" in found:
+        facts.append(("cold gap", change(found["cold_gap"], " points")))
+    if not (facts or drawn or mine):
+        return None
+    return {"facts": facts, "charts": drawn, "injected": _fifths_table(mine, own) if mine else None}
+
+
+def _by_frequency(found: Mapping[str, Any], draw: _Drawing) -> list[Chart]:
+    values = _numbers(found.get("by_frequency_fifth") or [])
+    if not len(values):
+        return []
+    caption = (
+        f"Of the rows of the rarest fifth of items {percent(values[0])} are removed, "
+        f"of those of the most frequent fifth {percent(values[-1])}.{_dashed(found)}"
+    )
+    groups = FIFTHS if len(values) == len(FIFTHS) else [str(number) for number in range(1, len(values) + 1)]
+    title = "Removed share by item frequency"
+    overall = finite(found.get("removed_share"))
+    return [draw(charts.shares, title, caption, groups, values, overall, "fifths of the items, by frequency")]
+
+
+def _by_history(found: Mapping[str, Any], draw: _Drawing) -> list[Chart]:
+    groups = found.get("by_history_length") or []
+    if not groups:
+        return []
+    values = _numbers(group.get("share") for group in groups)
+    names = [_range(group.get("from"), group.get("to")) for group in groups]
+    caption = (
+        f"Of the rows of users with {names[0]} rows {percent(values[0])} are removed, of those with {names[-1]} "
+        f"{percent(values[-1])}.{_dashed(found)}"
+    )
+    title = "Removed share by length of history"
+    return [draw(charts.shares, title, caption, names, values, finite(found.get("removed_share")), "rows of the user")]
+
+
+def _dashed(found: Mapping[str, Any]) -> str:
+    share = percent(found.get("removed_share"))
+    return "" if share == DASH else f" The dashed line is all rows: {share}."
+
+
+def _range(start: Any, end: Any) -> str:
+    if finite(end) is None:
+        return f"{count(start)}+"
+    return count(start) if start == end else f"{count(start)}–{count(end)}"
+
+
+def _fifths_table(runs: Sequence[Mapping[str, Any]], own: str) -> Table:
+    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "rows": ("rows", count),
+        "noise": ("noise", count),
+        "auroc": ("AUROC", decimal),
+        "removed_share": ("removed", percent),
+        "over_denoising": ("over-denoising", percent),
+        "under_denoising": ("under-denoising", percent),
+    }
+    rows = []
+    for place, name in enumerate(FIFTHS):
+        fifths = [run["by_frequency_fifth"][place] for run in runs if place < len(run["by_frequency_fifth"])]
+        means = {key: _mean([fifth.get(key) for fifth in fifths]) for key in columns}
+        rows.append((name, [Cell(show(means[key])) for key, (_, show) in columns.items()]))
+    label = f"{own} on known noise by item frequency, the mean of {len(runs)} runs"
+    return Table(label, "item frequency", [name for name, _ in columns.values()], rows)
+
+
+def _suspicious(row: Mapping[str, Any]) -> dict[str, Any]:
+    others = [cut(title, 200) for title in row.get("others") or []]
+    total = finite(row.get("others_count"))
+    more = int(total) - len(others) if total is not None else 0
+    return {
+        "user": cut(row.get("user"), 200),
+        "item": cut(row.get("item"), 200),
+        "title": cut(row["title"]) if row.get("title") else None,
+        "score": decimal(row.get("score")),
+        "removed": bool(row.get("removed")),
+        "reason": cut(row["reason"]) if row.get("reason") else None,
+        "others": others,
+        "more": count(more) if more > 0 else None,
+    }
+
+
+def _kinds(results: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return what the kinds of noise are that were injected."""
+    injected = dict.fromkeys(result.get("kind") for result in results)
+    return [(kind, KINDS[kind]) for kind in injected if kind in KINDS]

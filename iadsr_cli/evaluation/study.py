@@ -1,0 +1,341 @@
+"""The study behind `evaluate`: does the score find noise, does cleaning help a recommender, and whom does it hurt?
+
+Everything that trains leaves its artifact in the cache, so an interrupted study goes on where it was.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from iadsr_cli import __version__
+from iadsr_cli.artifacts import Manifest, write_artifact
+from iadsr_cli.config import NOISE_KINDS, RECOMMENDERS, SCORERS, Config, parse_share
+from iadsr_cli.decisions import decide
+from iadsr_cli.encoders.folder import load_vectors
+from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.evaluation import arms, baselines, findings, labels, metrics, noise
+from iadsr_cli.evaluation.neighbours import ItemNeighbours
+from iadsr_cli.pipeline import Workspace
+from iadsr_cli.ranking import hit_rate, ndcg, reciprocal_rank
+from iadsr_cli.sequences import Sequences, check_trainable, frequency_fifths
+from iadsr_cli.stages import vectors_by_code
+
+SCHEMA_VERSION = 2
+
+_QUICK = {"pretrain_epochs": 8, "align_epochs": 3}
+_NEED_TEXT = ("text", "semantic")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The outcome of `evaluate`.
+
+    Attributes:
+        metrics: all figures as JSON values; what `metrics.json` and the report hold.
+        rows: the judged rows of the log as it is: row, user_id, item_id, noise_score, removed.
+    """
+
+    metrics: dict[str, Any]
+    rows: pa.Table
+
+
+def study(workspace: Workspace) -> Study:
+    """Compare scorers on injected or labelled noise, and recommenders on the log raw and cleaned.
+
+    Raises:
+        UsageError: if a name, share or label column cannot be used.
+        InputError: if the log is too small to hold anything out.
+    """
+    config = _resolved(workspace.config)
+    lab = _Lab(replace(workspace, config=config))
+    lab.check()
+    detection, curves = lab.detection()
+    ranking = list(lab.ranking())
+    judged = lab.judged(None, config.run.seed)
+    cleaning = findings.cleaning(judged)
+    found: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "version": __version__,
+        **findings.verdict(cleaning, ranking),
+        "notes": lab.notes,
+        "log": {
+            "name": workspace.log.name,
+            "rows": workspace.log.num_rows,
+            "users": workspace.users,
+            "items": workspace.items,
+            "items_with_text": sum(text is not None for text in workspace.texts.texts),
+        },
+        "settings": _settings(config),
+        "detection": detection,
+        **curves,
+        "ranking": ranking,
+        "cleaning": cleaning,
+        "suspicious": findings.suspicious(workspace, judged),
+    }
+    return Study(found, findings.rows(workspace, judged))
+
+
+def _resolved(config: Config) -> Config:
+    """Return the settings with the names filled in that were left open."""
+    asked = config.study
+    if asked.quick:
+        config = replace(
+            config,
+            pretrain=replace(
+                config.pretrain, pretrain_epochs=min(config.pretrain.pretrain_epochs, _QUICK["pretrain_epochs"])
+            ),
+            align=replace(config.align, align_epochs=min(config.align.align_epochs, _QUICK["align_epochs"])),
+        )
+    chosen = replace(
+        asked,
+        scorer=asked.scorer or SCORERS,
+        noise=asked.noise or (NOISE_KINDS[:1] if asked.quick else NOISE_KINDS),
+        recommender=asked.recommender or (RECOMMENDERS[:1] if asked.quick else RECOMMENDERS),
+        seeds=1 if asked.quick else asked.seeds,
+    )
+    return replace(config, study=chosen)
+
+
+class _Lab:
+    """A log, its vectors, and the models that are trained on it or on noisy copies of it."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace, self.config, self.reporter = workspace, workspace.config, workspace.reporter
+        self.sequences = workspace.sequences
+        self.notes: list[str] = []
+
+    @cached_property
+    def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        folder = self.workspace.vectors
+        return vectors_by_code(self.sequences.items, load_vectors(folder) if folder else None)
+
+    @cached_property
+    def _labels(self) -> np.ndarray | None:
+        """Which interactions the log itself calls noise, bool [N]."""
+        label = self.config.study.label
+        return None if label is None else labels.read(self.workspace.log, label)[self.sequences.row_ids]
+
+    @cached_property
+    def _neighbours(self) -> np.ndarray:
+        return noise.nearest_in_text(*self._vectors)
+
+    @property
+    def _seeds(self) -> range:
+        return range(self.config.run.seed, self.config.run.seed + self.config.study.seeds)
+
+    def check(self) -> None:
+        """Check before any work that the log can be studied, and leave out what it has no text for."""
+        if self.config.pretrain.hold_out < arms.HELD_OUT:
+            raise UsageError(
+                "--hold-out 1 leaves no item to test: the one held out chooses when training stops.",
+                "Evaluate with --hold-out 2.",
+            )
+        check_trainable(arms.training_part(self.sequences), f"{self.workspace.log.name}, its last items held out,")
+        _ = self._labels
+        if self._vectors[1].any():
+            return
+        study = self.config.study
+        scorers = tuple(name for name in study.scorer if name not in _NEED_TEXT)
+        kinds = tuple(kind for kind in study.noise if kind != "insert-similar")
+        if (scorers, kinds) != (study.scorer, study.noise):
+            self.note("No item has a text: scorers and noise that go by text are left out.")
+        if not scorers or not kinds:
+            raise InputError(
+                "No item has a text, and all that was asked for goes by text.",
+                "Bring texts by --text-column, or ask for other scorers and noise.",
+            )
+        self.config = replace(self.config, study=replace(study, scorer=scorers, noise=kinds))
+
+    def note(self, text: str) -> None:
+        """Say something now, and in the report."""
+        self.reporter.note(text)
+        self.notes.append(text)
+
+    def material(self, sequences: Sequences, seed: int) -> baselines.Material:
+        """Return what scorers judge by; models are trained when one asks for them."""
+        from iadsr_cli.models.store import load_aligned, load_backbone
+        from iadsr_cli.training import pick_device
+
+        workspace, device = self.workspace.with_seed(seed), pick_device(self.config.run.device)
+        return baselines.Material(
+            sequences=sequences,
+            vectors=self._vectors[0],
+            known=self._vectors[1],
+            seed=seed,
+            backbone=cache(lambda: load_backbone(workspace.pretrained(sequences), device)[0]),
+            aligned=cache(lambda: load_aligned(workspace.aligned(sequences), device)[0]),
+            reporter=self.reporter,
+            hold_out=self.config.pretrain.hold_out,
+        )
+
+    @cache  # noqa: B019 - a lab lives as long as its study
+    def judged(self, share: str | None, seed: int) -> findings.Judged:
+        """Judge the training part of the log, with so much noise if any, as `denoise` would judge a log."""
+        part = arms.training_part(self.noisy("insert-uniform", share, seed).sequences if share else self.sequences)
+        score = baselines.SCORERS[self.config.decision.method](self.material(part, seed))
+        return findings.Judged(part, score, decide(score, part.user_index, self.config.decision))
+
+    @cache  # noqa: B019
+    def noisy(self, kind: str, share: str, seed: int) -> noise.Noisy:
+        """Return the log with noise."""
+        rate = parse_share(share, "--noise-share")
+        similar = self._neighbours if kind == "insert-similar" else None
+        return noise.inject(self.sequences, kind, rate, seed, similar, arms.HELD_OUT)
+
+    def detection(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Return one record per scorer, noise and seed, and the curves of the first noise and seed."""
+        if self._labels is not None:
+            trials = [(("labels", None, seed), self.sequences, self._labels) for seed in self._seeds]
+            return self._compared(iter(trials))
+        return self._compared(self._trials())
+
+    def _trials(self) -> Iterator[tuple[tuple[str, str | None, int], Sequences, np.ndarray]]:
+        for seed in self._seeds:
+            for kind in self.config.study.noise:
+                for share in self.config.study.noise_share:
+                    noisy = self.noisy(kind, share, seed)
+                    judged = ~arms.held_out(noisy.sequences)
+                    yield (kind, share, seed), arms.training_part(noisy.sequences), noisy.is_noise[judged]
+
+    def _compared(
+        self, trials: Iterator[tuple[tuple[str, str | None, int], Sequences, np.ndarray]]
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        records: list[dict[str, Any]] = []
+        curves: dict[str, Any] = {"precision_recall": []}
+        own = self.config.decision.method
+        for (kind, share, seed), sequences, is_noise in trials:
+            about = f"{kind} {share}" if share else kind
+            self.reporter.note(f"{about}, seed {seed}: {is_noise.sum():,} of {len(is_noise):,} rows are noise")
+            material = self.material(sequences, seed)
+            for scorer in self.config.study.scorer:
+                score = baselines.SCORERS[scorer](material)
+                # As many rows as there is noise, so that scorers without a threshold can be compared.
+                removed = metrics.worst(score, int(is_noise.sum()))
+                found = metrics.detection(score, is_noise, removed, sequences.codes)
+                records.append({"scorer": scorer, "kind": kind, "rate": share, "seed": seed, **found})
+                first = (kind, share, seed) == (records[0]["kind"], records[0]["rate"], records[0]["seed"])
+                if first:
+                    curve = metrics.precision_recall(score, is_noise)
+                    share_of_noise = float(is_noise.mean())
+                    curves["precision_recall"].append(
+                        {"scorer": scorer, "kind": kind, **curve, "share": share_of_noise}
+                    )
+                if first and scorer == own:
+                    curves["calibration"] = metrics.calibration(score, is_noise)
+                    curves["histogram"] = findings.histogram(score, is_noise)
+        return records, curves
+
+    def ranking(self) -> Iterator[dict[str, Any]]:
+        """Yield one record per recommender, for the log as it is and with noise."""
+        for share in (None, *self.config.study.ranking_noise):
+            prepared = {seed: self._arms(share, seed) for seed in self._seeds}
+            for recommender in self.config.study.recommender:
+                outcomes: dict[str, list[arms.Outcome]] = {}
+                for seed, made in prepared.items():
+                    for arm in made:
+                        self.reporter.note(f"{recommender}, {arm.name}, seed {seed}")
+                        outcomes.setdefault(arm.name, []).append(self._rank(recommender, arm, seed))
+                name = self.config.backbone.backbone if recommender == "backbone" else recommender
+                yield self._compared_arms(name, f"insert-uniform {share}" if share else None, outcomes)
+
+    def _arms(self, share: str | None, seed: int) -> list[arms.Arm]:
+        sequences, is_noise = self.sequences, None
+        if share is not None:
+            noisy = self.noisy("insert-uniform", share, seed)
+            sequences, is_noise = noisy.sequences, noisy.is_noise[~arms.held_out(noisy.sequences)]
+        return arms.make_arms(sequences, self.judged(share, seed).removed, self.config.decision, seed, is_noise)
+
+    def _rank(self, recommender: str, arm: arms.Arm, seed: int) -> arms.Outcome:
+        shown = np.zeros(len(self.sequences.items) + 1, dtype=bool)
+        if recommender == "neighbours":
+            fitted = ItemNeighbours.fit(arm.training, arm.training.train_lengths(arms.HELD_OUT))
+            found = list(fitted.ranks(arm.history, 1, shown=shown))
+        else:
+            from iadsr_cli.models.store import load_backbone
+            from iadsr_cli.ranking import held_out_ranks
+            from iadsr_cli.training import pick_device
+
+            folder = self.workspace.with_seed(seed).pretrained(arm.training)
+            backbone, _, _ = load_backbone(folder, pick_device(self.config.run.device))
+            found = list(held_out_ranks(backbone, arm.history, 1, shown=shown))
+        users = np.concatenate([users for users, _ in found])
+        ranks = np.concatenate([ranks for _, ranks in found])
+        return arms.Outcome(ranks[np.argsort(users)], shown)
+
+    def _compared_arms(
+        self, recommender: str, noise_name: str | None, outcomes: dict[str, list[arms.Outcome]]
+    ) -> dict[str, Any]:
+        ranked = self.sequences.lengths >= arms.HELD_OUT + 1
+        targets = self.sequences.codes[self.sequences.offsets[1:][ranked] - 1]
+        counts = arms.training_part(self.sequences).counts()
+        cold = frequency_fifths(counts[1:])[targets - 1] == 0
+        functions = {"HR@10": hit_rate, "NDCG@10": ndcg, "MRR@10": reciprocal_rank}
+        worth = {
+            arm: {
+                name: np.mean([function(outcome.ranks, 10) for outcome in runs], axis=0)
+                for name, function in functions.items()
+            }
+            for arm, runs in outcomes.items()
+        }
+        records: list[dict[str, Any]] = [
+            {
+                "arm": arm,
+                **{name: float(values.mean()) for name, values in by_metric.items()},
+                "cold_HR@10": float(by_metric["HR@10"][cold].mean()) if cold.any() else None,
+                "coverage": float(np.mean([run.shown[1:].mean() for run in outcomes[arm]])),
+                "change": None
+                if arm == arms.RAW
+                else {
+                    name: metrics.relative_bootstrap(worth[arms.RAW][name], values, self.config.run.seed)
+                    for name, values in by_metric.items()
+                },
+            }
+            for arm, by_metric in worth.items()
+        ]
+        means = {record["arm"]: record["HR@10"] for record in records}
+        recovered = None
+        if arms.ORACLE in means and means[arms.ORACLE] != means[arms.RAW]:
+            lost = means[arms.ORACLE] - means[arms.RAW]
+            recovered = (means[arms.CLEANED_HISTORY] - means[arms.RAW]) / lost
+        return {
+            "recommender": recommender,
+            "noise": noise_name,
+            "seeds": len(self._seeds),
+            "users": int(ranked.sum()),
+            "cold_users": int(cold.sum()),
+            "arms": records,
+            "recovered_share": recovered,
+        }
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    groups = {name: getattr(config, name).record() for name in ("study", "decision", "backbone", "pretrain", "align")}
+    settings = {f"{name}.{key}": value for name, group in groups.items() for key, value in group.items()}
+    return {**settings, "loop": config.loop.record(), "seed": config.run.seed}
+
+
+def save(study: Study, workspace: Workspace, folder: Path) -> Manifest:
+    """Write `report.html`, `metrics.json` and `rows.parquet` with a manifest."""
+    from iadsr_cli.evaluation import report
+
+    def fill(draft: Path) -> None:
+        text = json.dumps(study.metrics, indent=2, ensure_ascii=False, allow_nan=False)
+        (draft / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        pq.write_table(study.rows, draft / "rows.parquet", compression="zstd")
+        report.write(study.metrics, draft / "report.html")
+
+    return write_artifact(
+        folder,
+        "study",
+        fill,
+        config=study.metrics["settings"],
+        inputs={"log": workspace.sequences.digest()},
+        facts={"verdict": study.metrics["verdict"]},
+    )

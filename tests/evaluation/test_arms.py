@@ -1,0 +1,107 @@
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from iadsr_cli.config import DecisionSettings
+from iadsr_cli.errors import EvaluationError
+from iadsr_cli.evaluation import arms
+from iadsr_cli.sequences import Sequences
+
+ITEMS = 12
+DECISION = DecisionSettings(max_user_share=1.0, min_user_rows=1)
+
+
+def sequences_of(*histories: list[int]) -> Sequences:
+    codes = np.concatenate([np.array(history, dtype=np.int64) for history in histories])
+    rows = np.random.default_rng(0).permutation(len(codes))
+    return Sequences(pa.array([str(i) for i in range(ITEMS)]), codes, rows, np.cumsum([0, *map(len, histories)]))
+
+
+def histories_of(sequences: Sequences) -> list[list[int]]:
+    return [part.tolist() for part in np.split(sequences.codes, sequences.offsets[1:-1])]
+
+
+LOG = sequences_of([1, 2, 3, 4, 5], [6, 7], [8, 9, 10], [1, 3, 5, 7, 9, 11])
+
+
+def test_the_training_part_is_all_but_validation_item_and_target() -> None:
+    assert histories_of(arms.training_part(LOG)) == [[1, 2, 3], [6, 7], [8], [1, 3, 5, 7]]
+
+
+def test_each_arm_loses_what_it_should_and_no_target() -> None:
+    part = arms.training_part(LOG)
+    removed = np.isin(np.arange(len(part.codes)), [1, 7])
+    made = {arm.name: arm for arm in arms.make_arms(LOG, removed, DECISION, 0, is_noise=~removed)}
+    assert list(made) == ["raw", "cleaned training", "cleaned training and history", "random removal", "oracle"]
+    cleaned = [[1, 3, 4, 5], [6, 7], [8, 9, 10], [1, 5, 7, 9, 11]]
+    assert histories_of(made["raw"].training) == histories_of(made["raw"].history) == histories_of(LOG)
+    assert histories_of(made["cleaned training"].training) == cleaned
+    assert histories_of(made["cleaned training"].history) == histories_of(LOG)
+    assert histories_of(made["cleaned training and history"].history) == cleaned
+    assert len(made["random removal"].training.codes) == len(LOG.codes) - 2
+    # A user of whom everything would go keeps it: there has to be something to rank by.
+    assert histories_of(made["oracle"].training) == [[2, 4, 5], [6, 7], [8, 9, 10], [3, 9, 11]]
+
+
+def test_random_removal_keeps_to_the_protections() -> None:
+    removed = np.isin(np.arange(10), [1, 7])
+    settings = DecisionSettings(max_user_share=1.0, min_user_rows=3)
+    for seed in range(20):
+        arm = arms.make_arms(LOG, removed, settings, seed)[3]
+        lengths = arms.training_part(arm.training).lengths
+        assert lengths.tolist() == [3, 2, 1, 3], "only the last user has a row to spare"
+
+
+def test_seeds_remove_other_rows() -> None:
+    long = sequences_of(list(range(1, 13)), list(range(12, 0, -1)))
+    removed = np.isin(np.arange(20), [1, 2, 3, 4])
+    drawn = {tuple(arms.make_arms(long, removed, DECISION, seed)[3].training.row_ids) for seed in range(8)}
+    assert len(drawn) > 4
+    again = arms.make_arms(long, removed, DECISION, 3)[3].training.row_ids
+    assert np.array_equal(again, arms.make_arms(long, removed, DECISION, 3)[3].training.row_ids)
+
+
+def test_a_target_in_the_training_part_is_caught() -> None:
+    raw = arms.make_arms(LOG, np.zeros(10, dtype=bool), DECISION, 0)[0]
+    arms.check_hidden(raw, LOG)
+    # The first user's validation item and target stand in their history once more.
+    leaking = np.insert(np.arange(len(LOG.codes)), 0, [3, 4])
+    offsets = LOG.offsets + np.array([0, 2, 2, 2, 2])
+    planted = Sequences(LOG.items, LOG.codes[leaking], LOG.row_ids[leaking], offsets)
+    with pytest.raises(EvaluationError, match='"raw" would train on 2 held-out interactions') as caught:
+        arms.check_hidden(replace(raw, training=planted), LOG)
+    assert "fault of the evaluation" in caught.value.hint
+
+
+@pytest.mark.parametrize("field", ["training", "history"])
+def test_a_target_that_was_cleaned_is_caught(field: str) -> None:
+    raw = arms.make_arms(LOG, np.zeros(10, dtype=bool), DECISION, 0)[0]
+    keep = np.ones(len(LOG.codes), dtype=bool)
+    keep[4] = False
+    with pytest.raises(EvaluationError, match="its targets are not the log's"):
+        arms.check_hidden(replace(raw, **{field: LOG.where(keep)}), LOG)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.lists(st.integers(1, ITEMS), min_size=1, max_size=9), min_size=1, max_size=6),
+    st.integers(0, 1000),
+    st.floats(0, 1),
+)
+def test_whatever_is_removed_the_targets_stay(histories: list[list[int]], seed: int, share: float) -> None:
+    log = sequences_of(*histories)
+    part = arms.training_part(log)
+    removed = np.random.default_rng(seed).random(len(part.codes)) < share
+    for arm in arms.make_arms(log, removed, DECISION, seed, is_noise=removed):
+        for history, training, shown in zip(
+            histories, histories_of(arm.training), histories_of(arm.history), strict=True
+        ):
+            if len(history) >= 3:
+                assert training[-2:] == shown[-2:] == history[-2:]
+                assert len(training) >= 3
+                assert len(shown) >= 3
+            assert len(shown) >= 1

@@ -1,0 +1,93 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from iadsr_cli.config import LogSettings
+from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.evaluation import labels
+from iadsr_cli.logs.reader import Log, read_log
+
+
+def log_of(tmp_path: Path, column: str, values: list, format: str) -> Log:
+    users = [f"u{i}" for i in range(len(values))]
+    if format == "parquet":
+        path = tmp_path / "log.parquet"
+        pq.write_table(pa.table({"user_id": users, "item_id": users, column: values}), path)
+    elif format == "jsonl":
+        path = tmp_path / "log.jsonl"
+        rows = [
+            f'{{"user_id": "{user}", "item_id": "{user}", "{column}": {value}}}'
+            for user, value in zip(users, values, strict=True)
+        ]
+        path.write_text("\n".join(rows) + "\n")
+    else:
+        path = tmp_path / "log.csv"
+        rows = [f"{user},{user},{value}" for user, value in zip(users, values, strict=True)]
+        path.write_text("\n".join([f"user_id,item_id,{column}", *rows]) + "\n")
+    return read_log(str(path), LogSettings())
+
+
+@pytest.mark.parametrize(
+    ("values", "format"),
+    [
+        ([True, False, True], "parquet"),
+        ([1, 0, 1], "parquet"),
+        ([1.0, 0.0, 1.0], "parquet"),
+        (["True", "false", "YES"], "csv"),
+        (["1", "0", "1"], "csv"),
+        (["true", "false", "true"], "jsonl"),
+    ],
+)
+def test_a_column_says_which_rows_are_noise(tmp_path: Path, values: list, format: str) -> None:
+    log = log_of(tmp_path, "is_noise", values, format)
+    assert labels.read(log, "is_noise").tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("rating<=2", [True, True, False]),
+        ("rating < 2", [True, False, False]),
+        ("rating>2", [False, False, True]),
+        ("rating >= 2.0", [False, True, True]),
+        ("rating==2", [False, True, False]),
+        ("rating != 2", [True, False, True]),
+    ],
+)
+@pytest.mark.parametrize("format", ["parquet", "csv", "jsonl"])
+def test_a_comparison_says_which_rows_are_noise(tmp_path: Path, label: str, expected: list[bool], format: str) -> None:
+    found = labels.read(log_of(tmp_path, "rating", [0.5, 2, 4.5], format), label)
+    assert found.dtype == np.bool_
+    assert found.tolist() == expected
+
+
+def test_an_unknown_column_is_named_with_the_nearest(tmp_path: Path) -> None:
+    log = log_of(tmp_path, "rating", [1, 2], "csv")
+    for label in ("ratng<=2", "ratng"):
+        with pytest.raises(UsageError, match='--label names "ratng", which is no column of') as caught:
+            labels.read(log, label)
+        assert caught.value.hint == 'Candidates: "rating".'
+
+
+def test_values_that_are_no_labels_are_refused_with_their_row(tmp_path: Path) -> None:
+    log = log_of(tmp_path, "is_noise", ["1", "0", "maybe"], "csv")
+    with pytest.raises(InputError, match='row 2: "maybe" in column "is_noise" is no label'):
+        labels.read(log, "is_noise")
+
+
+@pytest.mark.parametrize("label", ["is_noise", "is_noise<1"])
+def test_a_missing_label_is_refused_with_its_row(tmp_path: Path, label: str) -> None:
+    log = log_of(tmp_path, "is_noise", ["1", "", "0"], "csv")
+    with pytest.raises(InputError, match='row 1: column "is_noise" has no value'):
+        labels.read(log, label)
+
+
+def test_a_comparison_with_or_of_something_else_than_numbers_is_refused(tmp_path: Path) -> None:
+    log = log_of(tmp_path, "rating", ["good", "bad"], "csv")
+    with pytest.raises(UsageError, match='--label compares with "good", which is no number'):
+        labels.read(log, "rating==good")
+    with pytest.raises(InputError, match='column "rating" holds no numbers'):
+        labels.read(log, "rating<2")
