@@ -80,10 +80,9 @@ def unit_rows(vectors: np.ndarray, dimension: int | None, source: str) -> np.nda
             f"{source} gives NaN or infinite values in {bad.sum():,} of {len(rows):,} vectors.",
             "Use --encoder-dtype float32 if a smaller type overflows; otherwise use another encoder.",
         )
-    # Lengths in float64: a vector of large values would overflow float32 when squared.
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
-    unit = np.divide(rows, lengths, out=np.zeros(rows.shape), where=lengths > 0)
-    return unit.astype(np.float32)
+    # In float64, as a vector of large values would overflow float32 when squared; without a copy of all in it.
+    lengths = np.sqrt(np.einsum("ns,ns->n", rows, rows, dtype=np.float64))[:, None]
+    return np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0, casting="same_kind")
 
 
 def text_hash(text: str) -> str:
