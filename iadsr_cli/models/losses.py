@@ -115,6 +115,18 @@ class SampledSoftmax(NextItemLoss):
         return index + 1, self._log_expected[index].masked_fill(counted[index], torch.inf)
 
 
+_kept_scratch: dict[tuple[int, torch.dtype, torch.device], Tensor] = {}
+
+
+def _scratch(which: int, rows: int, columns: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return memory [rows, columns] to write over, the same at every call: fresh memory costs more than the
+    arithmetic on it."""
+    key = (which, dtype, device)
+    if key not in _kept_scratch or _kept_scratch[key].numel() < rows * columns:
+        _kept_scratch[key] = torch.empty(rows * columns, dtype=dtype, device=device)
+    return _kept_scratch[key][: rows * columns].view(rows, columns)
+
+
 class _SoftmaxCrossEntropy(torch.autograd.Function):
     """Mean cross entropy of softmax(queries @ weight.T + bias + more), never holding all logits at once.
 
@@ -146,13 +158,12 @@ class _SoftmaxCrossEntropy(torch.autograd.Function):
         loss = weight.new_zeros((), dtype=torch.float32)
         size = max(32, _LOGITS_AT_ONCE.get(queries.device.type, 1_200_000) // max(1, len(weight)))
         size = min(size, total)
-        # Written over by each chunk: fresh memory costs more than the arithmetic on it.
-        products = low_weight.new_empty(size, len(weight))
-        buffers = weight.new_empty(2, size, len(weight), dtype=torch.float32)
+        products = _scratch(0, size, len(weight), precision, weight.device)
+        buffers = [_scratch(which, size, len(weight), torch.float32, weight.device) for which in (1, 2)]
         for start in range(0, len(queries), size):
             part = slice(start, start + size)
             query, target = low_queries[part], targets[part].unsqueeze(1)
-            low, logits, probability = products[: len(query)], buffers[0, : len(query)], buffers[1, : len(query)]
+            low, logits, probability = (memory[: len(query)] for memory in (products, *buffers))
             torch.add(torch.mm(query, low_weight.T, out=low), bias, out=logits)
             logits.scatter_add_(1, places[part], extra[part].float())
             torch.softmax(logits, 1, out=probability)
