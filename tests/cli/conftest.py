@@ -1,7 +1,9 @@
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,8 @@ def iadsr(tmp_path: Path) -> Callable[..., "subprocess.Popen[bytes]"]:
         environment |= {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "iadsr_cli", *map(str, arguments)]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        # A suite that runs in the background was told to ignore interrupts, and so would be what it starts.
+        pipes["preexec_fn"] = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
         return subprocess.Popen(command, cwd=tmp_path, env=environment, **{**pipes, **options})  # type: ignore[call-overload, no-any-return]
 
     return start
