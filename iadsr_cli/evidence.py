@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from iadsr_cli.models.alignment import AlignedModel
+    from iadsr_cli.models.backbone import Backbone
 
 # What a low value of each of the three cosines says of a row, in the order of `models.alignment.agreement`.
 TERMS = (
@@ -107,24 +108,37 @@ def _terms(model: "AlignedModel", codes: np.ndarray, lengths: np.ndarray) -> "Te
 
     from iadsr_cli.models.alignment import agreement
 
-    device = model.semantic.device
-    items = torch.from_numpy(codes).to(device)
-    user = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device)
-    windows, context = scoring_windows(lengths, model.backbone.settings.window)
-    c_short = torch.empty(len(codes), model.backbone.hidden_size, device=device)
-    for chosen in _window_batches(windows):
-        flat, valid = windows.take(chosen).grid()
-        states = model.backbone(torch.from_numpy(codes[flat] * valid).to(device))
-        owned = torch.from_numpy(valid & (np.arange(flat.shape[1]) >= context[chosen, None])).to(device)
-        c_short[torch.from_numpy(flat).to(device)[owned]] = states[owned]
-    c_long = torch.full((len(lengths), c_short.shape[1]), -torch.inf, device=device)
-    c_long.scatter_reduce_(0, user.unsqueeze(1).expand_as(c_short), c_short, "amax")
+    c_short, c_long, user = behaviour(model.backbone, codes, lengths)
+    items = torch.from_numpy(codes).to(user.device)
     s_long = model.semantic_long(items, user, len(lengths))
     return agreement(c_short, c_long[user], model.semantic_short(items), s_long[user])
 
 
+def behaviour(backbone: "Backbone", codes: np.ndarray, lengths: np.ndarray) -> "tuple[Tensor, Tensor, Tensor]":
+    """Return the collaborative interests of whole histories: flat item codes [n] of u users with `lengths`.
+
+    Returns:
+        c_short [n, H], c_long [u, H], and the user of each row, int64 [n].
+    """
+    import torch
+
+    device = backbone.item_embedding.weight.device
+    user = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device)
+    windows, context = scoring_windows(lengths, backbone.settings.window)
+    c_short = torch.empty(len(codes), backbone.hidden_size, device=device)
+    for chosen in _window_batches(windows):
+        flat, valid = windows.take(chosen).grid()
+        states = backbone(torch.from_numpy(codes[flat] * valid).to(device))
+        owned = torch.from_numpy(valid & (np.arange(flat.shape[1]) >= context[chosen, None])).to(device)
+        c_short[torch.from_numpy(flat).to(device)[owned]] = states[owned]
+    c_long = torch.full((len(lengths), c_short.shape[1]), -torch.inf, device=device)
+    c_long.scatter_reduce_(0, user.unsqueeze(1).expand_as(c_short), c_short, "amax")
+    return c_short, c_long, user
+
+
 def _window_batches(windows: Windows) -> list[np.ndarray]:
-    """Cut windows, sorted by length, into batches of about `_PLACES_AT_ONCE` places."""
+    """Cut windows, sorted by length, into batches of about `_PLACES_AT_ONCE` places; empty ones are left out."""
     ordered = np.argsort(windows.length, kind="stable")
+    ordered = ordered[windows.length[ordered] > 0]
     part = np.cumsum(windows.length[ordered]) // _PLACES_AT_ONCE
     return np.split(ordered, np.flatnonzero(np.diff(part)) + 1)

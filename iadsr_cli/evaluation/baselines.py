@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from iadsr_cli.evaluation.neighbours import stretches, user_items
-from iadsr_cli.evidence import score_rows
+from iadsr_cli.evidence import behaviour, score_rows
 from iadsr_cli.progress import Reporter
 from iadsr_cli.sequences import Sequences, positions, scoring_windows
 
@@ -197,7 +197,7 @@ def collaborative(material: Material) -> np.ndarray:
     from torch.nn import functional as F
 
     def cosine(model: "AlignedModel", codes: np.ndarray, lengths: np.ndarray) -> "Tensor":
-        c_short, c_long, user = _behaviour(model.backbone, codes, lengths)
+        c_short, c_long, user = behaviour(model.backbone, codes, lengths)
         return F.cosine_similarity(c_long[user], c_short, dim=-1)
 
     alone = material.sequences.lengths < 2
@@ -292,25 +292,6 @@ def _by_histories(
             result[part] = cosine(model, codes, sequences.lengths[first:last]).cpu().numpy()
             stage.advance(len(codes))
     return result
-
-
-def _behaviour(backbone: "Backbone", codes: np.ndarray, lengths: np.ndarray) -> "tuple[Tensor, Tensor, Tensor]":
-    """Return c_short [n, H], c_long [u, H] and the user [n] of each row of whole histories of two or more.
-
-    Elsewhere, both interests are finite and mean nothing.
-    """
-    import torch
-
-    device = backbone.item_embedding.weight.device
-    user = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device)
-    c_short = torch.zeros(len(codes), backbone.hidden_size, device=device)
-    for flat, valid, judged in _window_batches(lengths, backbone.settings.window):
-        states = backbone(torch.from_numpy(codes[flat] * valid).to(device))
-        owned = torch.from_numpy(judged).to(device)
-        c_short[torch.from_numpy(flat).to(device)[owned]] = states[owned]
-    c_long = torch.full((len(lengths), c_short.shape[1]), -torch.inf, device=device)
-    c_long.scatter_reduce_(0, user.unsqueeze(1).expand_as(c_short), c_short, "amax")
-    return c_short, c_long, user
 
 
 def _window_batches(lengths: np.ndarray, window: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
