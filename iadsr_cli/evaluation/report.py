@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from iadsr_cli.evaluation import charts
+from iadsr_cli.evaluation.metrics import seed_interval
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -32,8 +33,6 @@ _BADGES = {"helps": ("▲", "good"), "does not help": ("▼", "bad"), "unclear":
 _RANKING = {"HR@10": "HR@10", "NDCG@10": "NDCG@10", "MRR@10": "MRR@10", "cold_HR@10": "cold HR@10"}
 _CHANGES = ["HR@10", "NDCG@10"]
 _DECISION = ["precision", "recall", "f1", "over_denoising", "under_denoising", "removed_share", "cold_gap"]
-# 0.975 quantiles of Student's t for 2 to 10 values; beyond, the normal distribution's is close enough.
-_QUANTILES = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 
 
 @dataclass(frozen=True)
@@ -227,9 +226,8 @@ def _half_interval(values: Sequence[Any], show: Callable[[Any], str]) -> str:
     """Return "± 0.012", half of the mean's 95% interval over seeds by Student's t; nothing for one seed."""
     numbers = _numbers(values)
     numbers = numbers[np.isfinite(numbers)]
-    if len(numbers) < 2:
-        return ""
-    return f"± {show(_QUANTILES.get(len(numbers), 1.96) * np.std(numbers, ddof=1) / np.sqrt(len(numbers)))}"
+    half = seed_interval(numbers)["half"] if len(numbers) else None
+    return "" if half is None else f"± {show(half)}"
 
 
 def _listed(parts: Sequence[str]) -> str:
