@@ -22,11 +22,13 @@ def setting(
     choices: tuple[str, ...] = (),
     recorded: bool = True,
     metavar: str = "",
+    alias: str = "",
 ) -> Any:
     """Declare one setting.
 
     `low` and `high` are inclusive bounds; `recorded` says whether it can change a result and so belongs in manifests
-    and cache keys (a device or a cache folder does not); `metavar` stands for the value in `--help`.
+    and cache keys (a device or a cache folder does not); `metavar` stands for the value in `--help`; `alias` is another
+    name of the option.
     """
     metadata = {
         "help": help,
@@ -35,6 +37,7 @@ def setting(
         "choices": choices,
         "recorded": recorded,
         "metavar": metavar,
+        "alias": alias,
     }
     return field(default=default, metadata=metadata)
 
@@ -329,6 +332,7 @@ class StudySettings(Settings):
         None,
         "A column that says which rows are noise (is_noise), or a comparison ('rating<=2'); no model sees it.",
         metavar="LABEL",
+        alias="--label-column",
     )
 
     def __post_init__(self) -> None:

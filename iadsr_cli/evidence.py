@@ -51,6 +51,10 @@ class Scores:
     terms: np.ndarray
     status: np.ndarray
 
+    def take(self, rows: np.ndarray) -> "Scores":
+        """Return the evidence of some rows, in that order."""
+        return Scores(self.noise[rows], self.terms[rows], self.status[rows])
+
 
 def score_rows(
     model: "AlignedModel", trained: np.ndarray, sequences: Sequences, has_ids: np.ndarray, reporter: Reporter

@@ -82,10 +82,14 @@ class Workspace:
 
     @cached_property
     def sequences(self) -> Sequences:
+        """The log as sequences."""
+        return make_sequences(self.log.user_ids(), self.log.item_ids(), self.log.order())
+
+    @property
+    def trainable(self) -> Sequences:
         """The log as sequences, after checking that they can be learned from."""
-        sequences = make_sequences(self.log.user_ids(), self.log.item_ids(), self.log.order())
-        check_trainable(sequences, self.log.name)
-        return sequences
+        check_trainable(self.sequences, self.log.name)
+        return self.sequences
 
     @cached_property
     def vectors(self) -> Path | None:
@@ -192,7 +196,7 @@ def denoise(workspace: Workspace, model: Path | None) -> Denoised:
     """Score every row of a log and decide on it; nothing is written but to the cache."""
     log, config = workspace.log, workspace.config
     if model is None:
-        _ = workspace.sequences  # a log that cannot be learned from is refused before anything is embedded
+        _ = workspace.trainable  # a log that cannot be learned from is refused before anything is embedded
     scores = workspace.scores(model)
     users = row_codes(log.user_ids())
     decisions = decide(scores.noise, users, config.decision)

@@ -52,6 +52,6 @@ def register(app: typer.Typer) -> None:
         workspace = pipeline.open_log(log, None, config, face)
         show_log(face, workspace)
         manifest = stages.align(
-            workspace.sequences, pretrained, vectors, config, output, face, stages.Resume.of(resume)
+            workspace.trainable, pretrained, vectors, config, output, face, stages.Resume.of(resume)
         )
         show_training(face, output, manifest)

@@ -27,6 +27,10 @@ Annotate = Annotated[
     bool,
     typer.Option("--annotate", metavar="", help="Write all rows, each with noise_score, keep and reason."),
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="DIR", help="Also write report.html on what is removed, and from whom."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Score and print what would happen; write no log.")]
 OutputFormat = Annotated[
     str,
@@ -54,6 +58,7 @@ def register(app: typer.Typer) -> None:
         items: ItemsFile = None,
         model: Model = None,
         annotate: Annotate = False,
+        report: Report = None,
         dry_run: DryRun = False,
         output_format: OutputFormat = "auto",
         force: Force = False,
@@ -63,7 +68,7 @@ def register(app: typer.Typer) -> None:
         What is missing (vectors, recommender, alignment) is made and kept in the cache for the next run.
         """
         from iadsr_cli import pipeline
-        from iadsr_cli.artifacts import read_manifest
+        from iadsr_cli.artifacts import check_folder, read_manifest
         from iadsr_cli.outputs import OutputPlan
 
         plan = OutputPlan(
@@ -74,6 +79,8 @@ def register(app: typer.Typer) -> None:
             force=force,
         )
         plan.check(log, terminal=sys.stdout.isatty() and output is None)
+        if report is not None:
+            check_folder(report, force=force)
         if model is not None:
             if items is not None:
                 raise UsageError(
@@ -85,6 +92,10 @@ def register(app: typer.Typer) -> None:
         plan.check_log(workspace.log)
         denoised = pipeline.denoise(workspace, model)
         plan.write(workspace.log, denoised.scores, denoised.decisions, face)
+        if report is not None:
+            from iadsr_cli.evaluation import findings
+
+            findings.save(findings.of_denoised(workspace, denoised), workspace, report)
         show_denoised(face, denoised, plan, dry_run=dry_run)
         face.summary(
             {"input": log, "output": plan.output, **denoised.summary}, data_on_stdout="-" in (plan.output, plan.removed)

@@ -20,6 +20,10 @@ Output = Annotated[
     Path | None,
     typer.Option("--output", "-o", metavar="DIR", help="Folder for report.html, metrics.json, rows.parquet."),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", metavar="", help="Go on where an interrupted study was, as it does without this too."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +37,7 @@ def register(app: typer.Typer) -> None:
         output: Output = None,
         items: ItemsFile = None,
         model: Model = None,
+        resume: Resume = False,
         force: Force = False,
     ) -> None:
         """Find out whether cleaning helps on this log, before anything is cleaned.
@@ -57,10 +62,10 @@ def register(app: typer.Typer) -> None:
             show_ranking(face, outcome, output)
             face.summary(outcome.metrics)
             return
-        from iadsr_cli.evaluation import study
+        from iadsr_cli.evaluation import findings, study
 
         found = study.study(workspace)
         if output is not None:
-            study.save(found, workspace, output)
+            findings.save(found, workspace, output)
         show_study(face, found.metrics, output)
         face.summary(found.metrics)

@@ -62,7 +62,7 @@ ItemsFile = Annotated[
 class FaceSettings(Settings):
     """How a run shows itself; never recorded."""
 
-    quiet: bool = setting(False, "Print errors only.", recorded=False)
+    quiet: bool = setting(False, "Print errors only.", recorded=False, alias="-q")
     json: bool = setting(
         False, "Print one JSON summary, to stdout or, when data goes there, to stderr.", recorded=False
     )
@@ -127,8 +127,8 @@ def _option(item: "Field[Any]", kind: type[Settings], panel: str) -> inspect.Par
     assert item.default is not MISSING
     default = item.default
     names = [option_name(item.name)]
-    if item.name == "quiet":
-        names.append("-q")
+    if item.metadata["alias"]:
+        names.append(item.metadata["alias"])
     help_text, choices = item.metadata["help"], item.metadata["choices"]
     if hint is bool:
         names[0] += f"/--no-{item.name}" if default else ""

@@ -35,5 +35,5 @@ def register(app: typer.Typer) -> None:
         check_folder(output, force=force)
         workspace = pipeline.open_log(log, None, config, face)
         show_log(face, workspace)
-        manifest = stages.pretrain(workspace.sequences, config, output, face, stages.Resume.of(resume))
+        manifest = stages.pretrain(workspace.trainable, config, output, face, stages.Resume.of(resume))
         show_training(face, output, manifest)

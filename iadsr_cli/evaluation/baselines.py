@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from iadsr_cli.evaluation.neighbours import stretches, user_items
-from iadsr_cli.evidence import behaviour, score_rows
+from iadsr_cli.evidence import Scores, behaviour, score_rows
 from iadsr_cli.progress import Reporter
 from iadsr_cli.sequences import Sequences, positions, scoring_windows
 
@@ -228,11 +228,16 @@ def iadsr(material: Material) -> np.ndarray:
 
     A cold item: judged by its text; NaN if it has none and the model was never trained on it.
     """
+    return published(material).noise.astype(np.float64)
+
+
+def published(material: Material) -> Scores:
+    """Return the whole evidence of IADSR as published, flat-aligned with the sequences."""
     # Rows of the result are then those of the sequences.
     sequences = replace(material.sequences, row_ids=np.arange(len(material.sequences.codes)))
     trained = sequences.counts(sequences.train_lengths(material.hold_out))
     has_ids = np.ones(len(sequences.codes), dtype=bool)
-    return score_rows(material.aligned(), trained, sequences, has_ids, material.reporter).noise.astype(np.float64)
+    return score_rows(material.aligned(), trained, sequences, has_ids, material.reporter)
 
 
 SCORERS: dict[str, Scorer] = {

@@ -1,16 +1,29 @@
-"""What a study comes to: what cleaning takes and from whom, the most suspicious rows, and one sentence."""
+"""What judging a log comes to: what cleaning takes and from whom, the most suspicious rows, and one sentence.
 
+The outcome of `evaluate`, and the part of it that needs no labels, which `denoise --report` writes.
+"""
+
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from iadsr_cli.decisions import Decisions
+from iadsr_cli import __version__
+from iadsr_cli.artifacts import Manifest, write_artifact
+from iadsr_cli.config import Config
+from iadsr_cli.decisions import Decisions, explain
 from iadsr_cli.evaluation import arms, metrics
-from iadsr_cli.pipeline import Workspace
+from iadsr_cli.evidence import Scores
+from iadsr_cli.pipeline import Denoised, Workspace
 from iadsr_cli.sequences import Sequences, frequency_fifths
+
+SCHEMA_VERSION = 2
 
 _SUSPICIOUS, _OTHERS = 20, 12
 _HISTORY_LENGTHS = (1, 5, 10, 20, 50)
@@ -19,10 +32,10 @@ _HISTOGRAM_BINS = 50
 
 @dataclass(frozen=True)
 class Judged:
-    """The training part of a log, judged by the tool's own score and decision."""
+    """A log, or the training part of one, with the tool's own scores and decisions, all flat-aligned."""
 
     part: Sequences
-    score: np.ndarray
+    scores: Scores
     decisions: Decisions
 
     @property
@@ -31,10 +44,90 @@ class Judged:
         return ~self.decisions.keep
 
 
-def histogram(score: np.ndarray, is_noise: np.ndarray) -> dict[str, Any]:
-    """Return counts of scores in bins over [0, 1], clean rows and noise apart."""
+@dataclass(frozen=True)
+class Outcome:
+    """What `evaluate` and `denoise --report` write.
+
+    Attributes:
+        metrics: all figures as JSON values; what `metrics.json` and the report hold.
+        rows: the judged rows of the log as it is: row, user_id, item_id, noise_score, removed.
+        noise: what was injected, a row each: kind, rate, seed, user_id, position, item_id, replaced (the item that
+            stood there, null where inserted), noise_score (null where the tool's own scorer was not asked for); None
+            where nothing was.
+    """
+
+    metrics: dict[str, Any]
+    rows: pa.Table
+    noise: pa.Table | None
+
+
+def outcome(workspace: Workspace, judged: Judged, figures: dict[str, Any], injected: Sequence[pa.Table]) -> Outcome:
+    """Return the outcome of a run: its figures, the log and its most suspicious rows, and every row judged."""
+    metrics: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "version": __version__,
+        **figures,
+        "log": {
+            "name": workspace.log.name,
+            "rows": workspace.log.num_rows,
+            "users": workspace.users,
+            "items": workspace.items,
+            "items_with_text": sum(text is not None for text in workspace.texts.texts),
+        },
+        "suspicious": suspicious(workspace, judged),
+    }
+    return Outcome(metrics, rows(workspace, judged), pa.concat_tables(injected) if injected else None)
+
+
+def of_denoised(workspace: Workspace, denoised: Denoised) -> Outcome:
+    """Return what can be said of a cleaned log without labels and without training a recommender on it again."""
+    part = workspace.sequences
+    keep, protected = (flags[part.row_ids] for flags in (denoised.decisions.keep, denoised.decisions.protected))
+    judged = Judged(part, denoised.scores.take(part.row_ids), Decisions(keep, protected, denoised.decisions.cutoff))
+    figures = {
+        "verdict": f"Cleaning removes {denoised.summary['removed'] / max(1, workspace.log.num_rows):.1%} of rows; "
+        "whether that helps a recommender was not measured: iadsr evaluate does",
+        "settings": settings(workspace.config, "decision", "backbone", "pretrain", "align", "loop"),
+        "histogram": histogram(judged.scores.noise),
+        "cleaning": {**cleaning(judged), "rows": workspace.log.num_rows, "unscored": denoised.summary["unscored"]},
+    }
+    return outcome(workspace, judged, figures, [])
+
+
+def settings(config: Config, *groups: str) -> dict[str, Any]:
+    """Return the settings of some groups, by names such as "decision.budget", and the seed."""
+    found = {f"{name}.{key}": value for name in groups for key, value in getattr(config, name).record().items()}
+    return {**found, "seed": config.run.seed}
+
+
+def save(outcome: Outcome, workspace: Workspace, folder: Path) -> Manifest:
+    """Write `report.html`, `metrics.json`, `rows.parquet`, and `noise.parquet` where any was injected."""
+    from iadsr_cli.evaluation import report
+
+    def fill(draft: Path) -> None:
+        text = json.dumps(outcome.metrics, indent=2, ensure_ascii=False, allow_nan=False)
+        (draft / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        pq.write_table(outcome.rows, draft / "rows.parquet", compression="zstd")
+        if outcome.noise is not None:
+            pq.write_table(outcome.noise, draft / "noise.parquet", compression="zstd")
+        report.write(outcome.metrics, draft / "report.html")
+
+    return write_artifact(
+        folder,
+        "study",
+        fill,
+        config=outcome.metrics["settings"],
+        inputs={"log": workspace.sequences.digest()},
+        facts={"verdict": outcome.metrics["verdict"]},
+    )
+
+
+def histogram(score: np.ndarray, is_noise: np.ndarray | None = None) -> dict[str, Any]:
+    """Return counts of scores in bins over [0, 1]; where noise is known, clean rows and noise apart."""
     scored = ~np.isnan(score)
     edges = np.linspace(0, 1, _HISTOGRAM_BINS + 1)
+    if is_noise is None:
+        return {"edges": edges.tolist(), "clean": np.histogram(score[scored], edges)[0].tolist()}
     clean, injected = (np.histogram(score[scored & which], edges)[0] for which in (~is_noise, is_noise))
     return {"edges": edges.tolist(), "clean": clean.tolist(), "injected": injected.tolist()}
 
@@ -57,7 +150,7 @@ def cleaning(judged: Judged) -> dict[str, Any]:
         "removed": int(removed.sum()),
         "removed_share": _share(removed),
         "protected": int(judged.decisions.protected.sum()),
-        "unscored": int(np.isnan(judged.score).sum()),
+        "unscored": int(np.isnan(judged.scores.noise).sum()),
         "users_touched": len(np.unique(part.user_index[removed])),
         "by_frequency_fifth": by_fifth,
         "by_history_length": by_length,
@@ -105,8 +198,9 @@ def suspicious(workspace: Workspace, judged: Judged) -> list[dict[str, Any]]:
     """Return the most suspicious rows, each with other titles of its user."""
     users, titles = workspace.log.user_ids(), [None, *_titles(workspace)]
     whole = workspace.sequences
+    worst = metrics.most_suspicious(judged.scores.noise, _SUSPICIOUS)
     found = []
-    for place in metrics.most_suspicious(judged.score, _SUSPICIOUS):
+    for place, reason in zip(worst, explain(judged.scores, judged.decisions, worst), strict=True):
         code, user = int(judged.part.codes[place]), int(judged.part.user_index[place])
         row = int(judged.part.row_ids[place])
         rows, codes = (array[whole.offsets[user] : whole.offsets[user + 1]] for array in (whole.row_ids, whole.codes))
@@ -116,9 +210,9 @@ def suspicious(workspace: Workspace, judged: Judged) -> list[dict[str, Any]]:
                 "user": users[row].as_py(),
                 "item": whole.items[code - 1].as_py(),
                 "title": titles[code],
-                "score": float(judged.score[place]),
+                "score": float(judged.scores.noise[place]),
                 "removed": bool(judged.removed[place]),
-                "reason": "",
+                "reason": reason,
                 "others": [titles[other] or whole.items[int(other) - 1].as_py() for other in others[:_OTHERS]],
                 "others_count": len(others),
             }
@@ -140,7 +234,7 @@ def rows(workspace: Workspace, judged: Judged) -> pa.Table:
             "row": rows,
             "user_id": workspace.log.user_ids().take(pa.array(rows)),
             "item_id": workspace.log.item_ids().take(pa.array(rows)),
-            "noise_score": pa.array(judged.score[order], from_pandas=True),
+            "noise_score": pa.array(judged.scores.noise[order], from_pandas=True),
             "removed": judged.removed[order],
         }
     )

@@ -42,7 +42,7 @@ def leave_one_out(workspace: Workspace, folder: Path) -> Ranking:
     from iadsr_cli.ranking import held_out_ranks, summarise
     from iadsr_cli.training import pick_device
 
-    sequences = workspace.sequences
+    sequences = workspace.trainable
     backbone, _, manifest = load_recommender(folder, pick_device(workspace.config.run.device))
     check_same_log(manifest, sequences, folder)
     if manifest.config["pretrain"]["hold_out"] < 2:

@@ -3,50 +3,31 @@
 Everything that trains leaves its artifact in the cache, so an interrupted study goes on where it was.
 """
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from iadsr_cli import __version__
-from iadsr_cli.artifacts import Manifest, write_artifact
 from iadsr_cli.config import NOISE_KINDS, RECOMMENDERS, SCORERS, Config, parse_share
 from iadsr_cli.decisions import decide
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.evaluation import arms, baselines, findings, labels, metrics, noise
+from iadsr_cli.evaluation.findings import Outcome
 from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.pipeline import Workspace
 from iadsr_cli.ranking import hit_rate, ndcg, reciprocal_rank
-from iadsr_cli.sequences import Sequences, check_trainable, frequency_fifths
+from iadsr_cli.sequences import Sequences, check_trainable, frequency_fifths, positions
 from iadsr_cli.stages import vectors_by_code
-
-SCHEMA_VERSION = 2
 
 _QUICK = {"pretrain_epochs": 8, "align_epochs": 3}
 _NEED_TEXT = ("text", "semantic")
 
 
-@dataclass(frozen=True)
-class Study:
-    """The outcome of `evaluate`.
-
-    Attributes:
-        metrics: all figures as JSON values; what `metrics.json` and the report hold.
-        rows: the judged rows of the log as it is: row, user_id, item_id, noise_score, removed.
-    """
-
-    metrics: dict[str, Any]
-    rows: pa.Table
-
-
-def study(workspace: Workspace) -> Study:
+def study(workspace: Workspace) -> Outcome:
     """Compare scorers on injected or labelled noise, and recommenders on the log raw and cleaned.
 
     Raises:
@@ -60,26 +41,20 @@ def study(workspace: Workspace) -> Study:
     ranking = list(lab.ranking())
     judged = lab.judged(None, config.run.seed)
     cleaning = findings.cleaning(judged)
-    found: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "version": __version__,
-        **findings.verdict(cleaning, ranking),
-        "notes": lab.notes,
-        "log": {
-            "name": workspace.log.name,
-            "rows": workspace.log.num_rows,
-            "users": workspace.users,
-            "items": workspace.items,
-            "items_with_text": sum(text is not None for text in workspace.texts.texts),
+    return findings.outcome(
+        workspace,
+        judged,
+        {
+            **findings.verdict(cleaning, ranking),
+            "notes": lab.notes,
+            "settings": findings.settings(config, "study", "decision", "backbone", "pretrain", "align", "loop"),
+            "detection": detection,
+            **curves,
+            "ranking": ranking,
+            "cleaning": cleaning,
         },
-        "settings": _settings(config),
-        "detection": detection,
-        **curves,
-        "ranking": ranking,
-        "cleaning": cleaning,
-        "suspicious": findings.suspicious(workspace, judged),
-    }
-    return Study(found, findings.rows(workspace, judged))
+        lab.injected,
+    )
 
 
 def _resolved(config: Config) -> Config:
@@ -108,8 +83,9 @@ class _Lab:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace, self.config, self.reporter = workspace, workspace.config, workspace.reporter
-        self.sequences = workspace.sequences
+        self.sequences = workspace.trainable
         self.notes: list[str] = []
+        self.injected: list[pa.Table] = []
 
     @cached_property
     def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
@@ -179,8 +155,8 @@ class _Lab:
     def judged(self, share: str | None, seed: int) -> findings.Judged:
         """Judge the training part of the log, with so much noise if any, as `denoise` would judge a log."""
         part = arms.training_part(self.noisy("insert-uniform", share, seed).sequences if share else self.sequences)
-        score = baselines.SCORERS[self.config.decision.method](self.material(part, seed))
-        return findings.Judged(part, score, decide(score, part.user_index, self.config.decision))
+        scores = baselines.published(self.material(part, seed))
+        return findings.Judged(part, scores, decide(scores.noise, part.user_index, self.config.decision))
 
     @cache  # noqa: B019
     def noisy(self, kind: str, share: str, seed: int) -> noise.Noisy:
@@ -214,8 +190,10 @@ class _Lab:
             about = f"{kind} {share}" if share else kind
             self.reporter.note(f"{about}, seed {seed}: {is_noise.sum():,} of {len(is_noise):,} rows are noise")
             material = self.material(sequences, seed)
+            own_score = None
             for scorer in self.config.study.scorer:
                 score = baselines.SCORERS[scorer](material)
+                own_score = score if scorer == own else own_score
                 # As many rows as there is noise, so that scorers without a threshold can be compared.
                 removed = metrics.worst(score, int(is_noise.sum()))
                 found = metrics.detection(score, is_noise, removed, sequences.codes)
@@ -230,7 +208,30 @@ class _Lab:
                 if first and scorer == own:
                     curves["calibration"] = metrics.calibration(score, is_noise)
                     curves["histogram"] = findings.histogram(score, is_noise)
+            if share is not None:
+                self.injected.append(self._labels_of(kind, share, seed, own_score))
         return records, curves
+
+    def _labels_of(self, kind: str, share: str, seed: int, score: np.ndarray | None) -> pa.Table:
+        """Return what was injected, a row each, with the tool's own score of it."""
+        noisy = self.noisy(kind, share, seed)
+        sequences, places = noisy.sequences, np.flatnonzero(noisy.is_noise)
+        number = len(places)
+        replaced = np.where(noisy.origin[places] >= 0, self.sequences.codes[noisy.origin[places]] - 1, -1)
+        judged = np.cumsum(~arms.held_out(sequences))[places] - 1
+        constants = {"kind": kind, "rate": share, "seed": seed}
+        return pa.table(
+            {
+                **{name: pa.repeat(value, number) for name, value in constants.items()},
+                "user_id": self.workspace.user_ids.take(pa.array(sequences.user_index[places])),
+                "position": positions(sequences.lengths)[places],
+                "item_id": sequences.items.take(pa.array(sequences.codes[places] - 1)),
+                "replaced": sequences.items.take(pa.array(replaced, mask=replaced < 0)),
+                "noise_score": pa.nulls(number, pa.float64())
+                if score is None
+                else pa.array(score[judged], from_pandas=True),
+            }
+        )
 
     def ranking(self) -> Iterator[dict[str, Any]]:
         """Yield one record per recommender, for the log as it is and with noise."""
@@ -313,29 +314,3 @@ class _Lab:
             "arms": records,
             "recovered_share": recovered,
         }
-
-
-def _settings(config: Config) -> dict[str, Any]:
-    groups = {name: getattr(config, name).record() for name in ("study", "decision", "backbone", "pretrain", "align")}
-    settings = {f"{name}.{key}": value for name, group in groups.items() for key, value in group.items()}
-    return {**settings, "loop": config.loop.record(), "seed": config.run.seed}
-
-
-def save(study: Study, workspace: Workspace, folder: Path) -> Manifest:
-    """Write `report.html`, `metrics.json` and `rows.parquet` with a manifest."""
-    from iadsr_cli.evaluation import report
-
-    def fill(draft: Path) -> None:
-        text = json.dumps(study.metrics, indent=2, ensure_ascii=False, allow_nan=False)
-        (draft / "metrics.json").write_text(text + "\n", encoding="utf-8")
-        pq.write_table(study.rows, draft / "rows.parquet", compression="zstd")
-        report.write(study.metrics, draft / "report.html")
-
-    return write_artifact(
-        folder,
-        "study",
-        fill,
-        config=study.metrics["settings"],
-        inputs={"log": workspace.sequences.digest()},
-        facts={"verdict": study.metrics["verdict"]},
-    )

@@ -214,3 +214,43 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(tmp_path: Path, shop: Path
     # A pipe's buffer may take all of a small log before the reader goes.
     assert done.stdout.strip() in {b"141", b"0"}
     assert done.stderr == b""
+
+
+def test_a_report_says_what_is_removed_and_from_whom(run, shop: Path) -> None:
+    options = ["-o", "clean.csv", "--report", "report", "--budget", "5%", "--json", *QUICK]
+    result = run("denoise", shop, *options)
+    assert result.exit_code == 0, result.output
+    said, stored = json.loads(result.stdout), json.loads(Path("report/metrics.json").read_text(encoding="utf-8"))
+    assert stored["verdict"].startswith("Cleaning removes 5.0% of rows; whether that helps a recommender was not")
+    assert {name: stored["cleaning"][name] for name in ("rows", "removed", "protected", "unscored")} == {
+        name: said[name] for name in ("rows", "removed", "protected", "unscored")
+    }
+    assert sum(stored["histogram"]["clean"]) == said["rows"] - said["unscored"]
+    rows = pq.read_table("report/rows.parquet").to_pandas()
+    log, kept = pd.read_csv(shop, dtype=str), pd.read_csv("clean.csv", dtype=str)
+    pd.testing.assert_frame_equal(log[~rows["removed"].to_numpy()].reset_index(drop=True), kept)
+    assert all(row["reason"].startswith("removed: ") for row in stored["suspicious"] if row["removed"])
+    page = Path("report/report.html").read_text(encoding="utf-8")
+    assert stored["suspicious"][0]["title"] in page
+    assert "Does a recommender get better?" not in page
+
+
+def test_a_report_is_not_written_over_something_else(refused, shop: Path) -> None:
+    Path("report").mkdir()
+    Path("report/notes.txt").write_text("mine", encoding="utf-8")
+    options = ["-o", "clean.csv", "--report", "report", *QUICK]
+    refused("denoise", shop, *options, code=1, error="The output folder report exists.", hint="--force")
+
+
+def test_a_model_can_be_reported_on_where_nothing_could_be_learned(run, shop: Path) -> None:
+    for arguments in (
+        ["embed", shop, "-o", "vectors", "--encoder", "tfidf"],
+        ["pretrain", shop, "-o", "gru", "--pretrain-epochs", "1"],
+        ["align", shop, "--pretrained", "gru", "--vectors", "vectors", "-o", "model", "--align-epochs", "1"],
+    ):
+        assert run(*arguments).exit_code == 0
+    log = pd.read_csv(shop, dtype=str)
+    log[log["user_id"] == log["user_id"].iloc[0]].to_csv("one.csv", index=False)
+    result = run("denoise", "one.csv", "--model", "model", "-o", "clean.csv", "--report", "report", "--quiet")
+    assert result.exit_code == 0, result.output
+    assert Path("report/report.html").is_file()

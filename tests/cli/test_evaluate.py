@@ -162,3 +162,41 @@ def test_the_terminal_shows_the_tables_and_the_verdict(run, shop: Path) -> None:
     for words in ("AUROC", "insert-uniform 10%", "co-occurrence", "neighbours: the last item of", "random removal"):
         assert words in shown
     assert re.search(r"Cleaning removes [45]\.\d% of rows and .*: neighbours HR@10 [+-]", " ".join(shown.split()))
+
+
+def test_what_was_injected_is_saved_with_the_score_it_got(run, shop: Path) -> None:
+    noise = ["--noise", "insert-uniform", "--noise", "replace-uniform", "--scorer", "iadsr"]
+    said = succeed(run("evaluate", shop, "-o", "report", *CHEAP, *noise, "--json"))
+    saved = pq.read_table("report/noise.parquet").to_pandas()
+    assert saved.groupby(["kind", "rate", "seed"]).size().to_dict() == {
+        (record["kind"], record["rate"], record["seed"]): record["noise"] for record in said["detection"]
+    }
+    log = pd.read_csv(shop, keep_default_na=False, dtype=str)
+    theirs = log.groupby("user_id")["item_id"].apply(list).to_dict()
+    assert not any(item in theirs[user] for user, item in zip(saved["user_id"], saved["item_id"], strict=True))
+    replaced = saved[saved["kind"] == "replace-uniform"]
+    assert saved["replaced"].notna().sum() == len(replaced) > 0
+    assert all(item in theirs[user] for user, item in zip(replaced["user_id"], replaced["replaced"], strict=True))
+    assert saved["noise_score"].dropna().between(0, 1).all()
+    assert saved["noise_score"].notna().mean() > 0.9
+    others = pq.read_table("report/rows.parquet").to_pandas()["noise_score"]
+    assert saved["noise_score"].mean() > others.mean()
+
+
+def test_a_label_column_may_be_called_so(run, shop: Path) -> None:
+    log = pd.read_csv(shop)
+    log["odd"] = np.arange(len(log)) % 7 == 0
+    log.to_csv("labelled.csv", index=False)
+    said = succeed(run("evaluate", "labelled.csv", *CHEAP, "--label-column", "odd", "--resume", "--json"))
+    assert said["settings"]["study.label"] == "odd"
+    assert {record["noise"] for record in said["detection"]} == {int(log["odd"].sum())}
+
+
+def test_suspicious_rows_have_reasons(run, shop: Path) -> None:
+    said = succeed(run("evaluate", shop, "--quick", "--budget", "5%", *SHORT, "--scorer", "random", "--json"))
+    reasons = [row["reason"] for row in said["suspicious"]]
+    assert len(reasons) == 20
+    assert all(
+        reason.startswith(("removed: " if row["removed"] else "protected: ", "kept: "))
+        for reason, row in zip(reasons, said["suspicious"], strict=True)
+    )

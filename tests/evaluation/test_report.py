@@ -1,7 +1,9 @@
 import copy
+import html as markup
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -36,6 +38,8 @@ TITLES = [
     "Eyelash Curler",
 ]
 SCORERS = {"popularity": 0.69, "text": 0.70, "co-occurrence": 0.72, "svd": 0.76, "iadsr": 0.85, "random": 0.5}
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+BROWSED = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 
 class Page(HTMLParser):
@@ -453,3 +457,38 @@ def test_a_row_tells_how_many_more_items_its_user_has(rich):
 def test_importing_the_report_draws_nothing_in():
     code = "import sys, iadsr_cli.evaluation.report; print({'torch', 'matplotlib', 'jinja2'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def scroll_width(page, width, folder, *, dark):
+    """Return how wide a page would be scrolled in a window of `width` CSS pixels."""
+    # The page allows no script, so one outside of its frame measures it.
+    outside = folder / "outside.html"
+    outside.write_text(
+        f'<!doctype html><iframe id="page" style="width: {width}px; height: 900px; border: 0" '
+        f'srcdoc="{markup.escape(page)}"></iframe><script>'
+        "onload = () => { document.title = 'width ' + "
+        "document.getElementById('page').contentDocument.documentElement.scrollWidth }</script>",
+        encoding="utf-8",
+    )
+    assert CHROMIUM is not None
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}", "--dump-dom"]
+    scheme = [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
+    command = [CHROMIUM, *options, *scheme, outside.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = re.search(r"<title>width (\d+)</title>", shown)
+    assert found, shown[-500:]
+    return int(found[1])
+
+
+@BROWSED
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_does_not_scroll_sideways(rich, width, dark, tmp_path):
+    metrics = {**rich, "suspicious": [{**row, "title": "W" * 400} for row in rich["suspicious"]]}
+    assert scroll_width(render(metrics), width, tmp_path, dark=dark) <= width
+
+
+@BROWSED
+def test_a_page_that_is_too_wide_is_found(tmp_path):
+    wide = render({}).replace("<main>", '<main><div style="width: 500px">x</div>')
+    assert scroll_width(wide, 390, tmp_path, dark=False) > 390
