@@ -167,26 +167,11 @@ class _Lab:
 
     def detection(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return one record per scorer, noise and seed, and the curves of the first noise and seed."""
-        if self._labels is not None:
-            trials = [(("labels", None, seed), self.sequences, self._labels) for seed in self._seeds]
-            return self._compared(iter(trials))
-        return self._compared(self._trials())
-
-    def _trials(self) -> Iterator[tuple[tuple[str, str | None, int], Sequences, np.ndarray]]:
-        for seed in self._seeds:
-            for kind in self.config.study.noise:
-                for share in self.config.study.noise_share:
-                    noisy = self.noisy(kind, share, seed)
-                    judged = ~arms.held_out(noisy.sequences)
-                    yield (kind, share, seed), arms.training_part(noisy.sequences), noisy.is_noise[judged]
-
-    def _compared(
-        self, trials: Iterator[tuple[tuple[str, str | None, int], Sequences, np.ndarray]]
-    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         records: list[dict[str, Any]] = []
         curves: dict[str, Any] = {"precision_recall": []}
         own = self.config.decision.method
-        for (kind, share, seed), sequences, is_noise in trials:
+        for kind, share, seed, sequences, truth, judged in self._trials():
+            is_noise = truth[judged]
             about = f"{kind} {share}" if share else kind
             self.reporter.note(f"{about}, seed {seed}: {is_noise.sum():,} of {len(is_noise):,} rows are noise")
             material = self.material(sequences, seed)
@@ -194,9 +179,10 @@ class _Lab:
             for scorer in self.config.study.scorer:
                 score = baselines.SCORERS[scorer](material)
                 own_score = score if scorer == own else own_score
+                score = score[judged]
                 # As many rows as there is noise, so that scorers without a threshold can be compared.
                 removed = metrics.worst(score, int(is_noise.sum()))
-                found = metrics.detection(score, is_noise, removed, sequences.codes)
+                found = metrics.detection(score, is_noise, removed, sequences.codes[judged])
                 records.append({"scorer": scorer, "kind": kind, "rate": share, "seed": seed, **found})
                 first = (kind, share, seed) == (records[0]["kind"], records[0]["rate"], records[0]["seed"])
                 if first:
@@ -212,13 +198,26 @@ class _Lab:
                 self.injected.append(self._labels_of(kind, share, seed, own_score))
         return records, curves
 
+    def _trials(self) -> Iterator[tuple[str, str | None, int, Sequences, np.ndarray, np.ndarray]]:
+        """Yield kind, share, seed, a log that scorers see whole, as `denoise` would, its noise, and which rows count.
+
+        Injected noise is in the histories only: a user's last two rows are context, and are not counted.
+        """
+        for seed in self._seeds:
+            if self._labels is not None:
+                yield "labels", None, seed, self.sequences, self._labels, np.ones(len(self._labels), dtype=bool)
+                continue
+            for kind in self.config.study.noise:
+                for share in self.config.study.noise_share:
+                    noisy = self.noisy(kind, share, seed)
+                    yield kind, share, seed, noisy.sequences, noisy.is_noise, ~arms.held_out(noisy.sequences)
+
     def _labels_of(self, kind: str, share: str, seed: int, score: np.ndarray | None) -> pa.Table:
         """Return what was injected, a row each, with the tool's own score of it."""
         noisy = self.noisy(kind, share, seed)
         sequences, places = noisy.sequences, np.flatnonzero(noisy.is_noise)
         number = len(places)
         replaced = np.where(noisy.origin[places] >= 0, self.sequences.codes[noisy.origin[places]] - 1, -1)
-        judged = np.cumsum(~arms.held_out(sequences))[places] - 1
         constants = {"kind": kind, "rate": share, "seed": seed}
         return pa.table(
             {
@@ -229,7 +228,7 @@ class _Lab:
                 "replaced": sequences.items.take(pa.array(replaced, mask=replaced < 0)),
                 "noise_score": pa.nulls(number, pa.float64())
                 if score is None
-                else pa.array(score[judged], from_pandas=True),
+                else pa.array(score[places], from_pandas=True),
             }
         )
 
