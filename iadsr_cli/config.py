@@ -267,12 +267,19 @@ class LoopSettings(Settings):
     negatives: int = setting(4096, "Items drawn per batch for the sampled loss.", low=1)
 
 
+METHODS = ("crossfit", "iadsr")
+
+
 @dataclass(frozen=True)
 class DecisionSettings(Settings):
     """Which scored rows are removed."""
 
     method: str = setting(
-        "iadsr", "How rows are scored: iadsr is the published method.", choices=("iadsr",), metavar="NAME"
+        METHODS[0],
+        "How rows are scored: by evidence from other users' histories, or by IADSR as published, which trains a "
+        "recommender.",
+        choices=METHODS,
+        metavar="NAME",
     )
     threshold: float = setting(
         0.5,
@@ -299,7 +306,18 @@ class DecisionSettings(Settings):
 
 
 NOISE_KINDS = ("insert-uniform", "insert-popular", "insert-similar", "insert-burst", "replace-uniform")
-SCORERS = ("random", "popularity", "text", "co-occurrence", "svd", "backbone", "collaborative", "semantic", "iadsr")
+SCORERS = (
+    "random",
+    "popularity",
+    "text",
+    "co-occurrence",
+    "svd",
+    "backbone",
+    "collaborative",
+    "semantic",
+    "iadsr",
+    "crossfit",
+)
 RECOMMENDERS = ("neighbours", "backbone")
 
 

@@ -1,19 +1,11 @@
-"""Scores become decisions: keep or remove, with budgets, protections and a reason for every row."""
+"""Scores become decisions: keep or remove, with budgets and protections."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from iadsr_cli.config import DecisionSettings, parse_share
-from iadsr_cli.evidence import TERMS, Scores, Status
 from iadsr_cli.sequences import positions
-
-_UNSCORED_REASONS = {
-    Status.NO_ID: "unscored: user or item id is missing",
-    Status.UNKNOWN_ITEM: "unscored: the model does not know the item",
-    Status.SHORT_HISTORY: "unscored: no other interaction of this user to compare with",
-    Status.NO_EVIDENCE: "unscored: the item has no text and no interaction was trained on",
-}
 
 
 @dataclass(frozen=True)
@@ -69,27 +61,3 @@ def _within_protections(noise: np.ndarray, users: np.ndarray, settings: Decision
     allowed = np.zeros(len(noise), dtype=bool)
     allowed[ranked[place < limit[users[ranked]]]] = True
     return allowed
-
-
-def explain(scores: Scores, decisions: Decisions, rows: np.ndarray) -> list[str]:
-    """Return a reason for each of `rows` (int64 [n]): why it was removed, protected, left unscored, or kept."""
-    reasons = np.full(len(rows), "kept: agrees with the user's history", dtype=object)
-    for status, reason in _UNSCORED_REASONS.items():
-        reasons[scores.status[rows] == status] = reason
-    told = np.flatnonzero(~decisions.keep[rows] | decisions.protected[rows])
-    ordered = np.sort(scores.terms[scores.status == Status.SCORED], axis=0)
-    terms = scores.terms[rows[told]]
-    # The share of the log's scored rows that agree less; the term with the smallest share moved the score most.
-    below = np.stack([np.searchsorted(ordered[:, term], terms[:, term]) for term in range(len(TERMS))], axis=1) / max(
-        1, len(ordered)
-    )
-    for place, term, cosines, shares in zip(told, below.argmin(axis=1), terms, below, strict=True):
-        verdict = "protected" if decisions.keep[rows[place]] else "removed"
-        reasons[place] = (
-            f"{verdict}: {TERMS[term]} (cosine {cosines[term]:.2f}, lowest {_percent(shares[term])} of rows)"
-        )
-    return list(reasons)
-
-
-def _percent(share: float) -> str:
-    return "1%" if share < 0.01 else f"{np.ceil(share * 100):.0f}%"

@@ -1,6 +1,6 @@
 """Per-row evidence: IADSR's three cosines for every interaction of a log, and the noise score made of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -45,15 +45,36 @@ class Scores:
         noise: p_noise = 1 - P(keep), float32 [rows], 0 (keep) to 1 (noise); NaN where unscored.
         terms: the three cosines, float32 [rows, 3], -1 to 1, high for a row to keep; NaN where unscored.
         status: a `Status` per row, int8 [rows].
+        parts: how much each piece of evidence moved the score towards noise, float32 [rows, E], or None where the
+            score is the plain sum of the evidence.
+        share: the estimated share of noise in the log, or None where the method estimates none.
     """
 
     noise: np.ndarray
     terms: np.ndarray
     status: np.ndarray
+    parts: np.ndarray | None = None
+    share: float | None = None
 
     def take(self, rows: np.ndarray) -> "Scores":
         """Return the evidence of some rows, in that order."""
-        return Scores(self.noise[rows], self.terms[rows], self.status[rows])
+        parts = None if self.parts is None else self.parts[rows]
+        return replace(self, noise=self.noise[rows], terms=self.terms[rows], status=self.status[rows], parts=parts)
+
+    def by_row(self, row_ids: np.ndarray, has_ids: np.ndarray) -> "Scores":
+        """Return the evidence of all rows of a log from that of its interactions, whose rows are `row_ids` [N].
+
+        `has_ids` says which rows have both a user and an item, bool [rows].
+        """
+        place = np.full(len(has_ids), -1)
+        place[row_ids] = np.arange(len(row_ids))
+        there = place >= 0
+        found = self.take(np.maximum(place, 0))
+        found.noise[~there], found.terms[~there] = np.nan, np.nan
+        found.status[~there] = np.where(has_ids[~there], Status.UNKNOWN_ITEM, Status.NO_ID)
+        if found.parts is not None:
+            found.parts[~there] = 0
+        return found
 
 
 def score_rows(

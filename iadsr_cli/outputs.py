@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from iadsr_cli.config import FORMATS, check_choice
-from iadsr_cli.decisions import Decisions, explain
+from iadsr_cli.decisions import Decisions
 from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.evidence import Scores
+from iadsr_cli.explanations import explain
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.writer import check_rows, check_target, write_rows
 from iadsr_cli.progress import Reporter

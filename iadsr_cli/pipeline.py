@@ -27,6 +27,7 @@ from iadsr_cli.stages import (
     align,
     cache_folder,
     check_device,
+    crossfit,
     embed,
     load_scores,
     pretrain,
@@ -92,6 +93,12 @@ class Workspace:
         return self.sequences
 
     @cached_property
+    def item_texts(self) -> list[str | None]:
+        """The text of each item of the sequences, None where there is none; that of code c is at c - 1."""
+        by_id = dict(zip(self.texts.ids, self.texts.texts, strict=True))
+        return [by_id.get(item) for item in self.sequences.items.to_pylist()]
+
+    @cached_property
     def vectors(self) -> Path | None:
         """The `embed` artifact of the log's items, or None, said aloud, where there is no text at all."""
         encoder = self.config.encoder.encoder
@@ -135,7 +142,25 @@ class Workspace:
         )
 
     def scores(self, model: Path | None) -> Scores:
-        """Return the evidence of every row, by an align artifact that was brought or by the log's own."""
+        """Return the evidence of every row, by the method of the settings; a model that is brought is IADSR's."""
+        if model is None and self.config.decision.method == "crossfit":
+            vectors = self.vectors
+            made = {
+                "method": "crossfit",
+                "log": rows_digest(self.log),
+                "vectors": vectors.name if vectors else None,
+                "texts": texts_digest(self.texts),
+                "seed": self.config.run.seed,
+            }
+            return load_scores(
+                self._made(
+                    "scores",
+                    made,
+                    lambda folder: crossfit(
+                        self.log, self.sequences, vectors, self.item_texts, self.config, folder, self.reporter
+                    ),
+                )
+            )
         model = model or self.aligned()
         key = {"model": digest(read_manifest(model, "align").outputs), "log": rows_digest(self.log)}
         return load_scores(
@@ -215,6 +240,7 @@ def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions) 
         **{name: int(chosen.sum()) for name, chosen in groups.items()},
         "users_by_decision": {name: _distinct(users[chosen]) for name, chosen in groups.items()},
         "items_by_decision": {name: _distinct(items[chosen]) for name, chosen in groups.items()},
+        "estimated_noise_share": None if scores.share is None else round(scores.share, 6),
         "highest_score": None if unscored.all() else round(float(np.nanmax(scores.noise)), 6),
         "removed_share_by_item_frequency_fifth": _share_by_fifth(removed, items),
     }

@@ -8,10 +8,12 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy import sparse
 
 from iadsr_cli.errors import ArtifactError, InputError
 
@@ -225,3 +227,18 @@ def bucketed_batches(
         start = end
     for index in generator.permutation(len(batches)):
         yield batches[index]
+
+
+def user_items(sequences: Sequences, chosen: np.ndarray) -> sparse.csr_array:
+    """Return who has what among the chosen interactions (bool [N]): float64 [U, V] of ones; column i is code i + 1."""
+    users, items = sequences.user_index[chosen], sequences.codes[chosen] - 1
+    held = sparse.csr_array((np.ones(len(items)), (users, items)), shape=(len(sequences.lengths), len(sequences.items)))
+    held.data[:] = 1
+    return held
+
+
+def stretches(sizes: np.ndarray, at_once: int) -> list[tuple[int, int]]:
+    """Cut things of the given sizes, in their order, into stretches (first, end) of about `at_once` together."""
+    part = (np.cumsum(sizes) - sizes) // at_once
+    bounds = np.flatnonzero(np.diff(part, prepend=-1, append=-1)).tolist()
+    return list(pairwise(bounds))

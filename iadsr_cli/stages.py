@@ -138,8 +138,6 @@ def align(
 
 def score(log: Log, model: Path, config: Config, folder: Path, reporter: Reporter) -> Manifest:
     """Write the `scores` artifact: the evidence of every row of `log` by an align artifact."""
-    from safetensors.numpy import save_file
-
     from iadsr_cli import training
     from iadsr_cli.models.store import load_aligned
 
@@ -149,16 +147,43 @@ def score(log: Log, model: Path, config: Config, folder: Path, reporter: Reporte
     check_shared(sequences, log.name, str(model))
     has_ids = pc.and_(pc.is_valid(log.user_ids()), pc.is_valid(log.item_ids()))
     scores = score_rows(aligned, vocabulary.trained, sequences, has_ids.to_numpy(zero_copy_only=False), reporter)
+    return _save_scores(scores, {}, {"align": source.outputs["weights.safetensors"], "log": rows_digest(log)}, folder)
+
+
+def crossfit(
+    log: Log,
+    sequences: Sequences,
+    vectors: Path | None,
+    texts: list[str | None],
+    config: Config,
+    folder: Path,
+    reporter: Reporter,
+) -> Manifest:
+    """Write the `scores` artifact of the method crossfit, from item vectors and texts (None: without)."""
+    from iadsr_cli.crossfit import Judge
+
+    matrix, _ = vectors_by_code(sequences.items, load_vectors(vectors) if vectors else None)
+    found = Judge(sequences, matrix, texts, config.run.seed, reporter).scores()
+    has_ids = pc.and_(pc.is_valid(log.user_ids()), pc.is_valid(log.item_ids())).to_numpy(zero_copy_only=False)
+    inputs = {"log": rows_digest(log)}
+    if vectors:
+        inputs["embed"] = read_manifest(vectors, "embed").outputs["vectors.safetensors"]
+    return _save_scores(found.by_row(sequences.row_ids, has_ids), {"seed": config.run.seed}, inputs, folder)
+
+
+def _save_scores(scores: Scores, config: dict[str, Any], inputs: dict[str, str], folder: Path) -> Manifest:
+    from safetensors.numpy import save_file
+
+    arrays = {"noise": scores.noise, "terms": scores.terms, "status": scores.status}
+    if scores.parts is not None:
+        arrays["parts"] = scores.parts
     return write_artifact(
         folder,
         "scores",
-        lambda draft: save_file(
-            {"noise": scores.noise, "terms": scores.terms, "status": scores.status},
-            draft / "scores.safetensors",
-        ),
-        config={},
-        inputs={"align": source.outputs["weights.safetensors"], "log": rows_digest(log)},
-        facts={"rows": log.num_rows},
+        lambda draft: save_file(arrays, draft / "scores.safetensors"),
+        config=config,
+        inputs=inputs,
+        facts={"rows": len(scores.noise), "share": scores.share},
     )
 
 
@@ -166,8 +191,8 @@ def load_scores(folder: Path) -> Scores:
     """Return what a `scores` artifact holds."""
     from safetensors.numpy import load_file
 
-    read_manifest(folder, "scores")
-    return Scores(**load_file(folder / "scores.safetensors"))
+    manifest = read_manifest(folder, "scores")
+    return Scores(**load_file(folder / "scores.safetensors"), share=manifest.facts.get("share"))
 
 
 def _checkpoint(folder: Path, run: dict[str, Any], resume: Resume) -> "Checkpoint":

@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iadsr_cli.config import DecisionSettings
-from iadsr_cli.decisions import decide, explain
+from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.errors import UsageError
 from iadsr_cli.evidence import Scores, Status, noise_score
+from iadsr_cli.explanations import explain
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 5), st.one_of(st.just(np.nan), st.sampled_from([0.0, 0.4, 0.5, 0.6, 0.9, 1.0]))),
@@ -122,3 +123,28 @@ def test_reasons_name_the_weakest_agreement_and_why_rows_stayed() -> None:
         "unscored: the model does not know the item",
         "kept: agrees with the user's history",
     ]
+
+
+def test_reasons_of_crossfit_name_the_families_that_moved_the_score_most() -> None:
+    from iadsr_cli.crossfit.evidence import NAMES
+
+    rows = 200
+    terms = np.tile(np.linspace(0, 1, rows, dtype=np.float32)[:, None], (1, len(NAMES)))
+    parts = np.zeros((rows, len(NAMES)), np.float32)
+    terms[0, NAMES.index("together: mean")] = np.nan
+    parts[0, NAMES.index("together: share")] = 1.5
+    parts[0, [NAMES.index("text: nearest"), NAMES.index("text: far")]] = 0.4
+    parts[0, NAMES.index("words: mean")] = 0.7
+    parts[1] = -0.1
+    noise = np.zeros(rows, np.float32)
+    noise[:2] = 0.9
+    scores = Scores(noise, terms, np.full(rows, Status.SCORED, np.int8), parts, 0.1)
+    keep = np.ones(rows, dtype=bool)
+    keep[:2] = False
+    first, second, third = explain(scores, Decisions(keep, ~keep & False, 0.5), np.array([0, 1, 2]))
+    assert first == (
+        "removed: hardly ever had by one user together with this user's other items; "
+        "unlike this user's other items in text (lowest 1% of rows)"
+    )
+    assert second.startswith("removed: had once by this user"), "where nothing speaks against a row, the least for it"
+    assert third == "kept: agrees with the user's history"

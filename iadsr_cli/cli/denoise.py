@@ -1,6 +1,7 @@
 """`iadsr denoise`: a log in, the same log without its noise out."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 
 from iadsr_cli.cli.console import Face
 from iadsr_cli.cli.options import GROUPS, Force, ItemsFile, LogFile, command
-from iadsr_cli.cli.views import show_denoised, show_log
+from iadsr_cli.cli.views import show_denoised, show_history, show_log
 from iadsr_cli.config import FORMATS, Config
 from iadsr_cli.errors import UsageError
 
@@ -32,6 +33,10 @@ Report = Annotated[
     typer.Option("--report", metavar="DIR", help="Also write report.html on what is removed, and from whom."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Score and print what would happen; write no log.")]
+ExplainUser = Annotated[
+    str | None,
+    typer.Option("--explain-user", metavar="ID", help="Show one user's history, row by row; without -o, write no log."),
+]
 OutputFormat = Annotated[
     str,
     typer.Option(
@@ -59,6 +64,7 @@ def register(app: typer.Typer) -> None:
         model: Model = None,
         annotate: Annotate = False,
         report: Report = None,
+        explain_user: ExplainUser = None,
         dry_run: DryRun = False,
         output_format: OutputFormat = "auto",
         force: Force = False,
@@ -67,10 +73,11 @@ def register(app: typer.Typer) -> None:
 
         What is missing (vectors, recommender, alignment) is made and kept in the cache for the next run.
         """
-        from iadsr_cli import pipeline
+        from iadsr_cli import explanations, pipeline
         from iadsr_cli.artifacts import check_folder, read_manifest
         from iadsr_cli.outputs import OutputPlan
 
+        dry_run = dry_run or (explain_user is not None and output is None)
         plan = OutputPlan(
             output=None if dry_run else output or "-",
             removed=None if dry_run else removed,
@@ -90,6 +97,8 @@ def register(app: typer.Typer) -> None:
         workspace = pipeline.open_log(log, items, config, face)
         show_log(face, workspace)
         plan.check_log(workspace.log)
+        if explain_user is not None:
+            explanations.check_user(workspace, explain_user)
         denoised = pipeline.denoise(workspace, model)
         plan.write(workspace.log, denoised.scores, denoised.decisions, face)
         if report is not None:
@@ -97,6 +106,9 @@ def register(app: typer.Typer) -> None:
 
             findings.save(findings.of_denoised(workspace, denoised), workspace, report)
         show_denoised(face, denoised, plan, dry_run=dry_run)
-        face.summary(
-            {"input": log, "output": plan.output, **denoised.summary}, data_on_stdout="-" in (plan.output, plan.removed)
-        )
+        summary = {"input": log, "output": plan.output, **denoised.summary}
+        if explain_user is not None:
+            rows = explanations.history(workspace, denoised, explain_user)
+            show_history(face, explain_user, rows)
+            summary["history"] = [asdict(row) for row in rows]
+        face.summary(summary, data_on_stdout="-" in (plan.output, plan.removed))

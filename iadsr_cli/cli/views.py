@@ -8,6 +8,7 @@ from iadsr_cli.cli.console import Face, counted
 if TYPE_CHECKING:
     from iadsr_cli.artifacts import Manifest
     from iadsr_cli.evaluation.protocols import Ranking
+    from iadsr_cli.explanations import ExplainedRow
     from iadsr_cli.outputs import OutputPlan
     from iadsr_cli.pipeline import Denoised, Workspace
 
@@ -71,7 +72,40 @@ def show_denoised(face: Face, denoised: "Denoised", plan: "OutputPlan", *, dry_r
         face.table("", ["share of rows removed", *fifths], [["by item frequency", *shares]])
     else:
         face.note(_why_nothing(facts, denoised))
+    if facts["estimated_noise_share"] is not None:
+        face.note(f"estimated noise in the log: {facts['estimated_noise_share']:.1%} of rows")
     face.note(f"slowest stage: {face.slowest()}")
+
+
+def show_history(face: Face, user: str, rows: list["ExplainedRow"]) -> None:
+    """Print a user's rows with scores, evidence bars and decisions, and why any goes."""
+    bars = list(rows[0].agreement)
+    room = max(16, face.console.width - 30 - 8 * len(bars))
+    face.table(
+        f"user {user}, oldest row first; a bar is the share of the log's rows that agree less",
+        ["item", "score", *bars, "decision"],
+        [
+            [
+                _cut(row.title or row.item, room),
+                "-" if row.score is None else f"{row.score:.2f}",
+                *(_bar(row.agreement[name]) for name in bars),
+                row.reason.partition(":")[0],
+            ]
+            for row in rows
+        ],
+    )
+    for row in rows:
+        verdict, _, why = row.reason.partition(": ")
+        if verdict in ("removed", "protected"):
+            face.note(f"{_cut(row.title or row.item, 60)}: {why}")
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _bar(share: float | None) -> str:
+    return "-" if share is None else "█" * (filled := min(5, 1 + int(share * 5))) + "░" * (5 - filled)
 
 
 def _why_nothing(facts: dict[str, Any], denoised: "Denoised") -> str:

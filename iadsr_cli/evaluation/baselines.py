@@ -5,17 +5,16 @@ NaN = cannot say. Only the order of a scorer's values means something; each has 
 `random_order` and `popularity` compare a row with its user's history, so a history of one interaction gets NaN.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
-from iadsr_cli.evaluation.neighbours import stretches, user_items
 from iadsr_cli.evidence import Scores, behaviour, score_rows
 from iadsr_cli.progress import Reporter
-from iadsr_cli.sequences import Sequences, positions, scoring_windows
+from iadsr_cli.sequences import Sequences, positions, scoring_windows, stretches, user_items
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +46,7 @@ class Material:
         sequences: the log to judge.
         vectors: semantic vector of each item code, float32 [V + 1, S]: unit rows, zero where unknown.
         known: which codes have one, bool [V + 1].
+        texts: the items' texts, V of them, None where there is none.
         seed: of scorers that draw.
         backbone: returns the pretrained recommender; called only by scorers that need it.
         aligned: returns the aligned model; called only by scorers that need it.
@@ -57,6 +57,7 @@ class Material:
     sequences: Sequences
     vectors: np.ndarray
     known: np.ndarray
+    texts: Sequence[str | None]
     seed: int
     backbone: "Callable[[], Backbone]"
     aligned: "Callable[[], AlignedModel]"
@@ -231,6 +232,21 @@ def iadsr(material: Material) -> np.ndarray:
     return published(material).noise.astype(np.float64)
 
 
+def crossfit(material: Material) -> np.ndarray:
+    """Score by the default method: p_noise of `crossfit.Judge`, 0 to 1.
+
+    A cold item: judged by its text, and by what few other users have with it.
+    """
+    return crossfitted(material).noise.astype(np.float64)
+
+
+def crossfitted(material: Material) -> Scores:
+    """Return the whole evidence of the default method, flat-aligned with the sequences."""
+    from iadsr_cli.crossfit import Judge
+
+    return Judge(material.sequences, material.vectors, material.texts, material.seed, material.reporter).scores()
+
+
 def published(material: Material) -> Scores:
     """Return the whole evidence of IADSR as published, flat-aligned with the sequences."""
     # Rows of the result are then those of the sequences.
@@ -250,7 +266,10 @@ SCORERS: dict[str, Scorer] = {
     "collaborative": collaborative,
     "semantic": semantic,
     "iadsr": iadsr,
+    "crossfit": crossfit,
 }
+# What returns the whole evidence of each method that `denoise` offers.
+METHODS: dict[str, Callable[[Material], Scores]] = {"crossfit": crossfitted, "iadsr": published}
 
 
 def _judged_by_text(material: Material) -> np.ndarray:

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from iadsr_cli import __version__
 from iadsr_cli.artifacts import Manifest, write_artifact
 from iadsr_cli.config import Config
-from iadsr_cli.decisions import Decisions, explain
+from iadsr_cli.decisions import Decisions
 from iadsr_cli.evaluation import arms, metrics
 from iadsr_cli.evidence import Scores
+from iadsr_cli.explanations import explain
 from iadsr_cli.pipeline import Denoised, Workspace
 from iadsr_cli.sequences import Sequences, frequency_fifths
 

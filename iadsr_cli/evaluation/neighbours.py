@@ -5,12 +5,11 @@ Source: Deshpande and Karypis, "Item-based top-N recommendation algorithms", 200
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
 
-from iadsr_cli.sequences import Sequences, positions
+from iadsr_cli.sequences import Sequences, positions, stretches, user_items
 
 # Scores held at once while ranking; bounds memory whatever the catalogue's size.
 _SCORES_AT_ONCE = 16_000_000
@@ -120,18 +119,3 @@ class ItemNeighbours:
                 shown[first_ten] = True
             not_below = scores >= np.take_along_axis(scores, targets[:, None], axis=1)
             yield part, not_below.sum(axis=1)
-
-
-def user_items(sequences: Sequences, chosen: np.ndarray) -> sparse.csr_array:
-    """Return who has what among the chosen interactions (bool [N]): float64 [U, V] of ones; column i is code i + 1."""
-    users, items = sequences.user_index[chosen], sequences.codes[chosen] - 1
-    held = sparse.csr_array((np.ones(len(items)), (users, items)), shape=(len(sequences.lengths), len(sequences.items)))
-    held.data[:] = 1
-    return held
-
-
-def stretches(sizes: np.ndarray, at_once: int) -> list[tuple[int, int]]:
-    """Cut things of the given sizes, in their order, into stretches (first, end) of about `at_once` together."""
-    part = (np.cumsum(sizes) - sizes) // at_once
-    bounds = np.flatnonzero(np.diff(part, prepend=-1, append=-1)).tolist()
-    return list(pairwise(bounds))

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from iadsr_cli import noise
 from iadsr_cli.config import NOISE_KINDS, RECOMMENDERS, SCORERS, Config, parse_share
 from iadsr_cli.decisions import decide
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.errors import InputError, UsageError
-from iadsr_cli.evaluation import arms, baselines, findings, labels, metrics, noise
+from iadsr_cli.evaluation import arms, baselines, findings, labels, metrics
 from iadsr_cli.evaluation.findings import Outcome
 from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.pipeline import Workspace
@@ -144,6 +145,7 @@ class _Lab:
             sequences=sequences,
             vectors=self._vectors[0],
             known=self._vectors[1],
+            texts=workspace.item_texts,
             seed=seed,
             backbone=cache(lambda: load_backbone(workspace.pretrained(sequences), device)[0]),
             aligned=cache(lambda: load_aligned(workspace.aligned(sequences), device)[0]),
@@ -155,7 +157,7 @@ class _Lab:
     def judged(self, share: str | None, seed: int) -> findings.Judged:
         """Judge the training part of the log, with so much noise if any, as `denoise` would judge a log."""
         part = arms.training_part(self.noisy("insert-uniform", share, seed).sequences if share else self.sequences)
-        scores = baselines.published(self.material(part, seed))
+        scores = baselines.METHODS[self.config.decision.method](self.material(part, seed))
         return findings.Judged(part, scores, decide(scores.noise, part.user_index, self.config.decision))
 
     @cache  # noqa: B019

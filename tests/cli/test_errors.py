@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-QUICK = ["--encoder", "tfidf", "--pretrain-epochs", "1", "--align-epochs", "1", "--device", "cpu"]
+QUICK = ["--method", "iadsr", "--encoder", "tfidf", "--pretrain-epochs", "1", "--align-epochs", "1", "--device", "cpu"]
 HEADER = b"user_id,item_id,timestamp\n"
 ROWS = b"".join(b"u%d,i%d,%d\n" % (user, (user * 3 + step) % 7, step) for user in range(4) for step in range(5))
 

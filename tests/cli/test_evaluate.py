@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-SHORT = ["--encoder", "tfidf", "--pretrain-epochs", "1", "--align-epochs", "1"]
+SHORT = ["--method", "iadsr", "--encoder", "tfidf", "--pretrain-epochs", "1", "--align-epochs", "1"]
 CHEAP = [*SHORT, "--scorer", "random", "--scorer", "text", "--recommender", "neighbours", "--seeds", "2"]
 
 
@@ -27,6 +27,7 @@ def test_a_quick_study_answers_all_questions(run, shop: Path) -> None:
     by_scorer = {record["scorer"]: record for record in said["detection"]}
     assert list(by_scorer) == [
         "random", "popularity", "text", "co-occurrence", "svd", "backbone", "collaborative", "semantic", "iadsr",
+        "crossfit",
     ]  # fmt: skip
     assert {(record["kind"], record["rate"], record["seed"]) for record in said["detection"]} == {
         ("insert-uniform", "10%", 0)

@@ -11,7 +11,20 @@ import pytest
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
 SLOW = ["--encoder", "tfidf", "--pretrain-epochs", "1", "--align-epochs", "500", "--patience", "500", "--device", "cpu"]
-QUICK = ["--encoder", "tfidf", "--pretrain-epochs", "1", "--align-epochs", "1", "--device", "cpu", "--patience", "500"]
+QUICK = [
+    "--method",
+    "iadsr",
+    "--encoder",
+    "tfidf",
+    "--pretrain-epochs",
+    "1",
+    "--align-epochs",
+    "1",
+    "--device",
+    "cpu",
+    "--patience",
+    "500",
+]
 
 
 def wait_for(folder: Path, process) -> None:
@@ -43,7 +56,7 @@ def test_an_interrupted_denoise(iadsr, tmp_path: Path, shop: Path) -> None:
     output = tmp_path / "clean.csv"
     output.write_text("precious", encoding="utf-8")
     before = sorted(path.name for path in tmp_path.iterdir())
-    arguments = ["denoise", shop, "-o", output, "--removed", "gone.csv", "--force"]
+    arguments = ["denoise", shop, "-o", output, "--removed", "gone.csv", "--force", "--method", "iadsr"]
     process = iadsr(*arguments, *SLOW)
     wait_for(tmp_path / "cache" / "pretrain", process)
     time.sleep(0.3)

@@ -68,7 +68,8 @@ def test_resuming_with_other_settings_is_refused(run, shop: Path, monkeypatch: p
 def test_an_interrupted_denoise_goes_on_by_itself(run, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from iadsr_cli import training
 
-    arguments = ["denoise", shop, "--encoder", "tfidf", "--align-epochs", "1", "--annotate", *FEW]
+    short = ["--encoder", "tfidf", "--align-epochs", "1", *FEW]
+    arguments = ["denoise", shop, "--method", "iadsr", "--annotate", *short]
     assert run(*arguments, "-o", "whole.csv", "--cache-dir", "other").exit_code == 0
     original = training._Run.end_epoch
 

@@ -17,6 +17,12 @@ ALIGN = ["--align-epochs", "2"]
 QUICK = [*ENCODER, *PRETRAIN, *ALIGN]
 
 
+@pytest.fixture(autouse=True)
+def published(run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages are those of the published method."""
+    monkeypatch.setenv("IADSR_METHOD", "iadsr")
+
+
 def manifest(folder: str) -> dict[str, object]:
     content = json.loads(Path(folder, "manifest.json").read_text(encoding="utf-8"))
     assert set(content) == {"kind", "schema_version", "package_version", "config", "inputs", "outputs", "facts"}

@@ -58,7 +58,9 @@ def material_of(
     """Return material whose models are untrained but not small in their weights; none where no backbone is named."""
     if vectors is None:
         vectors, _ = random_vectors(items=len(sequences.items))
-    material = Material(sequences, vectors, vectors.any(axis=1), seed, forbidden, forbidden, Silent())  # type: ignore[arg-type]
+    material = Material(
+        sequences, vectors, vectors.any(axis=1), [None] * len(sequences.items), seed, forbidden, forbidden, Silent()
+    )  # type: ignore[arg-type]
     if backbone is None:
         return material
     torch.manual_seed(3)
@@ -318,7 +320,8 @@ def test_scorers_judge_rows_wherever_the_users_stand() -> None:
     def by_user(score: Callable[[Material], np.ndarray], of: Sequences, kind: str | None) -> list[np.ndarray]:
         return np.split(score(material_of(of, backbone=kind)), of.offsets[1:-1])
 
-    for name in PAIRED:
+    # The folds of crossfit go by the order of the users.
+    for name in [name for name in PAIRED if name != "crossfit"]:
         kind = "caser" if name in TRAINED else None
         first, second = (by_user(SCORERS[name], of, kind) for of in (sequences, turned))
         for one, other in zip(first, second[::-1], strict=True):

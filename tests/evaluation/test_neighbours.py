@@ -7,10 +7,10 @@ import torch
 
 from iadsr_cli.config import BackboneSettings
 from iadsr_cli.evaluation import neighbours
-from iadsr_cli.evaluation.neighbours import ItemNeighbours, stretches, user_items
+from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.models.backbone import Backbone
 from iadsr_cli.ranking import held_out_ranks, hit_rate
-from iadsr_cli.sequences import Sequences
+from iadsr_cli.sequences import Sequences, stretches, user_items
 
 ITEMS = 12
 

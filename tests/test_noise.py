@@ -6,10 +6,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from iadsr_cli import noise
 from iadsr_cli.config import NOISE_KINDS as KINDS
 from iadsr_cli.errors import InputError, UsageError
-from iadsr_cli.evaluation import noise
-from iadsr_cli.evaluation.noise import Noisy, inject, nearest_in_text
+from iadsr_cli.noise import Noisy, inject, nearest_in_text
 from iadsr_cli.sequences import Sequences
 
 INSERTIONS = tuple(kind for kind in KINDS if kind.startswith("insert"))

@@ -1,0 +1,257 @@
+"""The default detector: evidence against an oracle in plain loops, the head, the share, and that no row vouches for
+itself."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from iadsr_cli import noise
+from iadsr_cli.crossfit import Judge, head
+from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, family, gather
+from iadsr_cli.crossfit.spaces import Fold, ItemTexts, learn
+from iadsr_cli.errors import InputError
+from iadsr_cli.evidence import Status
+from iadsr_cli.progress import Silent
+from iadsr_cli.sequences import Sequences, user_items
+
+
+def make(histories: list[list[int]], items: int) -> Sequences:
+    codes = np.array([code for history in histories for code in history], dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum([len(history) for history in histories])]).astype(np.int64)
+    names = pa.array([f"i{number}" for number in range(items)], pa.large_string())
+    return Sequences(names, codes, np.arange(len(codes)), offsets)
+
+
+def genres(users: int = 400, items: int = 120, seed: int = 0) -> tuple[Sequences, np.ndarray, list[str | None]]:
+    """Users who each keep to one of six genres; vectors and titles tell the genre of an item."""
+    generator = np.random.default_rng(seed)
+    genre = np.arange(items) % 6
+    histories = []
+    for _ in range(users):
+        own = np.flatnonzero(genre == generator.integers(6))
+        histories.append((generator.choice(own, generator.integers(6, 12), replace=False) + 1).tolist())
+    centres = generator.normal(size=(6, 16))
+    vectors = centres[genre] + 0.8 * generator.normal(size=(items, 16))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    titles: list[str | None] = [f"genre{genre[item]} item{item}" for item in range(items)]
+    return make(histories, items), np.vstack([np.zeros(16), vectors]).astype(np.float32), titles
+
+
+def oracle(history: list[int], spaces: dict, fold: Fold) -> dict[str, list[float]]:
+    """What `gather` should say of one user's rows, pair by pair."""
+    found: dict[str, list[float]] = {name: [] for name in NAMES}
+
+    def tie(one: int, other: int) -> float:
+        product = fold.users[one - 1] * fold.users[other - 1]
+        return np.nan if one == other or not product else fold.together[one - 1, other - 1] / np.sqrt(product)
+
+    def nanmean(values: list[float], weights: list[float] | None = None) -> float:
+        pairs = [(v, w) for v, w in zip(values, weights or [1.0] * len(values), strict=True) if not np.isnan(v) and w]
+        return sum(v * w for v, w in pairs) / sum(w for _, w in pairs) if pairs else np.nan
+
+    measured = {"taste 16", "taste 32", "words and taste", "text and taste", "text", "words", "together"}
+    for place, code in enumerate(history):
+        others = [other for other in range(len(history)) if other != place]
+        for name in measured:
+            similar = tie if name == "together" else lambda a, b, s=spaces[name]: float(s[a - 1] @ s[b - 1])
+            values = [similar(code, history[other]) for other in others]
+            distance = [abs(place - other) for other in others]
+            far = nanmean([v for v, d in zip(values, distance, strict=True) if d >= 5])
+            mean = nanmean(values)
+            among = nanmean([similar(history[a], history[b]) for a in others for b in others if a != b])
+            known = [v for v in values if not np.isnan(v)]
+            measures = {
+                "mean": mean,
+                "nearest": max(known) if known else np.nan,
+                "beside": nanmean([v for v, d in zip(values, distance, strict=True) if d == 1]),
+                "nearby": nanmean(values, [0.7**d for d in distance]),
+                "far": mean if np.isnan(far) else far,
+                "against history": mean - among,
+                "share": nanmean([np.nan if np.isnan(v) else float(v > 0) for v in values]),
+            }
+            for measure, value in measures.items():
+                if f"{name}: {measure}" in found:
+                    found[f"{name}: {measure}"].append(value)
+        for name in ("taste 16", "taste 32", "taste 64", "words and taste", "text and taste"):
+            rows = [spaces[name][history[other] - 1] for other in others]
+            rest = np.sum([row for row in rows if not np.isnan(row[0])], axis=0)
+            own = spaces[name][code - 1]
+            found[f"{name}: rest"].append(
+                np.nan if np.isnan(own[0]) or np.ndim(rest) == 0 else float(own @ rest / np.linalg.norm(rest))
+            )
+        found["repeats: count"].append(np.log1p(history.count(code) - 1))
+    return found
+
+
+def test_evidence_is_what_an_oracle_in_loops_says() -> None:
+    generator = np.random.default_rng(3)
+    histories = [generator.integers(1, 31, size=size).tolist() for size in (1, 2, 3, 7, 12, 14)]
+    sequences = make(histories, 30)
+    unknown = {"text": [4], "words": [5], "taste": [6]}
+    sizes = {"taste 16": 16, "taste 32": 32, "taste 64": 64, "words": 9, "text": 7}
+    spaces = {}
+    for name, size in sizes.items():
+        space = generator.normal(size=(30, size))
+        space /= np.linalg.norm(space, axis=1, keepdims=True)
+        space[unknown.get(name.split()[0], [])] = np.nan
+        spaces[name] = space.astype(np.float32)
+    texts = ItemTexts.of(
+        np.nan_to_num(spaces["text"][:, ::-1]), [None if i == 5 else f"w{i % 4} w{i}" for i in range(30)]
+    )
+    others = make([generator.integers(1, 30, size=8).tolist() for _ in range(12)], 30)
+    held = user_items(others, np.ones(len(others.codes), dtype=bool)).astype(np.float32)
+    learned = learn(held, texts, 0)
+    fold = Fold(learned.users, learned.together, spaces)
+    out = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
+    gather(sequences, np.arange(len(histories)), fold, texts, out)
+    dense = texts.words.toarray()
+    dense[~dense.any(axis=1)] = np.nan
+    vectors = np.where(texts.vectors.any(axis=1, keepdims=True), texts.vectors, np.nan)
+    named = {**spaces, "words and taste": spaces["words"], "text and taste": spaces["text"]}
+    named |= {"words": dense, "text": vectors}
+    assert np.isnan(out[0]).all(), "a history of one has nothing to compare with"
+    for user, history in enumerate(histories[1:], start=1):
+        wanted = oracle(history, named, fold)
+        rows = slice(sequences.offsets[user], sequences.offsets[user + 1])
+        for column, name in enumerate(NAMES):
+            np.testing.assert_allclose(out[rows, column], wanted[name], atol=2e-5, err_msg=f"{name}, user {user}")
+
+
+def test_every_piece_of_evidence_has_a_family_and_every_family_a_piece() -> None:
+    assert {family(name) for name in NAMES} == set(FAMILIES)
+    assert {told for _, told in FAMILIES.values()} <= set(NAMES)
+
+
+def test_a_long_history_is_compared_within_reach_only() -> None:
+    sequences = make([list(range(1, 301))], 300)
+    vectors = np.zeros((300, 4), np.float32)
+    vectors[:, 0] = 1
+    vectors[0] = (0, 1, 0, 0)
+    texts = ItemTexts.of(vectors, [None] * 300)
+    held = user_items(make([[1, 2], [2, 3]], 300), np.ones(4, dtype=bool)).astype(np.float32)
+    out = np.full((300, len(NAMES)), np.nan, np.float32)
+    gather(sequences, np.array([0]), learn(held, texts, 0), texts, out)
+    mean = out[:, NAMES.index("text: mean")]
+    assert mean[0] == 0
+    assert (mean[1:101] < 1).all()
+    assert mean[150] == pytest.approx(1), "the first row is out of its reach"
+
+
+def test_users_are_judged_by_other_users_alone() -> None:
+    sequences, vectors, titles = genres()
+    before = Judge(sequences, vectors, titles, 0, Silent()).scores()
+    # A user whose history is written twice over would vouch for it twice, if it were among what is learned.
+    judge = Judge(sequences, vectors, titles, 0, Silent())
+    user = 7
+    inside = judge._fold == judge._fold[user]
+    held = user_items(sequences, ~inside[sequences.user_index]).astype(np.float32)
+    fold = learn(held[~inside], judge._texts, 0)
+    alone = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
+    gather(sequences, np.array([user]), fold, judge._texts, alone)
+    own = sequences.user_index == user
+    np.testing.assert_allclose(before.terms[own], alone[own], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["insert-uniform", "insert-popular", "insert-burst", "replace-uniform"])
+def test_noise_is_found(kind: str) -> None:
+    sequences, vectors, titles = genres()
+    noisy = noise.inject(sequences, kind, 0.1, 5)
+    found = Judge(noisy.sequences, vectors, titles, 0, Silent()).scores()
+    assert roc_auc_score(noisy.is_noise, found.noise) > 0.9
+    assert (found.status == Status.SCORED).all()
+
+
+def test_kinds_that_were_not_learned_from_are_found_too() -> None:
+    sequences, vectors, titles = genres()
+    noisy = noise.inject(sequences, "insert-burst", 0.1, 5)
+    found = Judge(noisy.sequences, vectors, titles, 0, Silent(), mixture={"insert-uniform": 0.05}).scores()
+    assert roc_auc_score(noisy.is_noise, found.noise) > 0.85
+
+
+def test_without_texts_and_vectors_collaboration_alone_judges() -> None:
+    sequences, vectors, _ = genres()
+    noisy = noise.inject(sequences, "insert-uniform", 0.1, 5)
+    bare = Judge(noisy.sequences, np.zeros_like(vectors), [None] * 120, 0, Silent()).scores()
+    assert roc_auc_score(noisy.is_noise, bare.noise) > 0.85
+    for name in NAMES:
+        if family(name) in ("text", "words", "text and taste", "words and taste"):
+            assert np.isnan(bare.terms[:, NAMES.index(name)]).all()
+            assert not bare.parts[:, NAMES.index(name)].any(), "what is missing moves no score"
+
+
+def test_the_share_rises_with_the_noise_and_a_clean_log_keeps_its_rows() -> None:
+    sequences, vectors, titles = genres(800)
+    shares, truth, removed = [], [], []
+    for rate in (0.0, 0.1, 0.3):
+        noisy = noise.inject(sequences, "insert-uniform", rate, 5) if rate else None
+        judge = Judge(noisy.sequences if noisy else sequences, vectors, titles, 0, Silent())
+        removed.append(float((judge.scores().noise > 0.5).mean()))
+        shares.append(judge.share)
+        truth.append(float(noisy.is_noise.mean()) if noisy else 0.0)
+    assert shares == pytest.approx(truth, abs=0.04)
+    assert shares[0] < 0.01
+    assert removed[0] < 0.005
+    assert removed[0] < removed[1] < removed[2]
+
+
+def test_the_same_log_and_seed_give_the_same_scores() -> None:
+    sequences, vectors, titles = genres(150)
+    one, two = (Judge(sequences, vectors, titles, 3, Silent()).scores() for _ in range(2))
+    np.testing.assert_array_equal(one.noise, two.noise)
+    assert (Judge(sequences, vectors, titles, 4, Silent()).scores().noise != one.noise).any()
+
+
+def test_a_log_without_room_for_noise_is_refused() -> None:
+    sequences = make([[1, 2, 1], [2, 1, 2], [1, 2, 2]], 2)
+    with pytest.raises(InputError, match="too short to inject noise into") as refused:
+        Judge(sequences, np.zeros((3, 1), np.float32), [None, None], 0, Silent()).scores()
+    assert "--method iadsr" in refused.value.hint
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_the_head_is_monotone_additive_and_indifferent_to_what_is_missing(data: st.DataObject) -> None:
+    generator = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    rows, pieces = data.draw(st.integers(60, 400)), data.draw(st.integers(1, 4))
+    evidence = generator.normal(size=(rows, pieces)).round(data.draw(st.integers(0, 3)))
+    injected = generator.random(rows) < 0.3
+    injected[:2] = True, False
+    evidence[injected] -= data.draw(st.floats(-1, 2))
+    evidence[generator.random(evidence.shape) < 0.1] = np.nan
+    learned = head.fit(evidence, injected, 0)
+    parts = learned.parts(evidence)
+    assert (parts[np.isnan(evidence)] == 0).all()
+    for column in range(pieces):
+        known = ~np.isnan(evidence[:, column])
+        order = np.argsort(evidence[known, column], kind="stable")
+        assert (np.diff(parts[known, column][order]) <= 1e-6).all(), "more evidence for a row made it more suspicious"
+    ratio = learned.ratio(parts)
+    np.testing.assert_allclose(
+        np.log(ratio), parts.sum(axis=1) + learned.base + learned.neutral.sum(), rtol=1e-5, atol=1e-5
+    )
+    probability = head.probability(ratio, 0.1)
+    assert ((probability >= 0) & (probability < 1)).all()
+    order = np.argsort(ratio)
+    assert (np.diff(probability[order]) >= 0).all()
+
+
+def test_the_head_learns_densities() -> None:
+    generator = np.random.default_rng(0)
+    injected = np.arange(60_000) % 3 == 0
+    evidence = np.where(injected, generator.random(60_000) * 0.5, generator.random(60_000))[:, None]
+    learned = head.fit(evidence, injected, 0)
+    ratio = learned.ratio(learned.parts(np.array([[0.1], [0.3], [0.7]])))
+    assert ratio[:2] == pytest.approx([2, 2], rel=0.1)
+    assert ratio[2] < 0.05
+
+
+def test_the_share_is_read_where_only_noise_is() -> None:
+    generator = np.random.default_rng(0)
+    noisy, clean = 4 + generator.normal(size=40_000), generator.normal(size=100_000)
+    for share in (0.0, 0.05, 0.2):
+        log = np.concatenate([clean, noisy[: round(len(clean) * share / (1 - share))]])
+        assert head.share(log, noisy) == pytest.approx(share, abs=0.01)
+    assert head.share(clean, np.zeros(0)) == head.share(np.zeros(0), noisy) == 0
