@@ -1,12 +1,12 @@
 """Cross-fitting: the users are split into folds, and each fold is judged by what the others teach."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from iadsr_cli import noise
 from iadsr_cli.crossfit import head
-from iadsr_cli.crossfit.evidence import NAMES, gather
+from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, family, gather
 from iadsr_cli.crossfit.spaces import ItemTexts, learn
 from iadsr_cli.errors import InputError
 from iadsr_cli.evidence import Scores, Status
@@ -44,6 +44,8 @@ class Judge:
         seed: int,
         reporter: Reporter,
         mixture: dict[str, float] | None = None,
+        folds: int = FOLDS,
+        families: Collection[str] = tuple(FAMILIES),
     ) -> None:
         """Prepare to judge.
 
@@ -54,12 +56,15 @@ class Judge:
             seed: of folds and of injected noise.
             reporter: told of the progress.
             mixture: rates of the kinds of noise to learn from; `MIXTURE` if None.
+            folds: of the users; with 1, all are judged by what all of them teach, for comparison.
+            families: the families of evidence that count; the others are taken as missing.
         """
         self._sequences, self._seed, self._reporter = sequences, seed, reporter
         self._mixture = MIXTURE if mixture is None else mixture
         self._texts = ItemTexts.of(np.asarray(vectors[1:], dtype=np.float32), texts)
         users = len(sequences.lengths)
-        self._fold = np.random.default_rng([_STREAM, seed]).permutation(users) % min(FOLDS, users)
+        self._fold = np.random.default_rng([_STREAM, seed]).permutation(users) % min(folds, users)
+        self._left_out = [column for column, name in enumerate(NAMES) if family(name) not in families]
         self.share = 0.0
 
     def scores(self) -> Scores:
@@ -72,12 +77,14 @@ class Judge:
         with self._reporter.stage("evidence", rows, "rows") as stage:
             for number in range(self._fold.max(initial=0) + 1):
                 inside = self._fold == number
-                fold = learn(held[~inside], self._texts, self._seed)
+                teachers = held if inside.all() else held[~inside]
+                fold = learn(teachers, self._texts, self._seed)
                 for part, out in zip((self._sequences, taught), both, strict=True):
                     users = np.flatnonzero(inside & (part.lengths > 0))
                     gather(part, users, fold, self._texts, out)
                     stage.advance(int(part.lengths[users].sum()))
         evidence, lesson = both
+        evidence[:, self._left_out] = lesson[:, self._left_out] = np.nan
         judged = (lengths > 1)[self._sequences.user_index]
         status = np.where(judged, Status.SCORED, Status.SHORT_HISTORY).astype(np.int8)
         usable = (taught.lengths > 1)[taught.user_index]

@@ -1,0 +1,160 @@
+"""How well the default method finds noise: by kind, against single scorers, with parts of it left out, and how much of
+a log it takes for noise.
+
+    python benchmarks/detection.py LOG [--label is_noise] [--seeds 3] [--share 10%] [--encoder minilm]
+
+Noise is injected into histories only and scorers see the log whole, as `denoise` would; labels are read after scoring.
+Figures are means over seeds ± half of the 95% interval; ablations and shares are of the first seed.
+"""
+
+import argparse
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from measure import interval
+from sklearn.metrics import roc_auc_score
+
+from iadsr_cli import noise
+from iadsr_cli.cli.console import Face
+from iadsr_cli.config import Config, EncoderSettings, RunSettings, parse_share
+from iadsr_cli.crossfit import Judge
+from iadsr_cli.crossfit.judge import MIXTURE
+from iadsr_cli.encoders.folder import load_vectors
+from iadsr_cli.evaluation import arms, baselines, labels, metrics
+from iadsr_cli.pipeline import Workspace, open_log
+from iadsr_cli.progress import Silent
+from iadsr_cli.sequences import Sequences
+from iadsr_cli.stages import vectors_by_code
+
+KINDS = ("insert-uniform", "insert-popular", "insert-burst", "insert-similar")
+SINGLE = ("random", "popularity", "text", "co-occurrence", "svd")
+ABLATIONS: dict[str, dict[str, object]] = {
+    "whole": {},
+    "no cross-fitting": {"folds": 1},
+    "no text": {"families": ("taste", "together", "repeats")},
+    "no collaboration": {"families": ("text", "words", "repeats")},
+    "no joint spaces": {"families": ("text", "words", "taste", "together", "repeats")},
+}
+
+
+class Bench:
+    """A log and what all of its copies with noise share."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace, self.sequences = workspace, workspace.trainable
+        folder = workspace.vectors
+        self.vectors, self.known = vectors_by_code(self.sequences.items, load_vectors(folder) if folder else None)
+        self.nearest = noise.nearest_in_text(self.vectors, self.known)
+
+    def noisy(self, kind: str, rate: float, seed: int) -> tuple[Sequences, np.ndarray, np.ndarray]:
+        """Return a log with noise, its labels, and which rows count."""
+        if not rate:
+            clean = np.zeros(len(self.sequences.codes), dtype=bool)
+            return self.sequences, clean, ~arms.held_out(self.sequences)
+        made = noise.inject(self.sequences, kind, rate, seed, self.nearest)
+        return made.sequences, made.is_noise, ~arms.held_out(made.sequences)
+
+    def judge(self, sequences: Sequences, seed: int, **options: object) -> tuple[Judge, np.ndarray]:
+        """Return a judge and its noise scores, float64 [N]."""
+        texts = self.workspace.item_texts
+        judge = Judge(sequences, self.vectors, texts, seed, Silent(), **options)  # type: ignore[arg-type]
+        return judge, judge.scores().noise.astype(np.float64)
+
+    def single(self, name: str, sequences: Sequences, seed: int) -> np.ndarray:
+        """Return what one simple scorer says."""
+
+        def untrained() -> None:
+            raise AssertionError("this scorer trains nothing")
+
+        material = baselines.Material(
+            sequences, self.vectors, self.known, self.workspace.item_texts, seed, untrained, untrained, Silent()
+        )  # type: ignore[arg-type]
+        return baselines.SCORERS[name](material)
+
+
+def auroc(score: np.ndarray, is_noise: np.ndarray) -> float:
+    """Return the AUROC over scored rows."""
+    scored = ~np.isnan(score)
+    return float(roc_auc_score(is_noise[scored], score[scored]))
+
+
+def top(score: np.ndarray, is_noise: np.ndarray) -> float:
+    """Return the share of noise among the 2% of rows with the highest scores."""
+    return float(is_noise[metrics.worst(score, len(score) // 50)].mean())
+
+
+def compare(bench: Bench, kind: str, trials: list[tuple[Sequences, np.ndarray, np.ndarray, int]]) -> None:
+    """Print what the method and single scorers reach on one kind of noise."""
+    found: dict[str, list[float]] = defaultdict(list)
+    extra: dict[str, list[float]] = defaultdict(list)
+    for sequences, is_noise, counted, seed in trials:
+        judge, score = bench.judge(sequences, seed)
+        found["crossfit"].append(auroc(score[counted], is_noise[counted]))
+        extra["precision among the top 2%"].append(top(score[counted], is_noise[counted]))
+        removed = score > 0.5
+        whole = metrics.detection(score, is_noise, removed, sequences.codes)
+        extra["share estimated"].append(judge.share)
+        extra["share of noise"].append(float(is_noise.mean()))
+        for name in ("removed_share", "precision", "recall", "over_denoising", "cold_gap"):
+            extra[f"score above 0.5: {name}"].append(whole[name] or 0.0)
+        error = metrics.calibration(score, is_noise)["expected_calibration_error"]
+        extra["expected calibration error"].append(error)
+        for name in SINGLE:
+            found[name].append(auroc(bench.single(name, sequences, seed)[counted], is_noise[counted]))
+    for name, values in found.items():
+        print(f"  {kind}: AUROC of {name} {interval(values)}", flush=True)
+    for name, values in extra.items():
+        print(f"  {kind}: {name} {interval(values)}", flush=True)
+
+
+def main() -> None:
+    """Print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("log")
+    parser.add_argument("--label")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--share", default="10%")
+    parser.add_argument("--encoder", default="auto")
+    parser.add_argument("--cache-dir")
+    arguments = parser.parse_args()
+    config = Config(encoder=EncoderSettings(encoder=arguments.encoder), run=RunSettings(cache_dir=arguments.cache_dir))
+    bench = Bench(open_log(arguments.log, None, config, Face(quiet=True)))
+    rate, seeds = parse_share(arguments.share, "--share"), range(arguments.seeds)
+    print(f"{Path(arguments.log).name}, {arguments.seeds} seeds: mean ± half of the 95% interval", flush=True)
+    start = time.perf_counter()
+    bench.judge(bench.sequences, 0)
+    print(f"  judging the log as it is: {time.perf_counter() - start:.0f} s", flush=True)
+    if arguments.label:
+        truth = labels.read(bench.workspace.log, arguments.label)[bench.sequences.row_ids]
+        everything = np.ones(len(truth), dtype=bool)
+        compare(bench, arguments.label, [(bench.sequences, truth, everything, seed) for seed in seeds])
+        ablated = [(arguments.label, bench.sequences, truth, everything)]
+    else:
+        for kind in KINDS:
+            compare(bench, kind, [(*bench.noisy(kind, rate, seed), seed) for seed in seeds])
+        ablated = [(kind, *bench.noisy(kind, rate, 0)) for kind in KINDS[:3]]
+    for kind, sequences, is_noise, counted in ablated:
+        for name, options in ABLATIONS.items():
+            _, score = bench.judge(sequences, 0, **options)
+            print(f"  {kind}, {name}: AUROC {auroc(score[counted], is_noise[counted]):.4f}", flush=True)
+        if kind in MIXTURE:
+            rest = {other: share for other, share in MIXTURE.items() if other != kind}
+            _, score = bench.judge(sequences, 0, mixture=rest)
+            error = metrics.calibration(score, is_noise)["expected_calibration_error"]
+            reached = auroc(score[counted], is_noise[counted])
+            print(f"  {kind}, never learned from: AUROC {reached:.4f}, calibration error {error:.4f}", flush=True)
+    if not arguments.label:
+        for injected in (0.0, 0.1, 0.2, 0.3):
+            sequences, is_noise, _ = bench.noisy(KINDS[0], injected, 0)
+            judge, score = bench.judge(sequences, 0)
+            print(
+                f"  {injected:.0%} injected: {is_noise.mean():.1%} of rows are, {judge.share:.1%} estimated, "
+                f"{(score > 0.5).mean():.1%} score above 0.5",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
