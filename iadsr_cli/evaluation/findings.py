@@ -156,6 +156,7 @@ def cleaning(judged: Judged) -> dict[str, Any]:
         "by_frequency_fifth": by_fifth,
         "by_history_length": by_length,
         "cold_gap": by_fifth[0] - by_fifth[-1],
+        "estimated_noise_share": judged.scores.share,
     }
 
 

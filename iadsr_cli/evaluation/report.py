@@ -442,6 +442,8 @@ def _cleaning(metrics: Mapping[str, Any], draw: _Drawing) -> dict[str, Any] | No
     facts = [(label, count(found[key])) for key, label in names.items() if key in found]
     if "removed_share" in found:
         facts.append(("of all rows removed", percent(found["removed_share"])))
+    if finite(found.get("estimated_noise_share")) is not None:
+        facts.append(("of all rows estimated to be noise", percent(found["estimated_noise_share"])))
     if "users_touched" in found:
         facts.append(("users who lose a row", count(found["users_touched"])))
     if "cold_gap" in found:

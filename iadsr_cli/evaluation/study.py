@@ -181,9 +181,12 @@ class _Lab:
             for scorer in self.config.study.scorer:
                 score = baselines.SCORERS[scorer](material)
                 own_score = score if scorer == own else own_score
+                if scorer == own:
+                    removed = ~decide(score, sequences.user_index, self.config.decision).keep[judged]
+                else:
+                    # As many rows as there is noise: other scores have no threshold.
+                    removed = metrics.worst(score[judged], int(is_noise.sum()))
                 score = score[judged]
-                # As many rows as there is noise, so that scorers without a threshold can be compared.
-                removed = metrics.worst(score, int(is_noise.sum()))
                 found = metrics.detection(score, is_noise, removed, sequences.codes[judged])
                 records.append({"scorer": scorer, "kind": kind, "rate": share, "seed": seed, **found})
                 first = (kind, share, seed) == (records[0]["kind"], records[0]["rate"], records[0]["seed"])

@@ -36,7 +36,9 @@ def test_a_quick_study_answers_all_questions(run, shop: Path) -> None:
     assert by_scorer["text"]["auroc"] > 0.7
     for record in by_scorer.values():
         assert record["noise"] == by_scorer["random"]["noise"] > 0
-        assert record["removed"] == record["noise"]
+        own = record["scorer"] == said["settings"]["decision.method"]
+        # The tool's own scorer removes what the budget says, of rows that count and rows that do not.
+        assert 0 < record["removed"] <= 0.05 * 1.2 * 1500 if own else record["removed"] == record["noise"]
     (ranking,) = said["ranking"]
     arms = {arm["arm"]: arm for arm in ranking["arms"]}
     assert (ranking["recommender"], ranking["noise"], ranking["seeds"]) == ("neighbours", None, 1)
