@@ -20,7 +20,7 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 ROOT = Path(__file__).parents[1]
-SHOWN = "iadsr denoise examples/shop.csv -o clean.csv --budget 5%"
+SHOWN = "iadsr denoise examples/shop.csv -o clean.csv"
 WIDTH, HEIGHT = 96, 50
 THEME = TerminalTheme(
     (30, 32, 40),

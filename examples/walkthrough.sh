@@ -18,23 +18,26 @@ step() {
 
 echo "Everything is written into $out"
 
-# 1. Item texts to vectors, a recommender of the log, and the two aligned.
+# 1. The log without what does not belong; what went, and why; one user's history.
+step 'iadsr denoise examples/shop.csv -o $out/clean.csv --removed $out/removed.csv'
+step 'head -n 4 $out/removed.csv'
+step 'iadsr denoise examples/shop.csv --explain-user u0634'
+
+# 2. Every row with its score; here the truth is known.
+step 'iadsr denoise examples/shop.csv --annotate -o $out/all.parquet --quiet'
+step 'python examples/compare.py $out/all.parquet'
+
+# 3. In a pipeline: rows from stdin to stdout, and the summary for a check.
+step 'iadsr denoise - --quiet < examples/shop.csv | cmp - $out/clean.csv'
+step 'iadsr denoise examples/shop.csv --dry-run --json > $out/summary.json'
+step 'python examples/check.py $out/summary.json --max-removed 0.1'
+
+# 4. The published method: item texts to vectors, a recommender of the log, the two aligned, and their scores.
 step 'iadsr embed examples/items.csv -o $out/vectors'
 step 'iadsr pretrain examples/shop.csv -o $out/gru4rec'
 step 'iadsr align examples/shop.csv --pretrained $out/gru4rec --vectors $out/vectors -o $out/model'
-
-# 2. The log without its most suspicious twentieth; what went, and why.
-step 'iadsr denoise examples/shop.csv --model $out/model --budget 5% -o $out/clean.csv --removed $out/removed.csv'
-step 'head -n 4 $out/removed.csv'
-
-# 3. Every row with its score; here the truth is known.
-step 'iadsr denoise examples/shop.csv --model $out/model --budget 5% --annotate -o $out/all.parquet --quiet'
-step 'python examples/compare.py $out/all.parquet'
-
-# 4. In a pipeline: rows from stdin to stdout, and the summary for a check.
-step 'iadsr denoise - --model $out/model --budget 5% --quiet < examples/shop.csv | cmp - $out/clean.csv'
-step 'iadsr denoise examples/shop.csv --model $out/model --budget 5% --dry-run --json > $out/summary.json'
-step 'python examples/check.py $out/summary.json --max-removed 0.1'
+step 'iadsr denoise examples/shop.csv --model $out/model --budget 5% --annotate -o $out/published.parquet --quiet'
+step 'python examples/compare.py $out/published.parquet'
 
 # 5. How well the recommender knows the log.
 step 'iadsr evaluate examples/shop.csv --model $out/gru4rec -o $out/report'
