@@ -139,19 +139,19 @@ def show_study(face: Face, found: dict[str, Any], output: Path | None) -> None:
             for scorer in dict.fromkeys(record["scorer"] for record in found["detection"])
         ],
     )
+    wide = face.console.width >= 100
     for record in found["ranking"]:
         noise = f", {record['noise']}" if record["noise"] else ""
         face.table(
             f"{record['recommender']}{noise}: the last item of {counted(record['users'], 'user')}",
-            ["", "HR@10", "NDCG@10", "change of HR@10", "95% interval", "rare items", "coverage"],
+            ["", "HR@10", "NDCG@10", "change of HR@10", *(["rare items", "coverage"] if wide else [])],
             [
                 [
                     arm["arm"],
                     f"{arm['HR@10']:.4f}",
                     f"{arm['NDCG@10']:.4f}",
-                    *_change(arm["change"]),
-                    _figure(arm["cold_HR@10"]),
-                    f"{arm['coverage']:.0%}",
+                    _change(arm["change"]),
+                    *([_figure(arm["cold_HR@10"]), f"{arm['coverage']:.0%}"] if wide else []),
                 ]
                 for arm in record["arms"]
             ],
@@ -171,11 +171,11 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _change(change: dict[str, dict[str, float | None]] | None) -> list[str]:
+def _change(change: dict[str, dict[str, float | None]] | None) -> str:
     found = change["HR@10"] if change else {"mean": None, "low": None, "high": None}
     if found["mean"] is None or found["low"] is None or found["high"] is None:
-        return ["-", "-"]
-    return [f"{found['mean']:+.1%}", f"{100 * found['low']:+.1f} to {100 * found['high']:+.1f}"]
+        return "-"
+    return f"{found['mean']:+.1%} [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
 
 
 def show_ranking(face: Face, outcome: "Ranking", output: Path | None) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 _STEPS = 64
 _ROUNDS, _RATE, _LEAVES = 200, 0.1, 8
-# The share is read where this much of the injected rows lies above.
+# The share is read where this much of the injected rows lies above, and where twice as much does.
 _TOP = 0.15
 
 
@@ -104,9 +104,14 @@ def share(ratio_of_log: np.ndarray, ratio_of_injected: np.ndarray) -> float:
     """
     if not len(ratio_of_injected) or not len(ratio_of_log):
         return 0.0
-    bound = np.quantile(ratio_of_injected, 1 - _TOP)
-    # Steps make many rows equal: all that reach the bound count, here and there.
-    return float(min(1.0, (ratio_of_log >= bound).mean() / (ratio_of_injected >= bound).mean()))
+
+    def at(top: float) -> float:
+        bound = np.quantile(ratio_of_injected, 1 - top)
+        # Steps make many rows equal: all that reach the bound count, here and there.
+        return float((ratio_of_log >= bound).mean() / (ratio_of_injected >= bound).mean())
+
+    # Genuine rows are the fewer the worse the rows look: a straight line leads to where there would be none.
+    return float(np.clip(2 * at(_TOP) - at(2 * _TOP), 0, 1))
 
 
 def probability(ratio: np.ndarray, share: float) -> np.ndarray:
