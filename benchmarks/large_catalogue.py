@@ -56,7 +56,7 @@ def main() -> None:
         log, vectors = generate(folder, arguments.items, arguments.rows, arguments.dimension)
         print(f"{arguments.rows:,} rows, {arguments.items:,} items, vectors of {arguments.dimension}", flush=True)
         shared = ["--cache-dir", folder / "cache", "--json"]
-        epochs = ["--pretrain-epochs", 1, "--align-epochs", 1, "--backbone", arguments.backbone]
+        epochs = ["--method", "iadsr", "--pretrain-epochs", 1, "--align-epochs", 1, "--backbone", arguments.backbone]
         seconds, memory, summary = iadsr(
             "denoise", log, "-o", folder / "clean.parquet", "--encoder", f"vectors:{vectors}", *epochs, *shared
         )

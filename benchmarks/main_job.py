@@ -1,6 +1,6 @@
 """The main job, measured: start-up, cold and warm `denoise`, scoring with a ready model, detection on the example.
 
-    python benchmarks/main_job.py LOG.parquet [--seeds 3] [--skip cold]
+    python benchmarks/main_job.py LOG.parquet [--seeds 3] [--skip published]
 
 Prints one line per figure. Times are of this machine and its load; run it on an idle one.
 """
@@ -32,7 +32,18 @@ def cold_and_warm(log: Path, folder: Path) -> None:
         print(f"denoise {log.name}, {summary['rows']:,} rows, {name}: {seconds:.1f} s, peak {memory:.2f} GB ({stages})")
     same = (folder / "cold.parquet").read_bytes() == (folder / "warm.parquet").read_bytes()
     print(f"cold and warm output bytes are the same: {same}; removed {summary['removed']:,} rows")
-    (model,) = (path.parent for path in (folder / "cache" / "align").glob("*/manifest.json"))
+
+
+def published(log: Path, folder: Path) -> None:
+    """Print time and memory of the published method, and how many rows it scores with a ready model."""
+    cache = folder / "published"
+    options = ["--method", "iadsr", "--cache-dir", cache, "--json"]
+    seconds, memory, summary = iadsr("denoise", log, "-o", folder / "published.parquet", *options)
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
+    print(
+        f"--method iadsr, cold: {seconds:.1f} s, peak {memory:.2f} GB ({stages}); removed {summary['removed']:,} rows"
+    )
+    (model,) = (path.parent for path in (cache / "align").glob("*/manifest.json"))
     again = ["-o", folder / "again.parquet", "--model", model, "--force", "--json"]
     runs = [iadsr("denoise", log, *again, "--cache-dir", folder / f"again{run}") for run in range(5)]
     seconds, _, summary = min(runs, key=lambda run: run[0])
@@ -46,7 +57,11 @@ def detection(seeds: int, folder: Path) -> None:
     """Print the AUROC of the noise score on the example's planted noise."""
     with (EXAMPLES / "shop-labels.csv").open() as file:
         noise = np.array([int(row["is_noise"]) for row in csv.DictReader(file)])
-    for name, extra in (("with text", []), ("collaboration alone", ["--text-column", "none"])):
+    for name, extra in (
+        ("with text", []),
+        ("collaboration alone", ["--text-column", "none"]),
+        ("--method iadsr", ["--method", "iadsr"]),
+    ):
         values = []
         for seed in range(seeds):
             output = folder / f"{seed}.csv"
@@ -64,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", type=Path, help="a real log, such as Amazon Beauty 5-core")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--skip", nargs="*", default=[], choices=["start", "cold", "detection"])
+    parser.add_argument("--skip", nargs="*", default=[], choices=["start", "cold", "published", "detection"])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -72,6 +87,8 @@ def main() -> None:
             start_up()
         if "cold" not in arguments.skip:
             cold_and_warm(arguments.log, folder)
+        if "published" not in arguments.skip:
+            published(arguments.log, folder)
         if "detection" not in arguments.skip:
             detection(arguments.seeds, folder)
 
