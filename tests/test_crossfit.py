@@ -255,3 +255,28 @@ def test_the_share_is_read_where_only_noise_is() -> None:
         log = np.concatenate([clean, noisy[: round(len(clean) * share / (1 - share))]])
         assert head.share(log, noisy) == pytest.approx(share, abs=0.01)
     assert head.share(clean, np.zeros(0)) == head.share(np.zeros(0), noisy) == 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), texts=st.sampled_from(["all", "some", "none"]))
+def test_any_log_is_judged_or_refused(seed: int, texts: str) -> None:
+    generator = np.random.default_rng(seed)
+    items, users = int(generator.integers(2, 40)), int(generator.integers(2, 25))
+    lengths = generator.choice([1, 2, 3, 5, 8, 20], size=users)
+    sequences = make([generator.integers(1, items + 1, size=length).tolist() for length in lengths], items)
+    vectors = generator.normal(size=(items + 1, 3)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[0] = 0
+    if texts != "all":
+        vectors[generator.random(items + 1) < {"some": 0.5, "none": 1.0}[texts]] = 0
+    titles = [
+        None if texts == "none" else str(generator.choice(["", "!!!", "the cat", "red", " "])) for _ in range(items)
+    ]
+    try:
+        found = Judge(sequences, vectors, titles, 0, Silent()).scores()
+    except InputError:
+        return
+    judged = found.status == Status.SCORED
+    np.testing.assert_array_equal(judged, (sequences.lengths > 1)[sequences.user_index])
+    assert ((found.noise[judged] >= 0) & (found.noise[judged] <= 1)).all()
+    assert np.isnan(found.noise[~judged]).all()

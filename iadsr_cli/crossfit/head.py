@@ -62,7 +62,7 @@ def fit(evidence: np.ndarray, injected: np.ndarray, seed: int) -> NoiseHead:
     middle = np.zeros(evidence.shape[1])
     for number, (bounds, column) in enumerate(zip(edges, evidence.T, strict=True)):
         known = ~np.isnan(column)
-        if known.any():
+        if (known & ~injected).any():
             middle[number] = np.searchsorted(bounds, np.median(column[known & ~injected]), side="right")
         codes[:, number] = np.where(known, np.searchsorted(bounds, column, side="right"), middle[number])
     learner = HistGradientBoostingClassifier(
