@@ -94,7 +94,9 @@ class Judge:
                 "The histories are too short to inject noise into, which the method crossfit learns from.",
                 "Give longer histories, or score with --method iadsr.",
             )
-        learned = head.fit(lesson[usable], injected, self._seed)
+        with self._reporter.stage("learn", None, "rows") as stage:
+            learned = head.fit(lesson[usable], injected, self._seed)
+            stage.advance(len(injected))
         parts = learned.parts(evidence)
         ratio = learned.ratio(parts)
         plain = np.isin(kind, [list(self._mixture).index(name) for name in _PLAIN if name in self._mixture]) & usable
