@@ -144,9 +144,13 @@ class Workspace:
     def scores(self, model: Path | None) -> Scores:
         """Return the evidence of every row, by the method of the settings; a model that is brought is IADSR's."""
         if model is None and self.config.decision.method == "crossfit":
+            from iadsr_cli.crossfit.judge import FOLDS, MIXTURE
+
             vectors = self.vectors
             made = {
                 "method": "crossfit",
+                "folds": FOLDS,
+                "mixture": MIXTURE,
                 "log": rows_digest(self.log),
                 "vectors": vectors.name if vectors else None,
                 "texts": texts_digest(self.texts),
