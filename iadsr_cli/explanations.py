@@ -111,19 +111,18 @@ def history(workspace: Workspace, denoised: Denoised, user: str) -> list[Explain
     check_user(workspace, user)
     sequences, scores = workspace.sequences, denoised.scores
     theirs = pc.equal(workspace.log.user_ids(), user).fill_null(False).to_numpy(zero_copy_only=False)
-    owned = sequences.row_ids[theirs[sequences.row_ids]]
+    places = theirs[sequences.row_ids]
+    owned, codes = sequences.row_ids[places], sequences.codes[places]
     bars = _IADSR_BARS if scores.parts is None else _CROSSFIT_BARS
     below = {name: _share_below(scores, column, owned) for name, column in bars.items()}
-    titles = dict(zip(workspace.sequences.items.to_pylist(), workspace.item_texts, strict=True))
-    items = workspace.log.item_ids()
     found = []
     for place, (row, reason) in enumerate(zip(owned, explain(scores, denoised.decisions, owned), strict=True)):
-        item, score = items[int(row)].as_py(), float(scores.noise[row])
+        code, score = int(codes[place]), float(scores.noise[row])
         found.append(
             ExplainedRow(
                 row=int(row),
-                item=item,
-                title=titles.get(item),
+                item=sequences.items[code - 1].as_py(),
+                title=workspace.item_texts[code - 1],
                 score=None if np.isnan(score) else score,
                 agreement={
                     name: None if np.isnan(shares[place]) else float(shares[place]) for name, shares in below.items()

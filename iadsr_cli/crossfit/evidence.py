@@ -4,7 +4,7 @@ Each piece has a name, a range and one direction: high speaks for the row. It is
 an item's taste that no other user has, and then counts neither for the row nor against it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,16 @@ rows, "beside" is over the rows before and after, "nearby" weighs rows less the 
 rows at a distance of five or more, "against history" is the mean less that of the other rows among each other.
 "together" is C_ij / sqrt(c_i c_j), in [0, 1], for C_ij users of other folds with both items; its "share" is that of
 rows with any such user. "repeats" counts, by its logarithm, the item's other rows in the history."""
+
+
+# Item spaces of a fold, by the name of the evidence in them.
+_SPACES = {
+    "taste 16": "taste 16",
+    "taste 32": "taste 32",
+    "taste 64": "taste 64",
+    "words and taste": "words",
+    "text and taste": "text",
+}
 
 
 def family(name: str) -> str:
@@ -102,17 +112,15 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts
         out: float32 [N, len(NAMES)], flat-aligned with the sequences; rows of histories of one are left as they are.
     """
     place = {name: column for column, name in enumerate(NAMES)}
-    spaces = {"taste 16": "taste 16", "taste 32": "taste 32", "taste 64": "taste 64"}
-    spaces |= {"words": "words and taste", "text": "text and taste"}
-    for space, name in spaces.items():
+    for name, space in _SPACES.items():
         if space in fold.spaces:
             for rows, cosines in _to_rest(sequences, users, fold.spaces[space]):
                 out[rows, place[f"{name}: rest"]] = cosines
     for pairs in _pairs(sequences, users):
         for name, values in _similarities(pairs, fold, texts):
-            for measure, found in _measures(sequences, pairs, values).items():
+            for measure, take in _measures(sequences, pairs, values).items():
                 if f"{name}: {measure}" in place:
-                    out[pairs.rows, place[f"{name}: {measure}"]] = found
+                    out[pairs.rows, place[f"{name}: {measure}"]] = take()
         again = np.bincount(pairs.row, pairs.item == pairs.other, minlength=len(pairs.rows))
         out[pairs.rows, place["repeats: count"]] = np.log1p(again)
 
@@ -120,37 +128,37 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts
 def _similarities(pairs: "_Pairs", fold: Fold, texts: ItemTexts) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the name of each way in which two items can be alike, and how much each pair is; NaN where unknown; [p]."""
     if texts.vectors.any():
-        yield "text", _cosines(np.where(texts.vectors.any(axis=1, keepdims=True), texts.vectors, np.nan), pairs)
+        yield "text", _cosines(texts.known_vectors, pairs)
     if texts.words.nnz:
         has_words = np.diff(texts.words.indptr) > 0
         cosine = _word_cosines(texts.words, pairs)
         cosine[~(has_words[pairs.item] & has_words[pairs.other])] = np.nan
         yield "words", cosine
-    for space, name in (
-        ("taste 16", "taste 16"),
-        ("taste 32", "taste 32"),
-        ("words", "words and taste"),
-        ("text", "text and taste"),
-    ):
-        if space in fold.spaces:
+    for name, space in _SPACES.items():
+        # The largest space is compared with the whole rest only.
+        if space in fold.spaces and name != "taste 64":
             yield name, _cosines(fold.spaces[space], pairs)
     product = fold.users[pairs.item] * fold.users[pairs.other]
     tie = np.asarray(fold.together[pairs.item, pairs.other]).ravel() / np.sqrt(np.maximum(product, 1))
     yield "together", np.where((pairs.item != pairs.other) & (product > 0), tie, np.nan)
 
 
-def _measures(sequences: Sequences, pairs: "_Pairs", values: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what is made of the similarities of each row's pairs; float64 [n] each."""
+def _measures(sequences: Sequences, pairs: "_Pairs", values: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
+    """Return functions that make something of the similarities of each row's pairs; float64 [n] each."""
     mean = pairs.mean(values, np.ones(len(values)))
-    apart = pairs.mean(values, pairs.distance >= _FAR)
+
+    def far() -> np.ndarray:
+        apart = pairs.mean(values, pairs.distance >= _FAR)
+        return np.where(np.isnan(apart), mean, apart)
+
     return {
-        "mean": mean,
-        "nearest": pairs.highest(values),
-        "beside": pairs.mean(values, pairs.distance == 1),
-        "nearby": pairs.mean(values, _FADING**pairs.distance),
-        "far": np.where(np.isnan(apart), mean, apart),
-        "against history": mean - _among_others(sequences, pairs, values),
-        "share": pairs.mean(np.where(np.isnan(values), np.nan, values > 0), np.ones(len(values))),
+        "mean": lambda: mean,
+        "nearest": lambda: pairs.highest(values),
+        "beside": lambda: pairs.mean(values, pairs.distance == 1),
+        "nearby": lambda: pairs.mean(values, _FADING**pairs.distance),
+        "far": far,
+        "against history": lambda: mean - _among_others(sequences, pairs, values),
+        "share": lambda: pairs.mean(np.where(np.isnan(values), np.nan, values > 0), np.ones(len(values))),
     }
 
 

@@ -7,6 +7,7 @@ fold, so that K folds can be afforded.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import sparse
@@ -34,6 +35,16 @@ class ItemTexts:
 
     vectors: np.ndarray
     words: sparse.csr_array
+
+    @cached_property
+    def known_vectors(self) -> np.ndarray:
+        """The semantic vectors, NaN where unknown."""
+        return np.where(self.vectors.any(axis=1, keepdims=True), self.vectors, np.nan)
+
+    @cached_property
+    def levelled(self) -> np.ndarray:
+        """The semantic vectors as they are factorised: the same for every fold."""
+        return _levelled(self.vectors)
 
     @classmethod
     def of(cls, vectors: np.ndarray, texts: Sequence[str | None]) -> "ItemTexts":
@@ -83,7 +94,7 @@ def learn(held: sparse.csr_array, texts: ItemTexts, seed: int) -> Fold:
         part = words.T * (_WORDS_WEIGHT * scale / float(np.sqrt((words.data**2).sum())))
         spaces["words"] = _unit(_factors(sparse.vstack([weighted, part]).tocsr(), _WORDS_DIRECTIONS, seed))
     if texts.vectors.any():
-        part = sparse.csr_array((_levelled(texts.vectors) * (_TEXT_WEIGHT * scale)).T)
+        part = sparse.csr_array((texts.levelled * (_TEXT_WEIGHT * scale)).T)
         spaces["text"] = _unit(_factors(sparse.vstack([weighted, part]).tocsr(), _TEXT_DIRECTIONS, seed))
     return Fold(users, together, spaces)
 

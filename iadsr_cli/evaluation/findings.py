@@ -198,7 +198,7 @@ def verdict(cleaning: dict[str, Any], ranking: list[dict[str, Any]]) -> dict[str
 
 def suspicious(workspace: Workspace, judged: Judged) -> list[dict[str, Any]]:
     """Return the most suspicious rows, each with other titles of its user."""
-    users, titles = workspace.log.user_ids(), [None, *_titles(workspace)]
+    users, titles = workspace.log.user_ids(), [None, *workspace.item_texts]
     whole = workspace.sequences
     worst = metrics.most_suspicious(judged.scores.noise, _SUSPICIOUS)
     found = []
@@ -220,11 +220,6 @@ def suspicious(workspace: Workspace, judged: Judged) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def _titles(workspace: Workspace) -> list[str | None]:
-    by_id = dict(zip(workspace.texts.ids, workspace.texts.texts, strict=True))
-    return [by_id.get(item) for item in workspace.sequences.items.to_pylist()]
 
 
 def rows(workspace: Workspace, judged: Judged) -> pa.Table:
