@@ -47,14 +47,19 @@ class Scores:
         status: a `Status` per row, int8 [rows].
         parts: how much each piece of evidence moved the score towards noise, float32 [rows, E], or None where the
             score is the plain sum of the evidence.
-        share: the estimated share of noise in the log, or None where the method estimates none.
+        shares: the estimated share of the log of each kind of noise, or None where the method estimates none.
     """
 
     noise: np.ndarray
     terms: np.ndarray
     status: np.ndarray
     parts: np.ndarray | None = None
-    share: float | None = None
+    shares: dict[str, float] | None = None
+
+    @property
+    def share(self) -> float | None:
+        """The estimated share of noise in the log, or None where the method estimates none."""
+        return None if self.shares is None else sum(self.shares.values())
 
     def take(self, rows: np.ndarray) -> "Scores":
         """Return the evidence of some rows, in that order."""

@@ -144,6 +144,7 @@ class Workspace:
     def scores(self, model: Path | None) -> Scores:
         """Return the evidence of every row, by the method of the settings; a model that is brought is IADSR's."""
         if model is None and self.config.decision.method == "crossfit":
+            from iadsr_cli.crossfit.evidence import NAMES
             from iadsr_cli.crossfit.judge import FOLDS, MIXTURE
 
             vectors = self.vectors
@@ -151,6 +152,7 @@ class Workspace:
                 "method": "crossfit",
                 "folds": FOLDS,
                 "mixture": MIXTURE,
+                "evidence": NAMES,
                 "log": rows_digest(self.log),
                 "vectors": vectors.name if vectors else None,
                 "texts": texts_digest(self.texts),
@@ -245,6 +247,8 @@ def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions) 
         "users_by_decision": {name: _distinct(users[chosen]) for name, chosen in groups.items()},
         "items_by_decision": {name: _distinct(items[chosen]) for name, chosen in groups.items()},
         "estimated_noise_share": None if scores.share is None else round(scores.share, 6),
+        "estimated_noise_share_by_kind": scores.shares
+        and {kind: round(share, 6) for kind, share in scores.shares.items()},
         "highest_score": None if unscored.all() else round(float(np.nanmax(scores.noise)), 6),
         "removed_share_by_item_frequency_fifth": _share_by_fifth(removed, items),
     }

@@ -237,6 +237,24 @@ def user_items(sequences: Sequences, chosen: np.ndarray) -> sparse.csr_array:
     return held
 
 
+def window_items(sequences: Sequences, size: int) -> tuple[sparse.csr_array, np.ndarray]:
+    """Return what stands in each run of `size` consecutive interactions, or in a whole history that is shorter.
+
+    Returns:
+        float32 [W, V] of ones; column i is code i + 1. And the user of each run, int64 [W].
+    """
+    lengths = np.minimum(sequences.lengths, size)
+    windows = np.where(lengths > 0, sequences.lengths - lengths + 1, 0)
+    user = np.repeat(np.arange(len(windows)), windows)
+    start, length = sequences.offsets[user] + positions(windows), lengths[user]
+    rows = np.repeat(start, length) + positions(length)
+    place = (np.repeat(np.arange(len(user)), length), sequences.codes[rows] - 1)
+    shape = (len(user), len(sequences.items))
+    found = sparse.csr_array((np.ones(len(rows), dtype=np.float32), place), shape=shape)
+    found.data[:] = 1
+    return found, user
+
+
 def stretches(sizes: np.ndarray, at_once: int) -> list[tuple[int, int]]:
     """Cut things of the given sizes, in their order, into stretches (first, end) of about `at_once` together."""
     part = (np.cumsum(sizes) - sizes) // at_once

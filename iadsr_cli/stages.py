@@ -183,7 +183,7 @@ def _save_scores(scores: Scores, config: dict[str, Any], inputs: dict[str, str],
         lambda draft: save_file(arrays, draft / "scores.safetensors"),
         config=config,
         inputs=inputs,
-        facts={"rows": len(scores.noise), "share": scores.share},
+        facts={"rows": len(scores.noise), "shares": scores.shares},
     )
 
 
@@ -192,7 +192,7 @@ def load_scores(folder: Path) -> Scores:
     from safetensors.numpy import load_file
 
     manifest = read_manifest(folder, "scores")
-    return Scores(**load_file(folder / "scores.safetensors"), share=manifest.facts.get("share"))
+    return Scores(**load_file(folder / "scores.safetensors"), shares=manifest.facts["shares"])
 
 
 def _checkpoint(folder: Path, run: dict[str, Any], resume: Resume) -> "Checkpoint":

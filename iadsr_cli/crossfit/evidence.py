@@ -28,11 +28,15 @@ FAMILIES = {
     "taste": ("not what users with this user's other items have", "taste 32: rest"),
     "words and taste": ("unlike this user's other items in words and in who has them", "words and taste: rest"),
     "text and taste": ("unlike this user's other items in text and in who has them", "text and taste: rest"),
+    "around": ("not what users have close to this user's other items", "around: rest"),
+    "words and around": ("unlike this user's other items in words and in what stands close", "words and around: rest"),
+    "text and around": ("unlike this user's other items in text and in what stands close", "text and around: rest"),
     "together": ("hardly ever had by one user together with this user's other items", "together: mean"),
     "repeats": ("had once by this user", "repeats: count"),
 }
 _PAIRED = ("mean", "nearest", "beside", "far", "against history")
 _JOINT = ("rest", "nearby", *_PAIRED[1:])
+_SPACES = ("words and taste", "text and taste", "around", "words and around", "text and around")
 NAMES = (
     *(f"text: {name}" for name in _PAIRED),
     *(f"words: {name}" for name in _PAIRED),
@@ -40,8 +44,7 @@ NAMES = (
     "taste 16: far",
     "taste 64: rest",
     *(f"taste 32: {name}" for name in _JOINT),
-    *(f"words and taste: {name}" for name in _JOINT),
-    *(f"text and taste: {name}" for name in _JOINT),
+    *(f"{space}: {name}" for space in _SPACES for name in _JOINT),
     "together: share",
     *(f"together: {name}" for name in _PAIRED),
     "repeats: count",
@@ -49,18 +52,10 @@ NAMES = (
 """Cosines are in [-1, 1]: "rest" is to the mean vector of the rest of the history, "mean" and "nearest" are over its
 rows, "beside" is over the rows before and after, "nearby" weighs rows less the further away they are, "far" is over
 rows at a distance of five or more, "against history" is the mean less that of the other rows among each other.
-"together" is C_ij / sqrt(c_i c_j), in [0, 1], for C_ij users of other folds with both items; its "share" is that of
-rows with any such user. "repeats" counts, by its logarithm, the item's other rows in the history."""
-
-
-# Item spaces of a fold, by the name of the evidence in them.
-_SPACES = {
-    "taste 16": "taste 16",
-    "taste 32": "taste 32",
-    "taste 64": "taste 64",
-    "words and taste": "words",
-    "text and taste": "text",
-}
+"taste" is of items that the same users
+have, "around" of items that stand close to each other in their histories. "together" is C_ij / sqrt(c_i c_j), in
+[0, 1], for C_ij users of other folds with both items; its "share" is that of rows with any such user. "repeats" counts,
+by its logarithm, the item's other rows in the history."""
 
 
 def family(name: str) -> str:
@@ -112,10 +107,9 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts
         out: float32 [N, len(NAMES)], flat-aligned with the sequences; rows of histories of one are left as they are.
     """
     place = {name: column for column, name in enumerate(NAMES)}
-    for name, space in _SPACES.items():
-        if space in fold.spaces:
-            for rows, cosines in _to_rest(sequences, users, fold.spaces[space]):
-                out[rows, place[f"{name}: rest"]] = cosines
+    for name, space in fold.spaces.items():
+        for rows, cosines in _to_rest(sequences, users, space):
+            out[rows, place[f"{name}: rest"]] = cosines
     for pairs in _pairs(sequences, users):
         for name, values in _similarities(pairs, fold, texts):
             for measure, take in _measures(sequences, pairs, values).items():
@@ -134,10 +128,10 @@ def _similarities(pairs: "_Pairs", fold: Fold, texts: ItemTexts) -> Iterator[tup
         cosine = _word_cosines(texts.words, pairs)
         cosine[~(has_words[pairs.item] & has_words[pairs.other])] = np.nan
         yield "words", cosine
-    for name, space in _SPACES.items():
+    for name, space in fold.spaces.items():
         # The largest space is compared with the whole rest only.
-        if space in fold.spaces and name != "taste 64":
-            yield name, _cosines(fold.spaces[space], pairs)
+        if name != "taste 64":
+            yield name, _cosines(space, pairs)
     product = fold.users[pairs.item] * fold.users[pairs.other]
     tie = np.asarray(fold.together[pairs.item, pairs.other]).ravel() / np.sqrt(np.maximum(product, 1))
     yield "together", np.where((pairs.item != pairs.other) & (product > 0), tie, np.nan)

@@ -1,25 +1,38 @@
 """From evidence to the probability that a row is noise.
 
-The head is additive and monotone: a sum of one step function per piece of evidence, each of which falls as the evidence
+Each kind of noise has a head: a sum of one step function per piece of evidence, each of which falls as the evidence
 rises. So no combination of evidence can be learned that only our own injections show, and every score can be told as a
-sum. It learns to tell rows of the log from rows that were injected into it; how much of the log is noise is then
-estimated from the rows that look like injected ones (Elkan and Noto, KDD 2008, and Blanchard et al., JMLR 2010: the
-share is at most the lowest ratio of the two densities).
+sum. A head learns to tell rows of the log from rows of its kind that were injected into it.
+
+What is learned is a ratio of densities, that of injected rows over that of the log's rows. How much of the log is noise
+of each kind is then estimated from the rows that look like injected ones (Elkan and Noto, KDD 2008, and Blanchard et
+al., JMLR 2010: the share is at most the lowest ratio of the two densities), and the probability that a row is noise is
+the sum of its ratios, each times its share. One head for all kinds would be worse at each: a burst agrees with its
+neighbours and a misclick with nothing, so what tells the one from genuine rows hides the other.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 _STEPS = 64
 _ROUNDS, _RATE, _LEAVES = 200, 0.1, 8
+# More rows of the log than this do not make a head better.
+_COMPARED = 60_000
 # The share is read where this much of the injected rows lies above, and where twice as much does.
 _TOP = 0.15
+# How far the line through the two is drawn on, in steps from the second to the first.
+_BEYOND = 2
+# Plain noise is found whatever the log. Genuine histories may hold what looks like the other kinds, as stitched ones
+# do: of these, only what this many times the noise before them does not explain is believed, and so much of a log at
+# most.
+_COMPANY, _DOUBTFUL = 3, 0.05
 
 
 @dataclass(frozen=True)
 class NoiseHead:
-    """A sum of step functions.
+    """A sum of step functions, for one kind of noise.
 
     Attributes:
         edges: ascending bounds of the steps of each piece of evidence.
@@ -53,9 +66,15 @@ def fit(evidence: np.ndarray, injected: np.ndarray, seed: int) -> NoiseHead:
     Args:
         evidence: float [n, E], NaN where missing.
         injected: which rows were, bool [n]; some are and some are not.
-        seed: of the learner.
+        seed: of the learner, and of which rows it sees where there are many.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
+
+    others = np.flatnonzero(~injected)
+    if len(others) > _COMPARED:
+        others = np.random.default_rng(seed).choice(others, _COMPARED, replace=False)
+        chosen = np.sort(np.concatenate([others, np.flatnonzero(injected)]))
+        evidence, injected = evidence[chosen], injected[chosen]
 
     edges = [_edges(column[~np.isnan(column)]) for column in evidence.T]
     codes = np.empty(evidence.shape, dtype=np.float32)
@@ -92,33 +111,114 @@ def _edges(values: np.ndarray) -> np.ndarray:
     return found
 
 
-def share(ratio_of_log: np.ndarray, ratio_of_injected: np.ndarray) -> float:
-    """Return the estimated share of noise in a log, 0 to 1.
+@dataclass(frozen=True)
+class Mixture:
+    """Noise of several kinds, learned twice, each time from half of the users to judge the other half.
+
+    Attributes:
+        heads: for each side, one head for each kind: those that judge its users.
+        weights: the share of each kind in the log, float64 [K]; none is 0.
+    """
+
+    heads: Sequence[Sequence[NoiseHead]]
+    weights: np.ndarray
+
+    def judge(self, evidence: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the probability of noise of each row of evidence [n, E], float64 [n], and its parts.
+
+        Those are what each piece of evidence adds, high for noise, float32 [n, E]: the parts of each kind's head in
+        proportion to how likely the kind is. `side` is each row's user's, 0 or 1, int64 [n].
+        """
+        products = ratios(self.heads, evidence, side) * self.weights
+        product = products.sum(axis=1)
+        parts = np.zeros(evidence.shape, dtype=np.float32)
+        for number, heads in enumerate(self.heads):
+            own = side == number
+            for head, likely in zip(heads, (products[own] / product[own, None]).astype(np.float32).T, strict=True):
+                parts[own] += head.parts(evidence[own]) * likely[:, None]
+        return probability(product), parts
+
+
+def fit_kinds(evidence: np.ndarray, kind: np.ndarray, side: np.ndarray, kinds: int, seed: int) -> list[list[NoiseHead]]:
+    """Learn a head for each kind of noise and each side: from the rows of the other side.
+
+    Args:
+        evidence: float [n, E], NaN where missing.
+        kind: of each row, int64 [n]: 0 to `kinds` - 1 where it was injected, -1 where not.
+        side: of each row's user, 0 or 1, int64 [n].
+        kinds: how many kinds there are.
+        seed: of the learner.
+    """
+    heads: list[list[NoiseHead]] = [[], []]
+    for own in (0, 1):
+        others = side != own
+        for number in range(kinds):
+            chosen = others & ((kind < 0) | (kind == number))
+            if not (kind[chosen] == number).any() or not (kind[chosen] < 0).any():
+                chosen = (kind < 0) | (kind == number)  # too few rows to be split
+            heads[own].append(fit(evidence[chosen], kind[chosen] == number, seed))
+    return heads
+
+
+def ratios(heads: Sequence[Sequence[NoiseHead]], evidence: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Return what the heads that judge each row of evidence [n, E] say: ratios of densities, float64 [n, K]."""
+    found = np.empty((len(evidence), len(heads[0])))
+    for number, each in enumerate(heads):
+        own = evidence[side == number]
+        found[side == number] = np.stack([head.ratio(head.parts(own)) for head in each], axis=1)
+    return found
+
+
+def shares(of_log: np.ndarray, of_injected: np.ndarray, kind: np.ndarray, plain: int) -> np.ndarray:
+    """Return the estimated share of each kind of noise in a log, float64 [K], 0 to 1 together.
 
     Among the rows that look most like injected ones, nearly all are noise: there the log has as many rows, relative to
     its size, as the injected ones have, times the share.
 
     Args:
-        ratio_of_log: `NoiseHead.ratio` of the log's rows [n].
-        ratio_of_injected: the same of rows that were injected by the plainest kinds [m].
+        of_log: `ratios` of the log's rows [n, K].
+        of_injected: the same of injected rows [m, K].
+        kind: of each injected row, int64 [m].
+        plain: so many of the first kinds look like each other and like all later ones, but not the other way round.
+            They are told apart together. The later ones find what those before them do not explain, and 5% of the
+            log at most: genuine histories may hold their like.
     """
-    if not len(ratio_of_injected) or not len(ratio_of_log):
-        return 0.0
+    from scipy.optimize import nnls
+
+    count = of_log.shape[1]
+    seen, mixed = np.zeros(count), np.eye(count)
+    present = [number for number in range(count) if (kind == number).any()]
+    for number in present if len(of_log) else []:
+        own = of_injected[kind == number, number]
+        seen[number] = _excess(of_log[:, number], own)
+        for other in present:
+            mixed[number, other] = _excess(of_injected[kind == other, number], own)
+    found = np.zeros(count)
+    if plain:
+        found[:plain] = nnls(mixed[:plain, :plain], seen[:plain])[0]
+    for number in range(plain, count):
+        found[number] = max(0.0, seen[number] - _COMPANY * mixed[number, :number] @ found[:number])
+    found[plain:] *= min(1.0, _DOUBTFUL / max(_DOUBTFUL, found[plain:].sum()))
+    return found / max(1.0, found.sum())
+
+
+def _excess(ratio: np.ndarray, of_injected: np.ndarray) -> float:
+    """Return the share of rows that look like injected ones, beyond what genuine rows would: 1 for injected rows."""
 
     def at(top: float) -> float:
-        bound = np.quantile(ratio_of_injected, 1 - top)
+        bound = np.quantile(of_injected, 1 - top)
         # Steps make many rows equal: all that reach the bound count, here and there.
-        return float((ratio_of_log >= bound).mean() / (ratio_of_injected >= bound).mean())
+        return float((ratio >= bound).mean() / (of_injected >= bound).mean())
 
     # Genuine rows are the fewer the worse the rows look: a straight line leads to where there would be none.
-    return float(np.clip(2 * at(_TOP) - at(2 * _TOP), 0, 1))
+    top, below = at(_TOP), at(2 * _TOP)
+    return min(below, top + _BEYOND * (top - below))
 
 
-def probability(ratio: np.ndarray, share: float) -> np.ndarray:
-    """Return the probability of noise, 0 to 1, strictly rising with `ratio`.
+def probability(product: np.ndarray) -> np.ndarray:
+    """Return the probability of noise, 0 to 1, strictly rising with `product`: shares times ratios, summed over kinds.
 
-    A row's probability is share * ratio where the densities are exact; above a half, where they are not, the product
-    is bent so that it tends to 1.
+    That is the probability where densities and shares are exact; above a half, where they are not, it is bent so that
+    it tends to 1.
     """
-    product = share * ratio
     return np.where(product <= 0.5, product, 1 - 0.25 / np.maximum(product, 0.5))

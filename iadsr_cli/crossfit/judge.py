@@ -11,20 +11,21 @@ from iadsr_cli.crossfit.spaces import ItemTexts, learn
 from iadsr_cli.errors import InputError
 from iadsr_cli.evidence import Scores, Status
 from iadsr_cli.progress import Reporter
-from iadsr_cli.sequences import Sequences, user_items
+from iadsr_cli.sequences import Sequences, user_items, window_items
 
 FOLDS = 5
 # Rates at which kinds of noise are injected to learn from: low ones, for the noise of a history makes its other rows
-# look worse. The plainer kinds are more likely, and too many rows that text speaks for would teach that it means
-# nothing.
+# look worse. The plain kinds come first. Where a log shows no noise, its rows are ordered as if it had these.
 MIXTURE = {"insert-uniform": 0.02, "insert-popular": 0.02, "insert-burst": 0.0075, "insert-similar": 0.0025}
 _PLAIN = ("insert-uniform", "insert-popular")
 # Rows of the users that noise is injected into: enough for the head.
 _TAUGHT_ROWS = 250_000
+# Items that stand in a run of this many interactions stand close to each other.
+_CLOSE = 5
 # Streams of random numbers apart from those of anyone who injects noise with the same seed to measure us.
 _STREAM = 7919
-# A small log gets more, so that there is something to learn from.
-_LEAST_INJECTED, _MOST = 40, 0.3
+# A small log gets more, so that there is something to learn from: (rows, highest rate).
+_LEAST_INJECTED = ((500, 0.02), (80, 0.3))
 # Beyond this many items, neighbours in text are not looked for, and noise of that kind is left out.
 _MOST_SIMILAR_ITEMS = 50_000
 
@@ -33,7 +34,7 @@ class Judge:
     """Judges the rows of one log.
 
     Attributes:
-        share: the estimated share of noise, set by `scores`.
+        shares: the estimated share of each kind of noise, set by `scores`.
     """
 
     def __init__(
@@ -63,48 +64,64 @@ class Judge:
         self._mixture = MIXTURE if mixture is None else mixture
         self._texts = ItemTexts.of(np.asarray(vectors[1:], dtype=np.float32), texts)
         users = len(sequences.lengths)
-        self._fold = np.random.default_rng([_STREAM, seed]).permutation(users) % min(folds, users)
+        order = np.random.default_rng([_STREAM, seed]).permutation(users)
+        self._fold = order % min(folds, users)
+        # Heads are learned from the users of one side and judge those of the other.
+        self._side = order // min(folds, users) % 2
         self._left_out = [column for column, name in enumerate(NAMES) if family(name) not in families]
-        self.share = 0.0
+        self.shares: dict[str, float] = {}
 
     def scores(self) -> Scores:
         """Return evidence and noise score of every interaction, flat-aligned with the sequences."""
+        judged = (self._sequences.lengths > 1)[self._sequences.user_index]
         taught, kind = self._injected()
-        lengths = self._sequences.lengths
+        usable = (taught.lengths > 1)[taught.user_index]
+        if not (usable & (kind >= 0)).any() or not judged.any():
+            raise InputError(
+                "The histories are too short to inject noise into, which the method crossfit learns from.",
+                "Give longer histories, or score with --method iadsr.",
+            )
+        evidence, lesson = self._gathered(taught)
+        side = self._side[self._sequences.user_index]
+        kinds = np.unique(kind[usable & (kind >= 0)])
+        names = [list(self._mixture)[number] for number in kinds]
+        lesson, kind = lesson[usable], np.where(kind < 0, -1, np.searchsorted(kinds, kind))[usable]
+        with self._reporter.stage("learn", None, "rows") as stage:
+            lesson_side = self._side[taught.user_index[usable]]
+            heads = head.fit_kinds(lesson, kind, lesson_side, len(kinds), self._seed)
+            stage.advance(len(lesson))
+        told = kind >= 0
+        found = head.shares(
+            head.ratios(heads, evidence[judged], side[judged]),
+            head.ratios(heads, lesson[told], lesson_side[told]),
+            kind[told],
+            sum(name in _PLAIN for name in names),
+        )
+        self.shares = dict(zip(names, found.tolist(), strict=True))
+        usual = np.array([self._mixture[name] for name in names])
+        weights = found + usual / usual.sum() * 0.5 / judged.sum()
+        probability, parts = head.Mixture(heads, weights).judge(evidence, side)
+        status = np.where(judged, Status.SCORED, Status.SHORT_HISTORY).astype(np.int8)
+        noise_scores = np.where(judged, probability, np.nan).astype(np.float32)
+        return Scores(noise_scores, evidence, status, parts, self.shares)
+
+    def _gathered(self, taught: Sequences) -> tuple[np.ndarray, np.ndarray]:
+        """Return the evidence about the log's rows and about those of the histories with injected noise."""
         both = [np.full((len(part.codes), len(NAMES)), np.nan, np.float32) for part in (self._sequences, taught)]
         held = user_items(self._sequences, np.ones(len(self._sequences.codes), dtype=bool)).astype(np.float32)
-        rows = len(self._sequences.codes) + len(taught.codes)
-        with self._reporter.stage("evidence", rows, "rows") as stage:
+        windows, owner = window_items(self._sequences, _CLOSE)
+        with self._reporter.stage("evidence", len(self._sequences.codes) + len(taught.codes), "rows") as stage:
             for number in range(self._fold.max(initial=0) + 1):
                 inside = self._fold == number
-                teachers = held if inside.all() else held[~inside]
-                fold = learn(teachers, self._texts, self._seed)
+                teachers = ~inside | inside.all()
+                fold = learn(held[teachers], windows[teachers[owner]], self._texts, self._seed)
                 for part, out in zip((self._sequences, taught), both, strict=True):
                     users = np.flatnonzero(inside & (part.lengths > 0))
                     gather(part, users, fold, self._texts, out)
                     stage.advance(int(part.lengths[users].sum()))
         evidence, lesson = both
         evidence[:, self._left_out] = lesson[:, self._left_out] = np.nan
-        judged = (lengths > 1)[self._sequences.user_index]
-        status = np.where(judged, Status.SCORED, Status.SHORT_HISTORY).astype(np.int8)
-        usable = (taught.lengths > 1)[taught.user_index]
-        injected = kind[usable] >= 0
-        if not injected.any() or not judged.any():
-            raise InputError(
-                "The histories are too short to inject noise into, which the method crossfit learns from.",
-                "Give longer histories, or score with --method iadsr.",
-            )
-        with self._reporter.stage("learn", None, "rows") as stage:
-            learned = head.fit(lesson[usable], injected, self._seed)
-            stage.advance(len(injected))
-        parts = learned.parts(evidence)
-        ratio = learned.ratio(parts)
-        plain = np.isin(kind, [list(self._mixture).index(name) for name in _PLAIN if name in self._mixture]) & usable
-        self.share = head.share(ratio[judged], learned.ratio(learned.parts(lesson[plain if plain.any() else usable])))
-        # Where no noise is seen at all, rows still have an order.
-        share = max(self.share, 0.5 / len(ratio))
-        found = np.where(judged, head.probability(ratio, share), np.nan).astype(np.float32)
-        return Scores(found, evidence, status, parts, self.share)
+        return evidence, lesson
 
     def _injected(self) -> tuple[Sequences, np.ndarray]:
         """Return histories with noise of all kinds, of as many users as are needed, and each row's kind or -1."""
@@ -125,7 +142,7 @@ class Judge:
                     continue
                 neighbours = noise.nearest_in_text(vectors, np.asarray(vectors.any(axis=1)))
             seed = int(np.random.default_rng([_STREAM, self._seed, 2, number]).integers(2**32))
-            enough_of_it = min(_MOST, max(rate, _LEAST_INJECTED / max(1, rows)))
+            enough_of_it = max(rate, *(min(most, least / max(1, rows)) for least, most in _LEAST_INJECTED))
             noisy = noise.inject(taught, name, enough_of_it, seed, neighbours, hold_out=0)
             kind = np.where(noisy.is_noise, number, kind[np.maximum(noisy.origin, 0)])
             taught = noisy.sequences

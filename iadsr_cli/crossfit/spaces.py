@@ -5,7 +5,7 @@ closed form: the user-item matrix and the text features of the items are factori
 fold, so that K folds can be afforded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +16,7 @@ from scipy import sparse
 # the numbers of directions were chosen by injected noise on Amazon Beauty.
 _USER_POWER, _ITEM_POWER = 0.35, 0.4
 _TASTES = (16, 32, 64)
+_AROUND = 32
 _WORDS_WEIGHT, _WORDS_DIRECTIONS = 0.25, 48
 _TEXT_WEIGHT, _TEXT_DIRECTIONS = 0.2, 32
 _WORDS = 2**17
@@ -75,28 +76,40 @@ class Fold:
     spaces: dict[str, np.ndarray]
 
 
-def learn(held: sparse.csr_array, texts: ItemTexts, seed: int) -> Fold:
-    """Learn from who has what: `held` is sparse float32 [U, V] of ones."""
+def learn(held: sparse.csr_array, windows: sparse.csr_array, texts: ItemTexts, seed: int) -> Fold:
+    """Learn from who has what.
+
+    Args:
+        held: who has what, float32 [U, V] of ones.
+        windows: which items stand close to each other in a history, float32 [W, V] of ones: see `window_items`.
+        texts: of the items.
+        seed: of the factorisation.
+    """
     users = np.asarray(held.sum(axis=0), dtype=np.float64).ravel()
     lengths = np.asarray(held.sum(axis=1), dtype=np.float64).ravel()
     together = (held.T @ held).tocsr()
     together.sort_indices()
-    weighted = sparse.csr_array(
-        sparse.diags_array(np.maximum(lengths, 1) ** -_USER_POWER)
-        @ held
-        @ sparse.diags_array(np.maximum(users, 1) ** -_ITEM_POWER)
-    )
-    scale = float(np.sqrt((weighted.data**2).sum()))
-    factors = _factors(weighted, max(_TASTES), seed)
+    by_item = sparse.diags_array(np.maximum(users, 1) ** -_ITEM_POWER)
+    whole = sparse.csr_array(sparse.diags_array(np.maximum(lengths, 1) ** -_USER_POWER) @ held @ by_item)
+    factors = _factors(whole, max(_TASTES), seed)
     spaces = {f"taste {size}": _unit(factors[:, :size]) for size in _TASTES if size <= factors.shape[1]}
+    spaces |= {f"{name} and taste": space for name, space in _joint(whole, texts, seed)}
+    close = sparse.csr_array(windows @ by_item)
+    spaces["around"] = _unit(_factors(close, _AROUND, seed))
+    spaces |= {f"{name} and around": space for name, space in _joint(close, texts, seed)}
+    return Fold(users, together, spaces)
+
+
+def _joint(weighted: sparse.csr_array, texts: ItemTexts, seed: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the name of each kind of text feature there is and the space of a factorisation that has it too."""
+    scale = float(np.sqrt((weighted.data**2).sum()))
     words = texts.words
     if words.nnz:
         part = words.T * (_WORDS_WEIGHT * scale / float(np.sqrt((words.data**2).sum())))
-        spaces["words"] = _unit(_factors(sparse.vstack([weighted, part]).tocsr(), _WORDS_DIRECTIONS, seed))
+        yield "words", _unit(_factors(sparse.vstack([weighted, part]).tocsr(), _WORDS_DIRECTIONS, seed))
     if texts.vectors.any():
         part = sparse.csr_array((texts.levelled * (_TEXT_WEIGHT * scale)).T)
-        spaces["text"] = _unit(_factors(sparse.vstack([weighted, part]).tocsr(), _TEXT_DIRECTIONS, seed))
-    return Fold(users, together, spaces)
+        yield "text", _unit(_factors(sparse.vstack([weighted, part]).tocsr(), _TEXT_DIRECTIONS, seed))
 
 
 def _factors(matrix: sparse.csr_array, size: int, seed: int) -> np.ndarray:
