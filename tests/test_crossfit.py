@@ -187,7 +187,7 @@ def test_without_texts_and_vectors_collaboration_alone_judges() -> None:
 
 
 def test_the_share_rises_with_the_noise_and_a_clean_log_keeps_its_rows() -> None:
-    sequences, vectors, titles = genres(800)
+    sequences, vectors, titles = genres(2000)
     shares, truth, removed = [], [], []
     for rate in (0.0, 0.1, 0.3):
         noisy = noise.inject(sequences, "insert-uniform", rate, 5) if rate else None

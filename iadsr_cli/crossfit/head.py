@@ -22,12 +22,13 @@ _ROUNDS, _RATE, _LEAVES = 200, 0.1, 8
 _COMPARED = 60_000
 # The share is read where this much of the injected rows lies above, and where twice as much does.
 _TOP = 0.15
-# How far the line through the two is drawn on, in steps from the second to the first.
-_BEYOND = 2
+# How far the line through the two is drawn on, in steps from the second to the first: for plain kinds, and for others,
+# which are believed less in other ways.
+_BEYOND_PLAIN, _BEYOND = 2, 1
 # Plain noise is found whatever the log. Genuine histories may hold what looks like the other kinds, as stitched ones
 # do: of these, only what this many times the noise before them does not explain is believed, and so much of a log at
 # most.
-_COMPANY, _DOUBTFUL = 3, 0.05
+_COMPANY, _DOUBTFUL = 1.5, 0.05
 
 
 @dataclass(frozen=True)
@@ -189,10 +190,10 @@ def shares(of_log: np.ndarray, of_injected: np.ndarray, kind: np.ndarray, plain:
     seen, mixed = np.zeros(count), np.eye(count)
     present = [number for number in range(count) if (kind == number).any()]
     for number in present if len(of_log) else []:
-        own = of_injected[kind == number, number]
-        seen[number] = _excess(of_log[:, number], own)
+        own, beyond = of_injected[kind == number, number], _BEYOND_PLAIN if number < plain else _BEYOND
+        seen[number] = _excess(of_log[:, number], own, beyond)
         for other in present:
-            mixed[number, other] = _excess(of_injected[kind == other, number], own)
+            mixed[number, other] = _excess(of_injected[kind == other, number], own, beyond)
     found = np.zeros(count)
     if plain:
         found[:plain] = nnls(mixed[:plain, :plain], seen[:plain])[0]
@@ -202,7 +203,7 @@ def shares(of_log: np.ndarray, of_injected: np.ndarray, kind: np.ndarray, plain:
     return found / max(1.0, found.sum())
 
 
-def _excess(ratio: np.ndarray, of_injected: np.ndarray) -> float:
+def _excess(ratio: np.ndarray, of_injected: np.ndarray, beyond: float) -> float:
     """Return the share of rows that look like injected ones, beyond what genuine rows would: 1 for injected rows."""
 
     def at(top: float) -> float:
@@ -212,7 +213,7 @@ def _excess(ratio: np.ndarray, of_injected: np.ndarray) -> float:
 
     # Genuine rows are the fewer the worse the rows look: a straight line leads to where there would be none.
     top, below = at(_TOP), at(2 * _TOP)
-    return min(below, top + _BEYOND * (top - below))
+    return min(below, top + beyond * (top - below))
 
 
 def probability(product: np.ndarray) -> np.ndarray:

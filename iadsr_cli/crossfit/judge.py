@@ -1,13 +1,14 @@
 """Cross-fitting: the users are split into folds, and each fold is judged by what the others teach."""
 
 from collections.abc import Collection, Sequence
+from functools import cached_property
 
 import numpy as np
 
 from iadsr_cli import noise
 from iadsr_cli.crossfit import head
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, family, gather
-from iadsr_cli.crossfit.spaces import ItemTexts, learn
+from iadsr_cli.crossfit.spaces import Fold, ItemTexts, learn
 from iadsr_cli.errors import InputError
 from iadsr_cli.evidence import Scores, Status
 from iadsr_cli.progress import Reporter
@@ -15,9 +16,12 @@ from iadsr_cli.sequences import Sequences, user_items, window_items
 
 FOLDS = 5
 # Rates at which kinds of noise are injected to learn from: low ones, for the noise of a history makes its other rows
-# look worse. The plain kinds come first. Where a log shows no noise, its rows are ordered as if it had these.
+# look worse. The plain kinds come first.
 MIXTURE = {"insert-uniform": 0.02, "insert-popular": 0.02, "insert-burst": 0.0075, "insert-similar": 0.0025}
 _PLAIN = ("insert-uniform", "insert-popular")
+# Part of the noise that is taken to be of the kinds above, as usual; the rest is of the kinds that the log shows. Where
+# it shows none, its rows are ordered as if it had a little of all.
+_AS_USUAL = 0.2
 # Rows of the users that noise is injected into: enough for the head.
 _TAUGHT_ROWS = 250_000
 # Items that stand in a run of this many interactions stand close to each other.
@@ -99,11 +103,33 @@ class Judge:
         )
         self.shares = dict(zip(names, found.tolist(), strict=True))
         usual = np.array([self._mixture[name] for name in names])
-        weights = found + usual / usual.sum() * 0.5 / judged.sum()
-        probability, parts = head.Mixture(heads, weights).judge(evidence, side)
+        usual /= usual.sum()
+        weights = (1 - _AS_USUAL) * found + (_AS_USUAL * found.sum() + 0.5 / judged.sum()) * usual
+        self._learned = head.Mixture(heads, weights)
+        return self._scored(judged, evidence, side)
+
+    def others(self, sequences: Sequences) -> Scores:
+        """Return the same for other users, by what those of the log teach; call `scores` first.
+
+        Their histories are in the log's vocabulary; the scores are flat-aligned with them.
+        """
+        users = np.flatnonzero(sequences.lengths > 0)
+        evidence = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
+        gather(sequences, users, self._everyone, self._texts, evidence)
+        evidence[:, self._left_out] = np.nan
+        # Heads of either side have seen none of these users.
+        return self._scored((sequences.lengths > 1)[sequences.user_index], evidence, np.zeros(len(evidence), np.int64))
+
+    def _scored(self, judged: np.ndarray, evidence: np.ndarray, side: np.ndarray) -> Scores:
+        probability, parts = self._learned.judge(evidence, side)
         status = np.where(judged, Status.SCORED, Status.SHORT_HISTORY).astype(np.int8)
-        noise_scores = np.where(judged, probability, np.nan).astype(np.float32)
-        return Scores(noise_scores, evidence, status, parts, self.shares)
+        return Scores(np.where(judged, probability, np.nan).astype(np.float32), evidence, status, parts, self.shares)
+
+    @cached_property
+    def _everyone(self) -> Fold:
+        """What all users of the log teach."""
+        held = user_items(self._sequences, np.ones(len(self._sequences.codes), dtype=bool)).astype(np.float32)
+        return learn(held, window_items(self._sequences, _CLOSE)[0], self._texts, self._seed)
 
     def _gathered(self, taught: Sequences) -> tuple[np.ndarray, np.ndarray]:
         """Return the evidence about the log's rows and about those of the histories with injected noise."""
