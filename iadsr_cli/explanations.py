@@ -19,46 +19,82 @@ _UNSCORED_REASONS = {
 }
 
 
+@dataclass(frozen=True)
+class Whys:
+    """What speaks most against rows, in numbers: one or two pieces of what the method compares.
+
+    Attributes:
+        said: which, int8 [n, 2]: a place among the cosines of IADSR or the families of crossfit; -1 for no second one.
+        below: share of rows that agree less in it, float32 [n, 2]; NaN where that is not known.
+        value: the cosine of the first, float32 [n]; NaN with crossfit.
+    """
+
+    said: np.ndarray
+    below: np.ndarray
+    value: np.ndarray
+
+    def texts(self) -> list[str]:
+        """Return them in words, n strings."""
+        return [
+            "; ".join(_said(place, share, value) for place, share in zip(places, shares, strict=True) if place >= 0)
+            for places, shares, value in zip(self.said, self.below, self.value, strict=True)
+        ]
+
+
+def _said(place: int, share: float, value: float) -> str:
+    if not np.isnan(value):
+        return f"{TERMS[place]} (cosine {value:.2f}, lowest {_percent(share)} of rows)"
+    rank = "" if np.isnan(share) else f" (lowest {_percent(share)} of rows)"
+    return f"{list(FAMILIES.values())[place][0]}{rank}"
+
+
 def explain(scores: Scores, decisions: Decisions, rows: np.ndarray) -> list[str]:
     """Return a reason for each of `rows` (int64 [n]): why it was removed, protected, left unscored, or kept."""
-    reasons = np.full(len(rows), "kept: agrees with the user's history", dtype=object)
-    for status, reason in _UNSCORED_REASONS.items():
-        reasons[scores.status[rows] == status] = reason
     told = np.flatnonzero(~decisions.keep[rows] | decisions.protected[rows])
-    says = _crossfit_reasons if scores.parts is not None else _iadsr_reasons
-    for place, why in zip(told, says(scores, rows[told]), strict=True):
-        verdict = "protected" if decisions.keep[rows[place]] else "removed"
-        reasons[place] = f"{verdict}: {why}"
-    return list(reasons)
+    return reasons(scores.status[rows], decisions.keep[rows], told, whys(scores, rows[told]))
 
 
-def _iadsr_reasons(scores: Scores, rows: np.ndarray) -> list[str]:
-    """Return what speaks most against each of `rows` (int64 [n]) among the cosines of IADSR."""
-    terms = scores.terms[rows]
+def reasons(status: np.ndarray, keep: np.ndarray, told: np.ndarray, why: Whys) -> list[str]:
+    """Return a reason for each of n rows, from their `Status` [n], their decisions [n] and the whys of some of them.
+
+    `told` are the places of those that were removed or protected, int64 [m]; the others were kept or not scored.
+    """
+    found = np.full(len(status), "kept: agrees with the user's history", dtype=object)
+    for each, reason in _UNSCORED_REASONS.items():
+        found[status == each] = reason
+    for place, text in zip(told, why.texts(), strict=True):
+        found[place] = f"{'protected' if keep[place] else 'removed'}: {text}"
+    return list(found)
+
+
+def whys(scores: Scores, rows: np.ndarray) -> Whys:
+    """Return what speaks most against each of `rows` (int64 [n]), compared with all rows of `scores`."""
+    return _iadsr_whys(scores, rows) if scores.parts is None else _crossfit_whys(scores, rows)
+
+
+def _iadsr_whys(scores: Scores, rows: np.ndarray) -> Whys:
+    """Take the cosine of IADSR that is lowest among all rows'."""
     below = np.stack([_share_below(scores, column, rows) for column in range(len(TERMS))], axis=1)
-    return [
-        f"{TERMS[term]} (cosine {cosines[term]:.2f}, lowest {_percent(shares[term])} of rows)"
-        for term, cosines, shares in zip(below.argmin(axis=1), terms, below, strict=True)
-    ]
+    term = below.argmin(axis=1)
+    of_row = np.arange(len(rows))
+    return Whys(
+        np.stack([term, np.full(len(rows), -1)], axis=1).astype(np.int8),
+        np.stack([below[of_row, term], np.full(len(rows), np.nan)], axis=1).astype(np.float32),
+        scores.terms[rows, term],
+    )
 
 
-def _crossfit_reasons(scores: Scores, rows: np.ndarray) -> list[str]:
-    """Return the one or two families of evidence that moved the score of each of `rows` (int64 [n]) most."""
+def _crossfit_whys(scores: Scores, rows: np.ndarray) -> Whys:
+    """Take the one or two families of evidence that moved the score most towards noise."""
     assert scores.parts is not None
-    families = list(FAMILIES)
-    member = np.array([[family(name) == each for name in NAMES] for each in families])
+    member = np.array([[family(name) == each for name in NAMES] for each in FAMILIES])
     moved = scores.parts[rows] @ member.T
-    below = [_share_below(scores, NAMES.index(told), rows) for _, told in FAMILIES.values()]
-    reasons = []
-    for place, order in enumerate(np.argsort(-moved, axis=1, kind="stable")):
-        chosen = [number for number in order[:2] if moved[place, number] > 0] or [order[0]]
-        says = []
-        for number in chosen:
-            share = below[number][place]
-            rank = "" if np.isnan(share) else f" (lowest {_percent(share)} of rows)"
-            says.append(f"{FAMILIES[families[number]][0]}{rank}")
-        reasons.append("; ".join(says))
-    return reasons
+    first_two = np.argsort(-moved, axis=1, kind="stable")[:, :2]
+    below = np.stack([_share_below(scores, NAMES.index(told), rows) for _, told in FAMILIES.values()], axis=1)
+    shares = np.take_along_axis(below, first_two, axis=1).astype(np.float32)
+    # The second one counts only where it speaks against the row.
+    said = np.where([True, False] | (np.take_along_axis(moved, first_two, axis=1) > 0), first_two, -1)
+    return Whys(said.astype(np.int8), shares, np.full(len(rows), np.nan, dtype=np.float32))
 
 
 def _share_below(scores: Scores, column: int, rows: np.ndarray) -> np.ndarray:

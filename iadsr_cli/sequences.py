@@ -92,11 +92,25 @@ def make_sequences(
         codes = found.to_numpy(zero_copy_only=False).astype(np.int64) + 1
         rows, codes = rows[codes > 0], codes[codes > 0]
     users = pc.dictionary_encode(user_ids.take(pa.array(rows))).indices.to_numpy(zero_copy_only=False)
-    keys = (rows, users) if order is None else (rows, order[rows], users)
-    sorted_rows = np.lexsort(keys)
+    return in_sequence(users, codes, rows.astype(np.int64), None if order is None else order[rows], vocabulary)
+
+
+def in_sequence(
+    users: np.ndarray, codes: np.ndarray, rows: np.ndarray, order: np.ndarray | None, items: pa.Array
+) -> Sequences:
+    """Return sequences of interactions in any order.
+
+    Args:
+        users: user of each interaction, 0 to U - 1, int [N].
+        codes: code of its item, int64 [N].
+        rows: row of the log that it came from, int64 [N].
+        order: comparable times, int64 [N], or None: then rows decide, as they do between equal times.
+        items: ids of the items, V strings.
+    """
+    place = np.lexsort((rows, users) if order is None else (rows, order, users))
     lengths = np.bincount(users) if len(users) else np.zeros(0, np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Sequences(vocabulary, codes[sorted_rows], rows[sorted_rows].astype(np.int64), offsets)
+    return Sequences(items, codes[place], rows[place], offsets)
 
 
 def check_trainable(sequences: Sequences, source: str) -> None:

@@ -109,8 +109,8 @@ def _without_fraction(records: Records, column: str, role: str, array: pa.Array,
 def times(records: Records, column: str, unit: str) -> tuple[np.ndarray, str]:
     """Return when each row happened, and how the column was read.
 
-    The numbers (int64 [rows]) are only to be compared with each other: greater is later. They are the
-    column's own integers (instants since 1970, UTC where no zone is given), or ranks where it has fractions.
+    The numbers (int64 [rows]) are only to be compared with each other: greater is later. Integers and instants (since
+    1970, UTC where no zone is given) stand for themselves, floats for their order, decimals for their rank.
 
     Args:
         records: the file's rows.
@@ -141,11 +141,21 @@ def _number_times(column: str, unit: str, array: pa.Array) -> tuple[np.ndarray, 
     if unit == "auto":
         unit = next((unit for floor, unit in _MAGNITUDES if largest >= floor), "")
     description = f"{column} (unix {_UNITS[unit]})" if unit else f"{column} (order)"
+    if pa.types.is_floating(array.type):
+        return _comparable(np.asarray(pc.cast(array, pa.float64()))), description
+    if pa.types.is_uint64(array.type):
+        return (np.asarray(array) ^ np.uint64(2**63)).view(np.int64), description
     try:
         return _numpy(pc.cast(array, pa.int64())), description
     except pa.ArrowInvalid:  # fractions, or integers too large: their ranks compare the same
         ranks = np.unique(array.to_numpy(zero_copy_only=False), return_inverse=True)[1]
         return ranks.astype(np.int64), description
+
+
+def _comparable(numbers: np.ndarray) -> np.ndarray:
+    """Return int64 [n] that compare as the float64 `numbers` do, whatever else the column holds."""
+    bits = (numbers + 0.0).view(np.int64)  # -0.0 becomes 0.0
+    return np.where(bits >= 0, bits, bits ^ np.int64(2**63 - 1))
 
 
 def _string_times(records: Records, column: str, unit: str, array: pa.Array) -> tuple[np.ndarray, str]:
