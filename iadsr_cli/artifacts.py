@@ -26,6 +26,7 @@ _REBUILD = {
     "pretrain": "iadsr pretrain",
     "align": "iadsr align",
     "scores": "iadsr denoise",
+    "buckets": "iadsr denoise",
     "evaluate": "iadsr evaluate",
 }
 

@@ -383,6 +383,14 @@ class RunSettings(Settings):
         recorded=False,
         metavar="DIR",
     )
+    in_parts: str = setting(
+        "auto",
+        "Clean a Parquet log in parts on disk, in bounded memory: auto (where it would fill half of the memory), "
+        "always or never.",
+        choices=("auto", "always", "never"),
+        recorded=False,
+        metavar="WHEN",
+    )
 
 
 @dataclass(frozen=True)

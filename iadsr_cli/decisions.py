@@ -32,7 +32,7 @@ def decide(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) -> 
         settings: threshold or budget, and protections. Of one user's n rows at most
             min(n * max_user_share, n - min_user_rows) go, the most suspicious first; equal scores go in row order.
     """
-    allowed = _within_protections(noise, users, settings)
+    allowed = within_protections(noise, users, settings)
     if settings.budget is None:
         wanted = noise > settings.threshold
         removed = wanted & allowed
@@ -47,7 +47,7 @@ def decide(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) -> 
     return Decisions(keep, keep & ~allowed & (noise > least), None)
 
 
-def _within_protections(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) -> np.ndarray:
+def within_protections(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) -> np.ndarray:
     """Return which scored rows may go, bool [rows]: the worst of each user, as many as the protections allow."""
     scored = np.flatnonzero(~np.isnan(noise))
     if not len(scored):

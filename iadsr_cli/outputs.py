@@ -11,12 +11,14 @@ from iadsr_cli.decisions import Decisions
 from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.explanations import explain
+from iadsr_cli.logs.parts import PartedLog, check_writing
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.writer import check_rows, check_target, write_rows
 from iadsr_cli.progress import Reporter
 
 REMOVED = ("noise_score", "reason")
 ANNOTATED = ("noise_score", "keep", "reason")
+EXTRA = {"noise_score": pa.float32(), "keep": pa.bool_(), "reason": pa.string()}
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,19 @@ class OutputPlan:
             check_rows(log, self.output, ANNOTATED if self.annotate else (), self.format)
         if self.removed is not None:
             check_rows(log, self.removed, REMOVED)
+
+    def check_parts(self, log: PartedLog) -> None:
+        """Check the same for a log that is cleaned in parts, and that no output is standard output.
+
+        Raises:
+            UsageError: if one is, a format is not known, or the log has a column of an added one's name.
+            OutputError: if a column does not fit the format.
+        """
+        if self.output is not None:
+            names = ANNOTATED if self.annotate else ()
+            check_writing(log, self.output, {name: EXTRA[name] for name in names}, self.format)
+        if self.removed is not None:
+            check_writing(log, self.removed, {name: EXTRA[name] for name in REMOVED})
 
     def write(self, log: Log, scores: Scores, decisions: Decisions, reporter: Reporter) -> None:
         """Write the outputs, each whole or not at all."""

@@ -101,17 +101,7 @@ class Workspace:
     @cached_property
     def vectors(self) -> Path | None:
         """The `embed` artifact of the log's items, or None, said aloud, where there is no text at all."""
-        encoder = self.config.encoder.encoder
-        if not encoder.startswith("vectors:") and not any(self.texts.texts):
-            self.reporter.warn(
-                "No item has a text: rows are judged on collaboration alone, which finds less. "
-                "Name a column with --text-column, join one with --items, or bring --encoder vectors:FILE."
-            )
-            return None
-        identity = make_encoder(self.config.encoder, self.config.run.device).identity
-        self.reporter.note(f"encoder: {described(self.config.encoder, identity)}")
-        key = {"encoder": identity, "items": texts_digest(self.texts)}
-        return self._made("embed", key, lambda folder: embed(self.texts, self.config, folder, self.reporter))
+        return embedded(self.texts, self.config, self.reporter)
 
     def pretrained(self, sequences: Sequences | None = None) -> Path:
         """Return the `pretrain` artifact of the log, or of other sequences of its items."""
@@ -144,24 +134,12 @@ class Workspace:
     def scores(self, model: Path | None) -> Scores:
         """Return the evidence of every row, by the method of the settings; a model that is brought is IADSR's."""
         if model is None and self.config.decision.method == "crossfit":
-            from iadsr_cli.crossfit.evidence import NAMES
-            from iadsr_cli.crossfit.judge import FOLDS, MIXTURE
-
             vectors = self.vectors
-            made = {
-                "method": "crossfit",
-                "folds": FOLDS,
-                "mixture": MIXTURE,
-                "evidence": NAMES,
-                "log": rows_digest(self.log),
-                "vectors": vectors.name if vectors else None,
-                "texts": texts_digest(self.texts),
-                "seed": self.config.run.seed,
-            }
+            key = {**crossfit_key(vectors, self.texts, self.config), "log": rows_digest(self.log)}
             return load_scores(
                 self._made(
                     "scores",
-                    made,
+                    key,
                     lambda folder: crossfit(
                         self.log, self.sequences, vectors, self.item_texts, self.config, folder, self.reporter
                     ),
@@ -174,7 +152,42 @@ class Workspace:
         )
 
     def _made(self, kind: str, key: dict[str, Any], build: Callable[[Path], Manifest]) -> Path:
-        return cached(cache_folder(self.config), kind, key, build, self.reporter.warn)
+        return made(kind, key, build, self.config, self.reporter)
+
+
+def made(kind: str, key: dict[str, Any], build: Callable[[Path], Manifest], config: Config, reporter: Reporter) -> Path:
+    """Return the artifact of a kind and key in the cache, built where it is missing."""
+    return cached(cache_folder(config), kind, key, build, reporter.warn)
+
+
+def embedded(texts: ItemTexts, config: Config, reporter: Reporter) -> Path | None:
+    """Return the `embed` artifact of some items, or None, said aloud, where there is no text at all."""
+    if not config.encoder.encoder.startswith("vectors:") and not any(texts.texts):
+        reporter.warn(
+            "No item has a text: rows are judged on collaboration alone, which finds less. "
+            "Name a column with --text-column, join one with --items, or bring --encoder vectors:FILE."
+        )
+        return None
+    identity = make_encoder(config.encoder, config.run.device).identity
+    reporter.note(f"encoder: {described(config.encoder, identity)}")
+    key = {"encoder": identity, "items": texts_digest(texts)}
+    return made("embed", key, lambda folder: embed(texts, config, folder, reporter), config, reporter)
+
+
+def crossfit_key(vectors: Path | None, texts: ItemTexts, config: Config) -> dict[str, Any]:
+    """Return what scores of the method crossfit depend on, the log aside."""
+    from iadsr_cli.crossfit.evidence import NAMES
+    from iadsr_cli.crossfit.judge import FOLDS, MIXTURE
+
+    return {
+        "method": "crossfit",
+        "folds": FOLDS,
+        "mixture": MIXTURE,
+        "evidence": NAMES,
+        "vectors": vectors.name if vectors else None,
+        "texts": texts_digest(texts),
+        "seed": config.run.seed,
+    }
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ def register(app: typer.Typer) -> None:
         """
         from iadsr_cli import explanations, pipeline
         from iadsr_cli.artifacts import check_folder, read_manifest
+        from iadsr_cli.engines import parts
         from iadsr_cli.outputs import OutputPlan
 
         dry_run = dry_run or (explain_user is not None and output is None)
@@ -94,6 +95,13 @@ def register(app: typer.Typer) -> None:
                     "--model brings its own item vectors, so --items has no use.", "Leave one of them out."
                 )
             read_manifest(model, "align")
+        if parts.chosen(log, model, config):
+            _check_parts(report, explain_user)
+            facts = parts.run(log, items, model, plan, config, face)
+            cutoff = config.decision.threshold if config.decision.budget is None else None
+            show_denoised(face, facts, cutoff, plan, dry_run=dry_run)
+            face.summary({"input": log, "output": plan.output, **facts}, data_on_stdout=False)
+            return
         workspace = pipeline.open_log(log, items, config, face)
         show_log(face, workspace)
         plan.check_log(workspace.log)
@@ -105,10 +113,19 @@ def register(app: typer.Typer) -> None:
             from iadsr_cli.evaluation import findings
 
             findings.save(findings.of_denoised(workspace, denoised), workspace, report)
-        show_denoised(face, denoised, plan, dry_run=dry_run)
+        show_denoised(face, denoised.summary, denoised.decisions.cutoff, plan, dry_run=dry_run)
         summary = {"input": log, "output": plan.output, **denoised.summary}
         if explain_user is not None:
             rows = explanations.history(workspace, denoised, explain_user)
             show_history(face, explain_user, rows)
             summary["history"] = [asdict(row) for row in rows]
         face.summary(summary, data_on_stdout="-" in (plan.output, plan.removed))
+
+
+def _check_parts(report: Path | None, explain_user: str | None) -> None:
+    for option, given in (("--report", report), ("--explain-user", explain_user)):
+        if given is not None:
+            raise UsageError(
+                f"{option} looks at the whole log, which is cleaned in parts here.",
+                "Leave it out, or pass --in-parts never to take the log into memory whole.",
+            )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from iadsr_cli.evaluation.protocols import Ranking
     from iadsr_cli.explanations import ExplainedRow
     from iadsr_cli.outputs import OutputPlan
-    from iadsr_cli.pipeline import Denoised, Workspace
+    from iadsr_cli.pipeline import Workspace
 
 
 def show_log(face: Face, workspace: "Workspace") -> None:
@@ -43,9 +43,10 @@ def show_training(face: Face, folder: Path, manifest: "Manifest") -> None:
     face.summary({"output": str(folder), **manifest.facts})
 
 
-def show_denoised(face: Face, denoised: "Denoised", plan: "OutputPlan", *, dry_run: bool) -> None:
-    """Print the closing table."""
-    facts = denoised.summary
+def show_denoised(
+    face: Face, facts: dict[str, Any], cutoff: float | None, plan: "OutputPlan", *, dry_run: bool
+) -> None:
+    """Print the closing table of a summary; `cutoff` is the score above which rows were to go, None for a budget."""
     rows = facts["rows"]
     users = {"in the log": facts["users"], **facts["users_by_decision"]}
     items = {"in the log": facts["items"], **facts["items_by_decision"]}
@@ -71,7 +72,7 @@ def show_denoised(face: Face, denoised: "Denoised", plan: "OutputPlan", *, dry_r
         shares = [f"{value:.1%}" for value in facts["removed_share_by_item_frequency_fifth"]]
         face.table("", ["share of rows removed", *fifths], [["by item frequency", *shares]])
     else:
-        face.note(_why_nothing(facts, denoised))
+        face.note(_why_nothing(facts, cutoff))
     if facts["estimated_noise_share"] is not None:
         face.note(f"estimated noise in the log: {facts['estimated_noise_share']:.1%} of rows")
     face.note(f"slowest stage: {face.slowest()}")
@@ -108,9 +109,9 @@ def _bar(share: float | None) -> str:
     return "-" if share is None else "█" * (filled := min(5, 1 + int(share * 5))) + "░" * (5 - filled)
 
 
-def _why_nothing(facts: dict[str, Any], denoised: "Denoised") -> str:
+def _why_nothing(facts: dict[str, Any], cutoff: float | None) -> str:
     """Say why no row is removed, and what to do about it."""
-    cutoff, highest = denoised.decisions.cutoff, facts["highest_score"]
+    highest = facts["highest_score"]
     if highest is None:
         return "no row could be scored"
     if facts["protected"]:

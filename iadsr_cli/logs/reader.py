@@ -79,7 +79,7 @@ class Log:
 
     @cached_property
     def _texts(self) -> ItemTexts:
-        return _item_texts(self.records, self.roles.text, self._items, check=self._guessed_text)
+        return texts_of(self.records, self.roles.text, self._items, check=self._guessed_text)
 
     def item_texts(self) -> ItemTexts:
         """Return the items' texts; empty where no column has any.
@@ -134,7 +134,7 @@ def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> It
     if isinstance(records, JsonRecords):
         records.load([item, *text])
     items = canonical_ids(records, item, "item", settings.null_ids)
-    return _item_texts(records, text, items, check=not joined and not settings.text_column)
+    return texts_of(records, text, items, check=not joined and not settings.text_column)
 
 
 def _read(source: str, settings: LogSettings) -> tuple[Format, Records]:
@@ -178,8 +178,11 @@ def _near(path: Path) -> str:
     return f"Did you mean {' or '.join(near)}?" if near else "Check the path."
 
 
-def _item_texts(records: Records, columns: Sequence[str], items: pa.Array, check: bool) -> ItemTexts:
-    """Return the first text of each item; with `check`, leave out columns that do not describe items."""
+def texts_of(records: Records, columns: Sequence[str], items: pa.Array, check: bool) -> ItemTexts:
+    """Return the first text of each item of some rows; with `check`, leave out columns that do not describe items.
+
+    `items` are the rows' canonical ids.
+    """
     if not columns:
         return ItemTexts([], [])
     encoded = items.dictionary_encode()

@@ -216,10 +216,7 @@ def _writer(log: Log, format: Format, keep: np.ndarray, extra: dict[str, pa.Arra
         if format.kind == "parquet":
             codec = records.codec if isinstance(records, TableRecords) else "zstd"
             return lambda file: pq.write_table(table, file, compression=codec)
-        if format.kind == "jsonl":
-            pieces = _json_pieces(table)
-        else:
-            pieces = _delimited_pieces(table, DELIMITERS[format.kind], log.name)
+        pieces = table_pieces(table, format, log.name)
 
     def write(file: IO[bytes]) -> None:
         with compressing(file, format.compression) as stream:
@@ -346,7 +343,18 @@ def _quoted(cell: str, delimiter: str) -> str:
     return cell
 
 
-def _delimited_pieces(table: pa.Table, delimiter: str, name: str) -> Iterator[bytes]:
+def table_pieces(table: pa.Table, format: Format, name: str, header: bool = True) -> Iterator[bytes]:
+    """Return a table of the log `name` as text of a format, piece by piece; without `header`, as its continuation.
+
+    Raises:
+        OutputError: the format cannot hold a column.
+    """
+    if format.kind == "jsonl":
+        return _json_pieces(table)
+    return _delimited_pieces(table, DELIMITERS[format.kind], name, header)
+
+
+def _delimited_pieces(table: pa.Table, delimiter: str, name: str, header: bool) -> Iterator[bytes]:
     for field in table.schema:
         try:
             _texts(pa.array([], field.type) if not pa.types.is_nested(field.type) else table.column(field.name))
@@ -360,7 +368,8 @@ def _delimited_pieces(table: pa.Table, delimiter: str, name: str) -> Iterator[by
         return delimiter.join(_quoted(cell, delimiter) for cell in cells) + "\n"
 
     def pieces() -> Iterator[bytes]:
-        yield line(table.column_names).encode()
+        if header:
+            yield line(table.column_names).encode()
         for batch in table.to_batches(_BLOCK):
             yield "".join(map(line, zip(*map(_cells, batch.columns), strict=True))).encode()
 

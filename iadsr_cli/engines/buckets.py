@@ -1,0 +1,257 @@
+"""A log's interactions in buckets of whole users, one file each, so that each can be judged by itself.
+
+A bucket holds every row of its users, whichever part of the log it comes from: the bucket of a user is a hash of the
+id. What is found about a bucket's rows goes to a file of its own, cut where `BATCH` rows of the log end, so that the
+rows of one stretch of the log can be put together from all buckets again without reading them whole.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from iadsr_cli.artifacts import Manifest, write_artifact
+from iadsr_cli.logs.parts import BATCH, Part, PartedLog
+from iadsr_cli.progress import Reporter
+from iadsr_cli.sequences import Sequences, in_sequence
+
+# Rows of a bucket, on average.
+_BUCKET_ROWS = 1 << 20
+_MOST_BUCKETS = 1024
+_ITEMS = "items.arrow"
+_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+_ROWS = pa.schema([("row", pa.int64()), ("user", pa.large_string()), ("item", pa.large_string()), ("time", pa.int64())])
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The interactions of some users.
+
+    Attributes:
+        rows: of the log, int64 [n], ascending.
+        users: 0 to U - 1, int64 [n].
+        items: places among all items of the log, int64 [n]; -1 where it is missing.
+        order: comparable times, int64 [n], or None.
+    """
+
+    rows: np.ndarray
+    users: np.ndarray
+    items: np.ndarray
+    order: np.ndarray | None
+
+    def sequences(self, items: pa.Array) -> Sequences:
+        """Return the histories in the vocabulary of all items of the log; their `row_ids` are places in this bucket."""
+        known = np.flatnonzero(self.items >= 0)
+        order = None if self.order is None else self.order[known]
+        return in_sequence(self.users[known], self.items[known] + 1, known, order, items)
+
+
+def joined(several: Sequence[Bucket]) -> Bucket:
+    """Return the rows of several buckets one after the other, as one."""
+    users = np.cumsum([0, *(int(bucket.users.max(initial=-1)) + 1 for bucket in several)])
+    orders = [bucket.order for bucket in several if bucket.order is not None]
+    return Bucket(
+        np.concatenate([bucket.rows for bucket in several]),
+        np.concatenate([bucket.users + first for bucket, first in zip(several, users[:-1], strict=True)]),
+        np.concatenate([bucket.items for bucket in several]),
+        np.concatenate(orders) if orders else None,
+    )
+
+
+@dataclass(frozen=True)
+class Split:
+    """A log in buckets.
+
+    Attributes:
+        folder: the `buckets` artifact.
+        name: of the log, as messages show it.
+        count: how many buckets there are.
+    """
+
+    folder: Path
+    name: str
+    count: int
+
+    @cached_property
+    def _items(self) -> pa.Table:
+        with pa.OSFile(str(self.folder / _ITEMS)) as file:
+            return pa.ipc.open_file(file).read_all().combine_chunks()
+
+    @cached_property
+    def items(self) -> pa.Array:
+        """The item ids of the log, V strings."""
+        return pa.concat_arrays([pa.array([], pa.large_string()), *self._items.column("item").chunks])
+
+    @property
+    def item_rows(self) -> np.ndarray:
+        """How many rows each item has, int64 [V]."""
+        return np.asarray(self._items.column("rows").to_numpy())
+
+    @property
+    def userless(self) -> np.ndarray:
+        """How many of them have no user, int64 [V]."""
+        return np.asarray(self._items.column("userless").to_numpy())
+
+    def bucket(self, number: int) -> Bucket:
+        """Read one bucket."""
+        with pa.OSFile(str(path(self.folder, number))) as file:
+            table = pa.ipc.open_file(file).read_all()
+        users = pc.dictionary_encode(table.column("user").combine_chunks()).indices
+        order = table.column("time")
+        return Bucket(
+            table.column("row").to_numpy(),
+            users.to_numpy(zero_copy_only=False).astype(np.int64),
+            pc.fill_null(pc.index_in(table.column("item"), value_set=self.items), -1).to_numpy().astype(np.int64),
+            None if order.null_count else order.to_numpy(),
+        )
+
+
+def count(rows: int) -> int:
+    """Return how many buckets a log of so many rows is split into."""
+    return min(_MOST_BUCKETS, max(1, -(-rows // _BUCKET_ROWS)))
+
+
+def path(folder: Path, number: int) -> Path:
+    """Return the file of a bucket."""
+    return folder / f"bucket-{number:04}.arrow"
+
+
+def split(log: PartedLog, buckets: int, inputs: dict[str, str], folder: Path, reporter: Reporter) -> Manifest:
+    """Write the `buckets` artifact: the rows of a log, in buckets, and its items.
+
+    Rows without a user are in no bucket. Memory is that of a batch of rows and of all item ids.
+    """
+    facts: dict[str, int] = {}
+
+    def fill(draft: Path) -> None:
+        items: pa.Table | None = None
+        with ExitStack() as stack, reporter.stage("split", log.num_rows, "rows") as stage:
+            sinks = [
+                stack.enter_context(pa.ipc.new_file(path(draft, number), _ROWS, options=_OPTIONS))
+                for number in range(buckets)
+            ]
+            for part in log.parts():
+                table, userless = _rows(part)
+                hashed = _hashes(table.column("user")) % buckets
+                place = np.argsort(hashed, kind="stable")
+                table = table.take(pa.array(place))
+                ends = np.searchsorted(hashed[place], np.arange(buckets), side="right")
+                for number, (first, end) in enumerate(zip(np.r_[0, ends[:-1]], ends, strict=True)):
+                    if end > first:
+                        sinks[number].write_table(table.slice(first, end - first))
+                items = _counted(items, table.column("item"), userless)
+                stage.advance(len(part.users))
+        assert items is not None
+        with pa.ipc.new_file(draft / _ITEMS, items.schema) as sink:
+            sink.write_table(items)
+        facts.update(buckets=buckets, items=items.num_rows)
+
+    return write_artifact(folder, "buckets", fill, config={}, inputs=inputs, facts=facts)
+
+
+def _rows(part: Part) -> tuple[pa.Table, pa.Array]:
+    """Return the rows that have a user, and the items of those that have none."""
+    rows = np.arange(part.first, part.first + len(part.users))
+    order = pa.nulls(len(rows), pa.int64()) if part.order is None else pa.array(part.order)
+    table = pa.table([pa.array(rows), part.users, part.items, order], schema=_ROWS)
+    return table.filter(pc.is_valid(part.users)), part.items.filter(pc.is_null(part.users))
+
+
+def _hashes(users: pa.ChunkedArray) -> np.ndarray:
+    """Return a number of each user id that is the same in every run, uint64 [n]."""
+    import pandas as pd
+
+    encoded = pc.dictionary_encode(users.combine_chunks())
+    hashes = pd.util.hash_array(encoded.dictionary.to_numpy(zero_copy_only=False), categorize=False)
+    found: np.ndarray = hashes[encoded.indices.to_numpy(zero_copy_only=False)]
+    return found
+
+
+def _counted(known: pa.Table | None, items: pa.ChunkedArray, userless: pa.Array) -> pa.Table:
+    """Return items, in order of appearance, how many rows each has, and how many without a user, with these rows too.
+
+    The first rows of an item count for its place, those without a user after those with one.
+    """
+    tables = [] if known is None else [known]
+    for these, alone in ((items.combine_chunks(), 0), (userless, 1)):
+        counts = pc.value_counts(these.drop_null())
+        rows = counts.field("counts")
+        tables.append(pa.table({"item": counts.field("values"), "rows": rows, "userless": pc.multiply(rows, alone)}))
+    both = (
+        pa.concat_tables(tables).group_by("item", use_threads=False).aggregate([("rows", "sum"), ("userless", "sum")])
+    )
+    return both.rename_columns({"rows_sum": "rows", "userless_sum": "userless"})
+
+
+def write_found(file: Path, columns: dict[str, np.ndarray], rows: int) -> None:
+    """Write what was found about the rows of a bucket.
+
+    Args:
+        file: to write.
+        columns: arrays of one length; "row" among them, ascending.
+        rows: of the whole log.
+    """
+    table = pa.table(columns)
+    ends = np.searchsorted(columns["row"], np.arange(BATCH, rows + BATCH, BATCH))
+    draft = file.with_suffix(".part")
+    with pa.ipc.new_file(draft, table.schema, options=_OPTIONS) as sink:
+        for first, end in zip(np.r_[0, ends[:-1]], ends, strict=True):
+            sink.write_batch(_batch(table.slice(first, end - first)))
+    draft.replace(file)
+
+
+def _batch(table: pa.Table) -> pa.RecordBatch:
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
+
+
+def read_found(file: Path) -> Iterator[dict[str, np.ndarray]]:
+    """Yield what was found about a bucket's rows, stretch by stretch of the log."""
+    with pa.OSFile(str(file)) as source:
+        reader = pa.ipc.open_file(source)
+        for number in range(reader.num_record_batches):
+            yield _columns(reader.get_batch(number))
+
+
+def _columns(batch: pa.RecordBatch) -> dict[str, np.ndarray]:
+    names = batch.schema.names
+    return {name: batch.column(name).to_numpy(zero_copy_only=False) for name in names}
+
+
+class Found:
+    """What was found about the rows of a log, from the files of all buckets."""
+
+    def __init__(self, files: list[Path], missing: dict[str, float]) -> None:
+        """Open the files; `missing` is what rows have that are in no bucket, by column."""
+        self._files, self._missing = files, missing
+        self._stretch: tuple[int, dict[str, np.ndarray]] | None = None
+
+    def rows(self, first: int, end: int) -> dict[str, np.ndarray]:
+        """Return the columns of the rows from `first` to before `end`."""
+        pieces = []
+        while first < end:
+            stretch = first // BATCH
+            last = min(end, (stretch + 1) * BATCH)
+            whole = self._whole(stretch)
+            own = slice(first - stretch * BATCH, last - stretch * BATCH)
+            pieces.append({name: column[own] for name, column in whole.items()})
+            first = last
+        return {name: np.concatenate([piece[name] for piece in pieces]) for name in self._missing}
+
+    def _whole(self, stretch: int) -> dict[str, np.ndarray]:
+        if self._stretch is None or self._stretch[0] != stretch:
+            whole: dict[str, np.ndarray] = {}
+            for file in self._files:
+                with pa.OSFile(str(file)) as source:
+                    part = _columns(pa.ipc.open_file(source).get_batch(stretch))
+                for name, missing in self._missing.items():
+                    if name not in whole:
+                        whole[name] = np.full(BATCH, missing, part[name].dtype)
+                    whole[name][part["row"] - stretch * BATCH] = part[name]
+            self._stretch = stretch, whole
+        return self._stretch[1]

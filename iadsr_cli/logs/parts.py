@@ -1,0 +1,264 @@
+"""A Parquet log that is never whole in memory: read batch by batch, given back row group by row group."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from iadsr_cli.config import LogSettings
+from iadsr_cli.errors import InputError, OutputError, UsageError
+from iadsr_cli.logs.formats import Format, compressing, format_of
+from iadsr_cli.logs.reader import ItemTexts, texts_of
+from iadsr_cli.logs.records import TableRecords
+from iadsr_cli.logs.schema import Roles, find_roles
+from iadsr_cli.logs.values import canonical_ids, is_text, times
+from iadsr_cli.logs.writer import check_target, replacing, table_pieces
+from iadsr_cli.progress import Reporter
+
+# Rows read, scored and written at once.
+BATCH = 1 << 20
+# Ids, order, evidence and decisions of a row in memory, by rough measure.
+_BYTES_PER_ROW = 700
+
+
+@dataclass(frozen=True, eq=False)
+class _PartRecords(TableRecords):
+    """Some rows of a file, which messages number as the file does."""
+
+    first: int = 0
+
+    def place(self, row: int) -> str:
+        """Return where row `row` of this part is in the file, for people."""
+        return super().place(self.first + row)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive rows of a log.
+
+    Attributes:
+        first: number of the first one.
+        users: canonical ids, large_string [n], null where missing.
+        items: the same.
+        order: comparable times, int64 [n], or None: then the order is the file's.
+    """
+
+    first: int
+    users: pa.Array
+    items: pa.Array
+    order: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class PartedLog:
+    """A Parquet file, read in parts.
+
+    Attributes:
+        path: the file.
+        roles: which column is what.
+        settings: how it is read.
+    """
+
+    path: Path
+    roles: Roles
+    settings: LogSettings
+
+    @classmethod
+    def open(cls, source: str, settings: LogSettings) -> "PartedLog":
+        """Open a file, reading no row yet.
+
+        Raises:
+            InputError: it cannot be read, or its times are texts, which only the whole column tells how to read.
+            UsageError: it is not Parquet, or its columns cannot be told.
+        """
+        if source == "-" or format_of(source, settings.format).kind != "parquet":
+            raise UsageError(
+                f"Only a Parquet file can be cleaned in parts, and {source} is none.",
+                "Convert it to Parquet first, or pass --in-parts never to take it into memory whole.",
+            )
+        with _readable(source):
+            schema = pq.read_schema(source)
+        roles = find_roles(schema.names, settings, source)
+        if roles.time is not None:
+            type = schema.field(roles.time).type
+            type = type.value_type if pa.types.is_dictionary(type) else type
+            if is_text(type) or pa.types.is_decimal(type):
+                raise InputError(
+                    f'Column "{roles.time}" of {source} holds {type} values, which cannot be put in order in parts.',
+                    "Store times as timestamps or numbers, or pass --time-column none for file order.",
+                )
+        return cls(Path(source), roles, settings)
+
+    @property
+    def name(self) -> str:
+        """The file, as messages show it."""
+        return str(self.path)
+
+    @cached_property
+    def metadata(self) -> pq.FileMetaData:
+        """What the file says of itself."""
+        with _readable(self.name):
+            return pq.read_metadata(self.path)
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows the file has."""
+        return int(self.metadata.num_rows)
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes to hold the whole log in memory, and what denoising makes of it; a rough guess."""
+        groups = (self.metadata.row_group(number) for number in range(self.metadata.num_row_groups))
+        return 2 * sum(group.total_byte_size for group in groups) + _BYTES_PER_ROW * self.num_rows
+
+    def item_texts(self, reporter: Reporter) -> ItemTexts:
+        """Return the items' texts, as `Log.item_texts` does; whether a guessed column is one, the first rows tell."""
+        found: dict[str, str | None] = {}
+        columns, rejected, conflicting = self.roles.text, None, 0
+        if not columns:
+            return ItemTexts([], [])
+        with reporter.stage("texts", self.num_rows, "rows") as stage:
+            for first, table in self._tables([self.roles.item, *columns]):
+                records = _PartRecords(self.name, table, "", first)
+                items = canonical_ids(records, self.roles.item, "item", self.settings.null_ids)
+                texts = texts_of(records, columns, items, check=not first and not self.settings.text_column)
+                if not first:
+                    rejected, columns = texts.rejected, texts.columns
+                if not columns:
+                    break
+                conflicting += texts.conflicting
+                for item, text in zip(texts.ids, texts.texts, strict=True):
+                    if found.get(item) is None:
+                        found[item] = text
+                stage.advance(table.num_rows)
+        return ItemTexts(list(found), list(found.values()), columns, conflicting, rejected)
+
+    def parts(self) -> Iterator[Part]:
+        """Yield all rows in the file's order, at most `BATCH` at once.
+
+        Raises:
+            InputError: a value in it cannot be used, or it cannot be read.
+        """
+        roles, null_ids = self.roles, self.settings.null_ids
+        columns = [name for name in (roles.user, roles.item, roles.time) if name is not None]
+        for first, table in self._tables(columns):
+            records = _PartRecords(self.name, table, "", first)
+            users = canonical_ids(records, roles.user, "user", null_ids)
+            items = canonical_ids(records, roles.item, "item", null_ids)
+            order = times(records, roles.time, self.settings.time_unit)[0] if roles.time else None
+            yield Part(first, users, items, order)
+
+    def groups(self) -> Iterator[tuple[int, pa.Table]]:
+        """Yield the number of the first row, and rows of one row group each with all columns; `BATCH` at most."""
+        yield from self._tables(None)
+
+    def _tables(self, columns: list[str] | None) -> Iterator[tuple[int, pa.Table]]:
+        first = 0
+        with _readable(self.name), pq.ParquetFile(self.path) as file:
+            for group in range(file.num_row_groups):
+                for batch in file.iter_batches(BATCH, [group], columns):
+                    yield first, pa.Table.from_batches([batch])
+                    first += batch.num_rows
+
+
+@contextlib.contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise InputError(f"{name} does not exist.", "Check the path.") from error
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{name} cannot be read as Parquet: {str(error).strip().partition(chr(10))[0].rstrip('.')}.",
+            "It may be cut off or be another format: copy it again, or say what it is with --format.",
+        ) from error
+
+
+def check_writing(log: PartedLog, target: str, extra: Mapping[str, pa.DataType], format_override: str = "auto") -> None:
+    """Check, before any work, that `target`'s format can hold the log's columns and those of `extra`.
+
+    Raises:
+        OutputError: its format cannot hold a column.
+        UsageError: the log has a column of an extra one's name, the format cannot be told, or it is standard output.
+    """
+    if target == "-":
+        raise UsageError("A log that is cleaned in parts cannot go to standard output.", "Name a file with -o.")
+    schema = pq.read_schema(log.path)
+    for name in extra:
+        if name in schema.names:
+            raise UsageError(
+                f'{log.name} already has a column "{name}", which the output would add.',
+                "Rename the log's column first.",
+            )
+    format = format_of(target, format_override, option="--output-format")
+    if format.kind != "parquet":
+        table_pieces(schema.empty_table(), format, log.name)
+
+
+@contextlib.contextmanager
+def writing(
+    log: PartedLog, target: str, extra: Mapping[str, pa.DataType], force: bool, format_override: str = "auto"
+) -> Iterator[Callable[[pa.Table], None]]:
+    """Yield what takes tables of the log's rows, in their order; when all are in, `target` appears whole.
+
+    Args:
+        log: where the rows come from. Its schema, with its metadata, and the compression of each column are kept; every
+            table that is handed over becomes one row group.
+        target: a file name.
+        extra: columns that the tables have after the log's own.
+        force: whether an existing file is replaced.
+        format_override: the format's kind, or "auto" to go by the extension.
+
+    Raises:
+        OutputError: the target cannot be written, or its format cannot hold a column.
+    """
+    check_target(target, force)
+    format = format_of(target, format_override, option="--output-format")
+    schema = pq.read_schema(log.path)
+    for name, type in extra.items():
+        schema = schema.append(pa.field(name, type))
+    try:
+        with replacing(target) as file, _sink(file, format, schema, log) as write:
+            yield write
+    except OSError as error:
+        raise OutputError(
+            f"{target} could not be written: {error.strerror or error}.",
+            "What was there before is unchanged. Make room or name another place.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _sink(file: IO[bytes], format: Format, schema: pa.Schema, log: PartedLog) -> Iterator[Callable[[pa.Table], None]]:
+    if format.kind == "parquet":
+        with pq.ParquetWriter(file, schema, compression=_codecs(log)) as writer:
+            yield lambda table: writer.write_table(table, row_group_size=max(1, table.num_rows))
+        return
+    with compressing(file, format.compression) as stream:
+        started = False
+
+        def write(table: pa.Table) -> None:
+            nonlocal started
+            for piece in table_pieces(table, format, log.name, header=not started):
+                stream.write(piece)
+            started = True
+
+        yield write
+        if not started:
+            write(schema.empty_table())
+
+
+def _codecs(log: PartedLog) -> dict[str, str] | str:
+    """Return the compression of each column, as the writer names it."""
+    metadata = log.metadata
+    if not metadata.num_row_groups:
+        return "snappy"
+    group = metadata.row_group(0)
+    columns = (group.column(number) for number in range(group.num_columns))
+    names = {"UNCOMPRESSED": "none", "LZ4_RAW": "lz4"}
+    return {column.path_in_schema: names.get(column.compression, column.compression.lower()) for column in columns}

@@ -1,0 +1,255 @@
+"""Cleaning in parts: the same rows, values and summary as in memory, whatever the sizes of parts and buckets."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner, Result
+
+from iadsr_cli.cli.app import app
+from iadsr_cli.engines import buckets
+from iadsr_cli.engines import parts as engine
+from iadsr_cli.logs import parts as log_parts
+
+SIZES = ["--embedding-size", "8", "--hidden-size", "8", "--pretrain-epochs", "1"]
+ROWS, USERS = 3_000, 250
+
+
+def shelves(rows: int = ROWS, users: int = USERS) -> tuple[pa.Table, np.ndarray]:
+    """Users who keep to one of five shelves but for a tenth of their rows, which are labelled."""
+    generator = np.random.default_rng(0)
+    user = generator.integers(0, users, rows)
+    strange = generator.random(rows) < 0.1
+    item = np.where(strange, generator.integers(0, 60, rows), (user % 5) * 12 + generator.integers(0, 12, rows))
+    table = pa.table(
+        {
+            "note": pa.array([f"n{n}" if n % 7 else None for n in range(rows)]).dictionary_encode(),
+            "user_id": [f"u{each}" for each in user],
+            "item_id": pa.array(item.astype(np.int32)),
+            "ts": pa.array(generator.integers(0, 400, rows) * 1.0),
+            "title": [f"shelf{each // 12} thing{each}" for each in item],
+        }
+    )
+    return table, strange
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log in uneven row groups, with ties, missing ids and an unknown item, and a model of its other rows."""
+    folder = tmp_path_factory.mktemp("parts")
+    table, _ = shelves()
+    pq.write_table(table, folder / "known.parquet")
+    cache = ["--cache-dir", str(folder / "cache")]
+    models = ["--pretrained", str(folder / "recommender"), "--vectors", str(folder / "vectors")]
+    known = str(folder / "known.parquet")
+    for arguments in (
+        ["embed", known, "-o", str(folder / "vectors"), "--encoder", "tfidf"],
+        ["pretrain", known, "-o", str(folder / "recommender"), *SIZES],
+        ["align", known, *models, "-o", str(folder / "model"), "--align-epochs", "1"],
+    ):
+        result = CliRunner().invoke(app, [*arguments, *cache])
+        assert result.exit_code == 0, result.output
+    user = [None if n % 501 == 7 else each for n, each in enumerate(table["user_id"].to_pylist())]
+    item = [
+        None if n % 401 == 9 else 60 + n if n % 11 == 0 else each for n, each in enumerate(table["item_id"].to_pylist())
+    ]
+    table = table.set_column(1, "user_id", pa.array(user)).set_column(2, "item_id", pa.array(item, pa.int32()))
+    table = table.append_column("pair", pa.array([[n, n + 1] for n in range(ROWS)], pa.list_(pa.int16())))
+    table = table.replace_schema_metadata({"from": "a test"})
+    codecs = {"note": "gzip", "user_id": "none", "ts": "zstd"}
+    with pq.ParquetWriter(folder / "log.parquet", table.schema, compression=codecs) as sink:
+        for first, end in ((0, 700), (700, 701), (701, 2_000), (2_000, ROWS)):
+            sink.write_table(table.slice(first, end - first))
+    return folder
+
+
+@pytest.fixture
+def clean(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run `denoise`, by default in parts of 256 rows and in buckets of 300."""
+    for module in (log_parts, buckets):
+        monkeypatch.setattr(module, "BATCH", 256)
+    monkeypatch.setattr(buckets, "_BUCKET_ROWS", 300)
+    monkeypatch.setenv("IADSR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, log: Path = folder / "log.parquet", code: int = 0) -> Result:
+        result = CliRunner().invoke(app, ["denoise", str(log), *map(str, arguments), "--json"])
+        assert result.exit_code == code, result.output
+        return result
+
+    return run
+
+
+def verdicts(reasons: pa.ChunkedArray) -> list[str]:
+    """What is lowest is so among the rows of a bucket, or of the log, and need not be the same."""
+    return [reason.partition(":")[0] for reason in reasons.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    "decision", [["--threshold", "0.02"], ["--budget", "7%"], ["--budget", "100%"], ["--budget", "0%"]]
+)
+def test_parts_give_the_rows_that_memory_gives(clean: Callable[..., Result], folder: Path, decision: list[str]) -> None:
+    common = ["--model", folder / "model", "--null-ids", "keep", *decision]
+    found = {}
+    for way in ("never", "always"):
+        outputs = ["-o", f"{way}.parquet", "--removed", f"{way}-removed.parquet"]
+        found[way] = json.loads(clean(*common, *outputs, "--in-parts", way).stdout)
+        del found[way]["output"], found[way]["seconds"]
+    assert found["always"] == found["never"]
+    kept, kept_in_parts = (pq.read_table(f"{way}.parquet") for way in found)
+    assert kept_in_parts.equals(kept)
+    assert kept_in_parts.schema.equals(pq.read_schema(folder / "log.parquet"), check_metadata=True)
+    removed, removed_in_parts = (pq.read_table(f"{way}-removed.parquet") for way in found)
+    assert removed_in_parts.drop(["reason"]).equals(removed.drop(["reason"]))
+    assert verdicts(removed_in_parts["reason"]) == verdicts(removed["reason"])
+    assert kept.num_rows + removed.num_rows == ROWS
+    assert (removed.num_rows > 0) == (decision[1] != "0%")
+
+
+def test_in_one_bucket_annotated_rows_and_reasons_are_those_of_memory(
+    clean: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "_BUCKET_ROWS", ROWS)
+    for way in ("never", "always"):
+        clean(
+            "--model", folder / "model", "--null-ids", "keep", "--annotate", "-o", f"{way}.parquet", "--in-parts", way
+        )
+    memory, in_parts = (pq.read_table(f"{way}.parquet") for way in ("never", "always"))
+    assert in_parts.equals(memory)
+    assert set(pc.unique(in_parts["reason"]).to_pylist()) >= {"unscored: user or item id is missing"}
+
+
+def test_row_groups_and_compression_come_back(clean: Callable[..., Result], folder: Path) -> None:
+    clean(
+        "--model",
+        folder / "model",
+        "--null-ids",
+        "keep",
+        "-o",
+        "clean.parquet",
+        "--in-parts",
+        "always",
+        "--budget",
+        "5%",
+    )
+    file, source = pq.ParquetFile("clean.parquet"), pq.ParquetFile(folder / "log.parquet")
+    for number in range(5):
+        before, after = (each.metadata.row_group(0).column(number) for each in (source, file))
+        assert (after.path_in_schema, after.compression) == (before.path_in_schema, before.compression)
+    assert not list(Path("cache").rglob("*.arrow")), "what was reached on the way is not needed any more"
+
+
+def test_text_outputs_are_those_of_memory(clean: Callable[..., Result], folder: Path) -> None:
+    log = folder / "known.parquet"
+    for way in ("never", "always"):
+        outputs = ["-o", f"{way}.csv.gz", "--removed", f"{way}.jsonl"]
+        clean("--model", folder / "model", "--budget", "5%", *outputs, "--in-parts", way, log=log)
+    assert Path("always.csv.gz").read_bytes() == Path("never.csv.gz").read_bytes()
+    assert len(Path("always.jsonl").read_text().splitlines()) == ROWS * 5 // 100
+
+
+def test_the_default_method_learns_from_the_first_buckets(
+    clean: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "_BUCKET_ROWS", 4_000)
+    table, strange = shelves(12_000, 1_000)
+    pq.write_table(table, tmp_path / "log.parquet")
+    options = ["--encoder", "tfidf", "--annotate", "-o", "all.parquet", "--in-parts", "always"]
+    found = json.loads(clean(*options, log=tmp_path / "log.parquet").stdout)
+    annotated = pq.read_table("all.parquet")
+    assert annotated.drop(["noise_score", "keep", "reason"]).equals(table)
+    score, user = annotated["noise_score"].to_numpy(), annotated["user_id"]
+    assert buckets.count(12_000) == 3 > engine._TEACHING_BUCKETS
+    bucket = buckets._hashes(pa.chunked_array(user)) % 3
+    for taught in (bucket < 2, bucket == 2):
+        assert roc_auc_score(strange[taught], score[taught]) > 0.85, "a fifth of what is strange is of the user's shelf"
+    assert found["removed"] == pc.sum(pc.invert(annotated["keep"])).as_py() > 300
+    assert 0.04 < found["estimated_noise_share"] < 0.16
+
+
+def test_an_interrupted_run_goes_on_with_the_buckets_it_has(
+    clean: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--model", folder / "model", "--null-ids", "keep", "--in-parts", "always", "--budget", "5%"]
+    clean(*arguments, "-o", "undisturbed.parquet")
+    judged: list[int] = []
+    judge = engine.ModelScorer.judge
+
+    def failing(self: engine.ModelScorer, number: int, bucket: buckets.Bucket) -> object:
+        judged.append(number)
+        if len(judged) == 4:
+            raise KeyboardInterrupt
+        return judge(self, number, bucket)
+
+    monkeypatch.setattr(engine.ModelScorer, "judge", failing)
+    result = clean(*arguments, "-o", "resumed.parquet", code=130)
+    assert "Run the same command again" in result.stderr
+    assert not Path("resumed.parquet").exists()
+    clean(*arguments, "-o", "resumed.parquet")
+    assert judged == [0, 1, 2, 3, *range(3, 10)]
+    assert Path("resumed.parquet").read_bytes() == Path("undisturbed.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error", "hint"),
+    [
+        (["-o", "-"], 2, "cannot go to standard output", "Name a file with -o"),
+        (["-o", "a.csv"], 1, 'Column "pair" of', "Write to a .parquet or .jsonl file"),
+        (["-o", "a.parquet", "--report", "report"], 2, "--report looks at the whole log", "--in-parts never"),
+        (["-o", "a.parquet", "--explain-user", "u1"], 2, "--explain-user looks at the whole log", "--in-parts never"),
+        (["-o", "a.parquet", "--method", "iadsr"], 2, "--method iadsr trains on the whole log", "pretrain and align"),
+        (["-o", "a.parquet", "--time-column", "note"], 1, "cannot be put in order in parts", "--time-column none"),
+        (["-o", "a.parquet"], 1, "the first is row 10", "--null-ids keep"),
+    ],
+)
+def test_what_cannot_be_done_in_parts_is_said_at_once(
+    clean: Callable[..., Result], arguments: list[str], code: int, error: str, hint: str
+) -> None:
+    result = clean(*arguments, "--in-parts", "always", code=code)
+    last = [line for line in result.stderr.splitlines() if line.startswith(("error:", "hint:"))]
+    assert error in last[0]
+    assert hint in last[1]
+    assert not [path for path in Path().iterdir() if path.name != "cache"]
+
+
+def test_a_text_log_is_not_cleaned_in_parts(clean: Callable[..., Result], tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("user_id,item_id\n1,2\n")
+    result = clean("-o", "a.csv", "--in-parts", "always", log=log, code=2)
+    assert "Only a Parquet file can be cleaned in parts" in result.stderr
+
+
+def test_a_log_that_fits_is_cleaned_in_memory(
+    clean: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--model", folder / "model", "--null-ids", "keep", "-o", "-", "--output-format", "parquet"]
+    assert clean(*arguments).exit_code == 0, "standard output is possible in memory alone"
+    monkeypatch.setattr(log_parts, "_BYTES_PER_ROW", 1 << 40)
+    assert "cannot go to standard output" in clean(*arguments, code=2).stderr
+
+
+@pytest.mark.parametrize("size", [0, 1, 5, 37, 80, 200])
+def test_a_budget_takes_the_worst_rows_first_and_of_equal_ones_the_earliest(tmp_path: Path, size: int) -> None:
+    from iadsr_cli.config import Config, DecisionSettings
+
+    generator = np.random.default_rng(size)
+    noise = generator.choice(np.float32([0, 1e-9, 0.25, 0.250001, 0.5, 1]), 100)
+    noise[generator.random(100) < 0.1] = np.nan
+    allowed = (generator.random(100) < 0.7) & ~np.isnan(noise)
+    files = []
+    for number, drawn in enumerate(np.array_split(generator.permutation(100), 3)):
+        rows = np.sort(drawn)
+        files.append(tmp_path / f"{number}.arrow")
+        buckets.write_found(files[-1], {"row": rows, "noise": noise[rows], "allowed": allowed[rows]}, 100)
+    rule = engine._rule(files, 100, Config(decision=DecisionSettings(budget=str(size / 200))))
+    candidates = np.flatnonzero(allowed)
+    wanted = candidates[np.argsort(-noise[candidates], kind="stable")][: size // 2]
+    found = buckets.Found(files, {"noise": np.nan, "allowed": False}).rows(0, 100)
+    found["row"] = np.arange(100)
+    assert np.flatnonzero(rule.removed(found)).tolist() == sorted(wanted.tolist())
