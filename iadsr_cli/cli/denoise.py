@@ -35,7 +35,9 @@ Report = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Score and print what would happen; write no log.")]
 ExplainUser = Annotated[
     str | None,
-    typer.Option("--explain-user", metavar="ID", help="Show one user's history, row by row; without -o, write no log."),
+    typer.Option(
+        "--explain-user", metavar="ID", help="Show one user's history, row by row; without -o, write no cleaned log."
+    ),
 ]
 OutputFormat = Annotated[
     str,
@@ -77,9 +79,9 @@ def register(app: typer.Typer) -> None:
         from iadsr_cli.artifacts import check_folder, read_manifest
         from iadsr_cli.outputs import OutputPlan
 
-        dry_run = dry_run or (explain_user is not None and output is None)
+        only_explain = explain_user is not None and output is None
         plan = OutputPlan(
-            output=None if dry_run else output or "-",
+            output=None if dry_run or only_explain else output or "-",
             removed=None if dry_run else removed,
             annotate=annotate,
             format=output_format,
@@ -105,7 +107,7 @@ def register(app: typer.Typer) -> None:
             from iadsr_cli.evaluation import findings
 
             findings.save(findings.of_denoised(workspace, denoised), workspace, report)
-        show_denoised(face, denoised, plan, dry_run=dry_run)
+        show_denoised(face, denoised, plan)
         summary = {"input": log, "output": plan.output, **denoised.summary}
         if explain_user is not None:
             rows = explanations.history(workspace, denoised, explain_user)

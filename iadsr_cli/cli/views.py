@@ -43,13 +43,13 @@ def show_training(face: Face, folder: Path, manifest: "Manifest") -> None:
     face.summary({"output": str(folder), **manifest.facts})
 
 
-def show_denoised(face: Face, denoised: "Denoised", plan: "OutputPlan", *, dry_run: bool) -> None:
+def show_denoised(face: Face, denoised: "Denoised", plan: "OutputPlan") -> None:
     """Print the closing table."""
     facts = denoised.summary
     rows = facts["rows"]
     users = {"in the log": facts["users"], **facts["users_by_decision"]}
     items = {"in the log": facts["items"], **facts["items_by_decision"]}
-    would = "would be " if dry_run else ""
+    would = "" if plan.written else "would be "
     names = {
         "in the log": "in the log",
         "kept": f"{would}kept",
@@ -59,7 +59,7 @@ def show_denoised(face: Face, denoised: "Denoised", plan: "OutputPlan", *, dry_r
     }
     counts = {"in the log": rows, **facts}
     face.table(
-        "Dry run: nothing was written" if dry_run else f"Wrote {' and '.join(plan.written)}",
+        f"Wrote {' and '.join(plan.written)}" if plan.written else "Dry run: nothing was written",
         ["", "rows", "share", "users", "items"],
         [
             [label, f"{counts[key]:,}", f"{counts[key] / max(1, rows):.1%}", f"{users[key]:,}", f"{items[key]:,}"]
