@@ -305,6 +305,33 @@ class DecisionSettings(Settings):
             parse_share(self.budget, "--budget")
 
 
+@dataclass(frozen=True)
+class ProtectionSettings(Settings):
+    """Which rows of a log stay whatever their score."""
+
+    protect_last: int = setting(0, "Never remove the last N interactions of a user.", low=0)
+    protect: str | None = setting(
+        None,
+        "Never remove rows for which this holds: 'event == \"buy\"', 'rating >= 4 and `unit price` < 10'.",
+        metavar="EXPR",
+    )
+    event_column: str | None = setting(None, "Column that says what happened, for --events.", metavar="NAME")
+    events: str | None = setting(
+        None,
+        "Judge only rows with one of these events, such as view,click; all others stay, and count as history.",
+        metavar="NAMES",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the bounds, and that events have a column."""
+        super().__post_init__()
+        if self.events is not None and self.event_column is None:
+            raise UsageError(
+                f"--events {self.events} was given without the column that holds events.",
+                "Name it with --event-column.",
+            )
+
+
 NOISE_KINDS = ("insert-uniform", "insert-popular", "insert-similar", "insert-burst", "replace-uniform")
 SCORERS = (
     "random",
@@ -396,5 +423,6 @@ class Config:
     align: AlignSettings = AlignSettings()
     loop: LoopSettings = LoopSettings()
     decision: DecisionSettings = DecisionSettings()
+    protection: ProtectionSettings = ProtectionSettings()
     study: StudySettings = StudySettings()
     run: RunSettings = RunSettings()

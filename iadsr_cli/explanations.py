@@ -17,6 +17,7 @@ _UNSCORED_REASONS = {
     Status.SHORT_HISTORY: "unscored: no other interaction of this user to compare with",
     Status.NO_EVIDENCE: "unscored: the item has no text and no interaction was trained on",
 }
+_UNJUDGED_REASON = "kept: not judged, as its event is not among --events"
 
 
 def explain(scores: Scores, decisions: Decisions, rows: np.ndarray) -> list[str]:
@@ -24,12 +25,24 @@ def explain(scores: Scores, decisions: Decisions, rows: np.ndarray) -> list[str]
     reasons = np.full(len(rows), "kept: agrees with the user's history", dtype=object)
     for status, reason in _UNSCORED_REASONS.items():
         reasons[scores.status[rows] == status] = reason
+    protections = decisions.protections
+    if protections is not None:
+        reasons[~protections.judged[rows]] = _UNJUDGED_REASON
     told = np.flatnonzero(~decisions.keep[rows] | decisions.protected[rows])
     says = _crossfit_reasons if scores.parts is not None else _iadsr_reasons
     for place, why in zip(told, says(scores, rows[told]), strict=True):
-        verdict = "protected" if decisions.keep[rows[place]] else "removed"
-        reasons[place] = f"{verdict}: {why}"
+        reasons[place] = f"{_verdict(decisions, rows[place])}: {why}"
     return list(reasons)
+
+
+def _verdict(decisions: Decisions, row: int) -> str:
+    """Return what became of a suspicious row."""
+    if not decisions.keep[row]:
+        return "removed"
+    protections = decisions.protections
+    if protections is None or protections.by[row] < 0:
+        return "protected"
+    return f"protected by {protections.names[protections.by[row]]}"
 
 
 def _iadsr_reasons(scores: Scores, rows: np.ndarray) -> list[str]:

@@ -21,6 +21,7 @@ from iadsr_cli.errors import InputError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
 from iadsr_cli.progress import Reporter
+from iadsr_cli.protections import find_protections
 from iadsr_cli.sequences import Sequences, check_trainable, frequency_fifths, make_sequences
 from iadsr_cli.stages import (
     Resume,
@@ -228,17 +229,27 @@ def denoise(workspace: Workspace, model: Path | None) -> Denoised:
     log, config = workspace.log, workspace.config
     if model is None:
         _ = workspace.trainable  # a log that cannot be learned from is refused before anything is embedded
+    protections = find_protections(log, workspace.sequences, config.protection)
     scores = workspace.scores(model)
     users = row_codes(log.user_ids())
-    decisions = decide(scores.noise, users, config.decision)
-    return Denoised(scores, decisions, _summary(log, users, scores, decisions))
+    noise = np.where(protections.judged, scores.noise, np.nan)
+    decisions = decide(noise, users, config.decision, protections.protected)
+    decisions = replace(decisions, protections=protections)
+    return Denoised(scores, decisions, _summary(log, users, scores, decisions, protections.judged))
 
 
-def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions) -> dict[str, Any]:
+def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions, judged: np.ndarray) -> dict[str, Any]:
     items = row_codes(log.item_ids())
     removed = ~decisions.keep
     unscored = np.isnan(scores.noise)
-    groups = {"kept": decisions.keep, "removed": removed, "protected": decisions.protected, "unscored": unscored}
+    highest = scores.noise[judged & ~unscored]
+    groups = {
+        "kept": decisions.keep,
+        "removed": removed,
+        "protected": decisions.protected,
+        "unscored": unscored,
+        "unjudged": ~judged,
+    }
     return {
         "rows": log.num_rows,
         "users": _distinct(users),
@@ -249,7 +260,7 @@ def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions) 
         "estimated_noise_share": None if scores.share is None else round(scores.share, 6),
         "estimated_noise_share_by_kind": scores.shares
         and {kind: round(share, 6) for kind, share in scores.shares.items()},
-        "highest_score": None if unscored.all() else round(float(np.nanmax(scores.noise)), 6),
+        "highest_score": round(float(highest.max()), 6) if len(highest) else None,
         "removed_share_by_item_frequency_fifth": _share_by_fifth(removed, items),
     }
 

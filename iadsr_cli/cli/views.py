@@ -55,6 +55,7 @@ def show_denoised(face: Face, denoised: "Denoised", plan: "OutputPlan") -> None:
         "kept": f"{would}kept",
         "protected": "  protected",
         "unscored": "  unscored",
+        **({"unjudged": "  not judged"} if facts["unjudged"] else {}),
         "removed": f"{would}removed",
     }
     counts = {"in the log": rows, **facts}
@@ -89,15 +90,20 @@ def show_history(face: Face, user: str, rows: list["ExplainedRow"]) -> None:
                 _cut(row.title or row.item, room),
                 "-" if row.score is None else f"{row.score:.2f}",
                 *(_bar(row.agreement[name]) for name in bars),
-                row.reason.partition(":")[0],
+                _verdict(row),
             ]
             for row in rows
         ],
     )
     for row in rows:
-        verdict, _, why = row.reason.partition(": ")
+        verdict = _verdict(row)
         if verdict in ("removed", "protected"):
-            face.note(f"{_cut(row.title or row.item, 60)}: {why}")
+            face.note(f"{_cut(row.title or row.item, 60)}: {row.reason.removeprefix(f'{verdict}: ')}")
+
+
+def _verdict(row: "ExplainedRow") -> str:
+    """Return the first word of a reason: what becomes of the row."""
+    return row.reason.partition(" ")[0].rstrip(":")
 
 
 def _cut(text: str, most: int) -> str:
@@ -112,12 +118,16 @@ def _why_nothing(facts: dict[str, Any], denoised: "Denoised") -> str:
     """Say why no row is removed, and what to do about it."""
     cutoff, highest = denoised.decisions.cutoff, facts["highest_score"]
     if highest is None:
-        return "no row could be scored"
+        return "no row that may go could be scored"
+    protections = denoised.decisions.protections
+    wishes = [*(protections.names if protections else ()), *(["--events"] if facts["unjudged"] else [])]
+    limits = ["--max-user-share", "--min-user-rows", *wishes]
+    see = f"see {', '.join(limits[:-1])} and {limits[-1]}"
     if facts["protected"]:
         rows = counted(facts["protected"], "row")
-        return f"{rows} looked like noise and stayed: see --max-user-share and --min-user-rows"
+        return f"{rows} looked like noise and stayed: {see}"
     if cutoff is None:
-        return "the budget comes to no row that may go: see --budget, --max-user-share and --min-user-rows"
+        return f"the budget comes to no row that may go: {see}"
     return (
         f"no row scored above {cutoff:g}; the highest is {highest:.2g}. "
         "To remove the most suspicious rows all the same: --budget 5%"
