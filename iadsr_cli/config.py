@@ -307,7 +307,7 @@ class DecisionSettings(Settings):
 
 @dataclass(frozen=True)
 class ProtectionSettings(Settings):
-    """Which rows of a log stay whatever their score."""
+    """Which rows of a log stay whatever their score, and how many may go at all."""
 
     protect_last: int = setting(0, "Never remove the last N interactions of a user.", low=0)
     protect: str | None = setting(
@@ -321,10 +321,17 @@ class ProtectionSettings(Settings):
         "Judge only rows with one of these events, such as view,click; all others stay, and count as history.",
         metavar="NAMES",
     )
+    max_removed: str | None = setting(
+        None,
+        "Write nothing and end with exit code 3 if more than this share of all rows would go, such as 20%.",
+        metavar="SHARE",
+    )
 
     def __post_init__(self) -> None:
-        """Check the bounds, and that events have a column."""
+        """Check the bounds, that the most that may go is a share, and that events have a column."""
         super().__post_init__()
+        if self.max_removed is not None:
+            parse_share(self.max_removed, "--max-removed")
         if self.events is not None and self.event_column is None:
             raise UsageError(
                 f"--events {self.events} was given without the column that holds events.",

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.artifacts import Manifest, cached, digest, read_manifest
-from iadsr_cli.config import Config
+from iadsr_cli.config import Config, parse_share
 from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.encoders import described, make_encoder
-from iadsr_cli.errors import InputError
+from iadsr_cli.errors import GateError, InputError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
 from iadsr_cli.progress import Reporter
@@ -180,11 +180,15 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Denoised:
-    """The outcome of `denoise`: evidence, decisions and what they amount to."""
+    """The outcome of `denoise`: evidence, decisions and what they amount to.
+
+    `refusal` says that more would go than the user allows, so that nothing may be written; None where it may.
+    """
 
     scores: Scores
     decisions: Decisions
     summary: dict[str, Any]
+    refusal: GateError | None = None
 
 
 def open_texts(source: str, config: Config, reporter: Reporter) -> ItemTexts:
@@ -235,7 +239,22 @@ def denoise(workspace: Workspace, model: Path | None) -> Denoised:
     noise = np.where(protections.judged, scores.noise, np.nan)
     decisions = decide(noise, users, config.decision, protections.protected)
     decisions = replace(decisions, protections=protections)
-    return Denoised(scores, decisions, _summary(log, users, scores, decisions, protections.judged))
+    refusal = _refusal(decisions, config)
+    summary = {**_summary(log, users, scores, decisions, protections.judged), "refused": refusal and refusal.message}
+    return Denoised(scores, decisions, summary, refusal)
+
+
+def _refusal(decisions: Decisions, config: Config) -> GateError | None:
+    """Return the error of removing more rows than --max-removed allows, or None."""
+    most, rows, removed = config.protection.max_removed, len(decisions.keep), int((~decisions.keep).sum())
+    if most is None or removed <= parse_share(most, "--max-removed") * rows + 1e-9:
+        return None
+    rule = "a higher --threshold" if config.decision.budget is None else "a smaller --budget"
+    return GateError(
+        f"{removed:,} of {rows:,} rows ({removed / rows:.1%}) would be removed, more than --max-removed {most}: "
+        "nothing was written.",
+        f"Remove less with {rule}, or allow more with --max-removed.",
+    )
 
 
 def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions, judged: np.ndarray) -> dict[str, Any]:

@@ -115,5 +115,7 @@ def test_wishes_are_checked_before_a_log_is_read() -> None:
     with pytest.raises(UsageError, match="--events view was given without the column") as caught:
         ProtectionSettings(events="view")
     assert caught.value.hint == "Name it with --event-column."
+    with pytest.raises(UsageError, match='--max-removed cannot be "many"'):
+        ProtectionSettings(max_removed="many")
     with pytest.raises(UsageError, match="--protect-last is -1"):
         ProtectionSettings(protect_last=-1)

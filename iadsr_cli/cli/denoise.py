@@ -102,15 +102,18 @@ def register(app: typer.Typer) -> None:
         if explain_user is not None:
             explanations.check_user(workspace, explain_user)
         denoised = pipeline.denoise(workspace, model)
-        plan.write(workspace.log, denoised.scores, denoised.decisions, face)
-        if report is not None:
-            from iadsr_cli.evaluation import findings
+        if denoised.refusal is None:
+            plan.write(workspace.log, denoised.scores, denoised.decisions, face)
+            if report is not None:
+                from iadsr_cli.evaluation import findings
 
-            findings.save(findings.of_denoised(workspace, denoised), workspace, report)
+                findings.save(findings.of_denoised(workspace, denoised), workspace, report)
         show_denoised(face, denoised, plan)
-        summary = {"input": log, "output": plan.output, **denoised.summary}
+        summary = {"input": log, "output": None if denoised.refusal else plan.output, **denoised.summary}
         if explain_user is not None:
             rows = explanations.history(workspace, denoised, explain_user)
             show_history(face, explain_user, rows)
             summary["history"] = [asdict(row) for row in rows]
         face.summary(summary, data_on_stdout="-" in (plan.output, plan.removed))
+        if denoised.refusal is not None:
+            raise denoised.refusal

@@ -45,11 +45,12 @@ def show_training(face: Face, folder: Path, manifest: "Manifest") -> None:
 
 def show_denoised(face: Face, denoised: "Denoised", plan: "OutputPlan") -> None:
     """Print the closing table."""
+    nothing_written = denoised.refusal is not None or not plan.written
     facts = denoised.summary
     rows = facts["rows"]
     users = {"in the log": facts["users"], **facts["users_by_decision"]}
     items = {"in the log": facts["items"], **facts["items_by_decision"]}
-    would = "" if plan.written else "would be "
+    would = "would be " if nothing_written else ""
     names = {
         "in the log": "in the log",
         "kept": f"{would}kept",
@@ -59,8 +60,11 @@ def show_denoised(face: Face, denoised: "Denoised", plan: "OutputPlan") -> None:
         "removed": f"{would}removed",
     }
     counts = {"in the log": rows, **facts}
+    title = f"Wrote {' and '.join(plan.written)}"
+    if nothing_written:
+        title = "Nothing was written" if denoised.refusal else "Dry run: nothing was written"
     face.table(
-        f"Wrote {' and '.join(plan.written)}" if plan.written else "Dry run: nothing was written",
+        title,
         ["", "rows", "share", "users", "items"],
         [
             [label, f"{counts[key]:,}", f"{counts[key] / max(1, rows):.1%}", f"{users[key]:,}", f"{items[key]:,}"]

@@ -1,4 +1,4 @@
-"""What people say must stay: `--protect-last`, `--protect`, `--events`."""
+"""What people say must stay, and how much may go: `--protect...`, `--events`, `--max-removed`."""
 
 import json
 from pathlib import Path
@@ -84,12 +84,44 @@ def test_a_protected_row_is_explained(run, shop: Path, log: pd.DataFrame) -> Non
         (["--event-column", "event"], 2, "--event-column event was given without", 'Name some with --events; "event"'),
         (["--event-column", "event", "--events", "wiew"], 2, '--events names "wiew"', '"event" holds '),
         (["--events", "view"], 2, "--events view was given without", "Name it with --event-column."),
+        (["--max-removed", "x"], 2, '--max-removed cannot be "x".', "Give a share such as 5% or 0.05."),
     ],
 )
 def test_what_cannot_be_protected_is_told_before_any_work(
     refused, shop: Path, options: list[str], code: int, error: str, hint: str
 ) -> None:
     refused("denoise", shop, "-o", "clean.csv", *options, code=code, error=error, hint=hint)
+
+
+def test_more_than_may_go_is_not_written(run, shop: Path) -> None:
+    budget = ["--budget", "5%", *TEXT]
+    outputs = ["-o", "clean.csv", "--removed", "gone.csv", "--report", "report"]
+    before = {path.name for path in Path().iterdir()} | {"cache"}
+    result = run("denoise", shop, *outputs, *budget, "--max-removed", "2%", "--json")
+    assert result.exit_code == 3
+    error, hint = result.stderr.splitlines()
+    message = "75 of 1,500 rows (5.0%) would be removed, more than --max-removed 2%: nothing was written."
+    assert error == f"error: {message}"
+    assert hint == "hint: Remove less with a smaller --budget, or allow more with --max-removed."
+    said = json.loads(result.stdout)
+    assert (said["refused"], said["output"], said["removed"]) == (message, None, 75)
+    assert {path.name for path in Path().iterdir()} == before
+    dry = run("denoise", shop, "--dry-run", *budget, "--max-removed", "4.9%")
+    assert dry.exit_code == 3
+    assert "would be removed" in dry.stderr
+    assert dry.stderr.splitlines()[-2].endswith("more than --max-removed 4.9%: nothing was written.")
+    allowed = run("denoise", shop, *outputs, *budget, "--max-removed", "5%", "--json")
+    assert allowed.exit_code == 0, allowed.output
+    assert json.loads(allowed.stdout)["refused"] is None
+    assert Path("clean.csv").exists()
+
+
+def test_nothing_flows_out_of_a_pipe_when_more_than_may_go_would(run, shop: Path) -> None:
+    result = run("denoise", shop, "--threshold", "0.01", "--max-removed", "0", "--quiet", *TEXT)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.splitlines()[1] == (
+        "hint: Remove less with a higher --threshold, or allow more with --max-removed."
+    )
 
 
 def test_evaluate_knows_none_of_it_and_a_shared_file_of_settings_does_no_harm(run, shop: Path) -> None:
