@@ -305,6 +305,40 @@ class DecisionSettings(Settings):
             parse_share(self.budget, "--budget")
 
 
+@dataclass(frozen=True)
+class ProtectionSettings(Settings):
+    """Which rows of a log stay whatever their score, and how many may go at all."""
+
+    protect_last: int = setting(0, "Never remove the last N interactions of a user.", low=0)
+    protect: str | None = setting(
+        None,
+        "Never remove rows for which this holds: 'event == \"buy\"', 'rating >= 4 and `unit price` < 10'.",
+        metavar="EXPR",
+    )
+    event_column: str | None = setting(None, "Column that says what happened, for --events.", metavar="NAME")
+    events: str | None = setting(
+        None,
+        "Judge only rows with one of these events, such as view,click; all others stay, and count as history.",
+        metavar="NAMES",
+    )
+    max_removed: str | None = setting(
+        None,
+        "Write nothing and end with exit code 3 if more than this share of all rows would go, such as 20%.",
+        metavar="SHARE",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the bounds, that the most that may go is a share, and that events have a column."""
+        super().__post_init__()
+        if self.max_removed is not None:
+            parse_share(self.max_removed, "--max-removed")
+        if self.events is not None and self.event_column is None:
+            raise UsageError(
+                f"--events {self.events} was given without the column that holds events.",
+                "Name it with --event-column.",
+            )
+
+
 NOISE_KINDS = ("insert-uniform", "insert-popular", "insert-similar", "insert-burst", "replace-uniform")
 SCORERS = (
     "random",
@@ -404,5 +438,6 @@ class Config:
     align: AlignSettings = AlignSettings()
     loop: LoopSettings = LoopSettings()
     decision: DecisionSettings = DecisionSettings()
+    protection: ProtectionSettings = ProtectionSettings()
     study: StudySettings = StudySettings()
     run: RunSettings = RunSettings()

@@ -1,10 +1,11 @@
 """Scores become decisions: keep or remove, with budgets and protections."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from iadsr_cli.config import DecisionSettings, parse_share
+from iadsr_cli.protections import Protections
 from iadsr_cli.sequences import positions
 
 
@@ -16,14 +17,23 @@ class Decisions:
         keep: bool [rows]; unscored rows are kept.
         protected: bool [rows]; suspicious enough to go, kept by a protection.
         cutoff: the noise score above which rows were candidates, or None under a budget.
+        protections: the rows that stay by the user's wish, or None where there was no asking.
     """
 
     keep: np.ndarray
     protected: np.ndarray
     cutoff: float | None
+    protections: Protections | None = None
+
+    def take(self, rows: np.ndarray) -> "Decisions":
+        """Return the decisions on some rows, in that order."""
+        protections = self.protections and self.protections.take(rows)
+        return replace(self, keep=self.keep[rows], protected=self.protected[rows], protections=protections)
 
 
-def decide(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) -> Decisions:
+def decide(
+    noise: np.ndarray, users: np.ndarray, settings: DecisionSettings, spared: np.ndarray | None = None
+) -> Decisions:
     """Choose the rows to remove.
 
     Args:
@@ -31,8 +41,10 @@ def decide(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) -> 
         users: user of each row as integers, int [rows]; -1 where unknown (such rows are unscored).
         settings: threshold or budget, and protections. Of one user's n rows at most
             min(n * max_user_share, n - min_user_rows) go, the most suspicious first; equal scores go in row order.
+        spared: rows that may not go, bool [rows]; they count among their user's n.
     """
-    allowed = within_protections(noise, users, settings)
+    may_go = ~np.isnan(noise) if spared is None else ~np.isnan(noise) & ~spared
+    allowed = within_limits(noise, users, may_go, settings)
     if settings.budget is None:
         wanted = noise > settings.threshold
         removed = wanted & allowed
@@ -47,15 +59,15 @@ def decide(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) -> 
     return Decisions(keep, keep & ~allowed & (noise > least), None)
 
 
-def within_protections(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) -> np.ndarray:
-    """Return which scored rows may go, bool [rows]: the worst of each user, as many as the protections allow."""
-    scored = np.flatnonzero(~np.isnan(noise))
-    if not len(scored):
+def within_limits(noise: np.ndarray, users: np.ndarray, may_go: np.ndarray, settings: DecisionSettings) -> np.ndarray:
+    """Return which of the rows that may go are the worst of their users, as many as the limits allow; bool [rows]."""
+    candidates = np.flatnonzero(may_go)
+    if not len(candidates):
         return np.zeros(len(noise), dtype=bool)
     sizes = np.bincount(users[users >= 0])
     # The small term keeps 0.29 * 100 from being 28.
     limit = np.minimum(np.floor(sizes * settings.max_user_share + 1e-9), sizes - settings.min_user_rows)
-    ranked = scored[np.lexsort((scored, -noise[scored], users[scored]))]
+    ranked = candidates[np.lexsort((candidates, -noise[candidates], users[candidates]))]
     starts = np.flatnonzero(np.r_[True, np.diff(users[ranked]) != 0])
     place = positions(np.diff(np.r_[starts, len(ranked)]))
     allowed = np.zeros(len(noise), dtype=bool)

@@ -1,6 +1,7 @@
 """What can go wrong, as the user reads it: one line saying what, one line saying what to do, an exit code.
 
-Exit codes: 0 done, 1 could not, 2 wrong usage, 130 interrupted, 141 the reader of our output went away.
+Exit codes: 0 done, 1 could not, 2 wrong usage, 3 a gate that the user asked for, 130 interrupted, 141 the reader of our
+output went away.
 """
 
 from collections.abc import Iterable
@@ -44,6 +45,12 @@ class ArtifactError(IadsrError):
 
 class EncoderError(IadsrError):
     """Item texts cannot be embedded with the encoder that was asked for."""
+
+
+class GateError(IadsrError):
+    """The outcome is one that the user asked not to have (exit code 3)."""
+
+    exit_code = 3
 
 
 class TrainingError(IadsrError):

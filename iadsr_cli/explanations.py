@@ -1,5 +1,6 @@
 """Reasons: why each row was kept or removed, in words, and one user's history with all that speaks for its rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ _UNSCORED_REASONS = {
     Status.SHORT_HISTORY: "unscored: no other interaction of this user to compare with",
     Status.NO_EVIDENCE: "unscored: the item has no text and no interaction was trained on",
 }
+_UNJUDGED_REASON = "kept: not judged, as its event is not among --events"
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,43 @@ def _said(place: int, share: float, value: float) -> str:
 def explain(scores: Scores, decisions: Decisions, rows: np.ndarray) -> list[str]:
     """Return a reason for each of `rows` (int64 [n]): why it was removed, protected, left unscored, or kept."""
     told = np.flatnonzero(~decisions.keep[rows] | decisions.protected[rows])
-    return reasons(scores.status[rows], decisions.keep[rows], told, whys(scores, rows[told]))
+    judged = None if decisions.protections is None else decisions.protections.judged[rows]
+    verdicts = [_verdict(decisions, row) for row in rows[told]]
+    return reasons(scores.status[rows], judged, told, verdicts, whys(scores, rows[told]))
 
 
-def reasons(status: np.ndarray, keep: np.ndarray, told: np.ndarray, why: Whys) -> list[str]:
-    """Return a reason for each of n rows, from their `Status` [n], their decisions [n] and the whys of some of them.
+def _verdict(decisions: Decisions, row: int) -> str:
+    """Return what became of a suspicious row."""
+    if not decisions.keep[row]:
+        return "removed"
+    protections = decisions.protections
+    return "protected" if protections is None else verdict_of(protections.names, protections.by[row])
 
-    `told` are the places of those that were removed or protected, int64 [m]; the others were kept or not scored.
+
+def verdict_of(names: Sequence[str], by: int) -> str:
+    """Return the verdict on a suspicious row that stays, by which of the user's wishes; -1 is by the limits."""
+    return "protected" if by < 0 else f"protected by {names[by]}"
+
+
+def reasons(
+    status: np.ndarray, judged: np.ndarray | None, told: np.ndarray, verdicts: Sequence[str], why: Whys
+) -> list[str]:
+    """Return a reason for each of n rows.
+
+    Args:
+        status: `Status` of each, [n].
+        judged: whether its event is one that may be removed, bool [n], or None where all are.
+        told: places of those that were removed or protected, int64 [m]; the others were kept or not scored.
+        verdicts: what became of these, m strings.
+        why: what speaks against them.
     """
     found = np.full(len(status), "kept: agrees with the user's history", dtype=object)
     for each, reason in _UNSCORED_REASONS.items():
         found[status == each] = reason
-    for place, text in zip(told, why.texts(), strict=True):
-        found[place] = f"{'protected' if keep[place] else 'removed'}: {text}"
+    if judged is not None:
+        found[~judged] = _UNJUDGED_REASON
+    for place, verdict, text in zip(told, verdicts, why.texts(), strict=True):
+        found[place] = f"{verdict}: {text}"
     return list(found)
 
 

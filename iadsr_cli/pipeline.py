@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.artifacts import Manifest, cached, digest, read_manifest
-from iadsr_cli.config import Config
+from iadsr_cli.config import Config, parse_share
 from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.encoders import described, make_encoder
-from iadsr_cli.errors import InputError
+from iadsr_cli.errors import GateError, InputError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
 from iadsr_cli.progress import Reporter
+from iadsr_cli.protections import find_protections
 from iadsr_cli.sequences import Sequences, check_trainable, frequency_fifths, make_sequences
 from iadsr_cli.stages import (
     Resume,
@@ -192,11 +193,25 @@ def crossfit_key(vectors: Path | None, texts: ItemTexts, config: Config) -> dict
 
 @dataclass(frozen=True)
 class Denoised:
-    """The outcome of `denoise`: evidence, decisions and what they amount to."""
+    """The outcome of `denoise`: evidence, decisions and what they amount to.
+
+    `refusal` says that more would go than the user allows, so that nothing may be written; None where it may.
+    """
 
     scores: Scores
     decisions: Decisions
     summary: dict[str, Any]
+    refusal: GateError | None = None
+
+    @property
+    def cutoff(self) -> float | None:
+        """The noise score above which rows were to go, or None under a budget."""
+        return self.decisions.cutoff
+
+    @property
+    def wishes(self) -> tuple[str, ...]:
+        """What rows were protected with, as it was typed."""
+        return self.decisions.protections.names if self.decisions.protections else ()
 
 
 def open_texts(source: str, config: Config, reporter: Reporter) -> ItemTexts:
@@ -241,17 +256,42 @@ def denoise(workspace: Workspace, model: Path | None) -> Denoised:
     log, config = workspace.log, workspace.config
     if model is None:
         _ = workspace.trainable  # a log that cannot be learned from is refused before anything is embedded
+    protections = find_protections(log, workspace.sequences, config.protection)
     scores = workspace.scores(model)
     users = row_codes(log.user_ids())
-    decisions = decide(scores.noise, users, config.decision)
-    return Denoised(scores, decisions, _summary(log, users, scores, decisions))
+    noise = np.where(protections.judged, scores.noise, np.nan)
+    decisions = decide(noise, users, config.decision, protections.protected)
+    decisions = replace(decisions, protections=protections)
+    refusal = gate(int((~decisions.keep).sum()), log.num_rows, config)
+    summary = {**_summary(log, users, scores, decisions, protections.judged), "refused": refusal and refusal.message}
+    return Denoised(scores, decisions, summary, refusal)
 
 
-def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions) -> dict[str, Any]:
+def gate(removed: int, rows: int, config: Config) -> GateError | None:
+    """Return the error of removing more of a log's rows than --max-removed allows, or None."""
+    most = config.protection.max_removed
+    if most is None or removed <= parse_share(most, "--max-removed") * rows + 1e-9:
+        return None
+    rule = "a higher --threshold" if config.decision.budget is None else "a smaller --budget"
+    return GateError(
+        f"{removed:,} of {rows:,} rows ({removed / rows:.1%}) would be removed, more than --max-removed {most}: "
+        "nothing was written.",
+        f"Remove less with {rule}, or allow more with --max-removed.",
+    )
+
+
+def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions, judged: np.ndarray) -> dict[str, Any]:
     items = row_codes(log.item_ids())
     removed = ~decisions.keep
     unscored = np.isnan(scores.noise)
-    groups = {"kept": decisions.keep, "removed": removed, "protected": decisions.protected, "unscored": unscored}
+    highest = scores.noise[judged & ~unscored]
+    groups = {
+        "kept": decisions.keep,
+        "removed": removed,
+        "protected": decisions.protected,
+        "unscored": unscored,
+        "unjudged": ~judged,
+    }
     return {
         "rows": log.num_rows,
         "users": _distinct(users),
@@ -262,7 +302,7 @@ def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions) 
         "estimated_noise_share": None if scores.share is None else round(scores.share, 6),
         "estimated_noise_share_by_kind": scores.shares
         and {kind: round(share, 6) for kind, share in scores.shares.items()},
-        "highest_score": None if unscored.all() else round(float(np.nanmax(scores.noise)), 6),
+        "highest_score": round(float(highest.max()), 6) if len(highest) else None,
         "removed_share_by_item_frequency_fifth": _share_by_fifth(removed, items),
     }
 

@@ -8,6 +8,7 @@ from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.errors import UsageError
 from iadsr_cli.evidence import Scores, Status, noise_score
 from iadsr_cli.explanations import explain
+from iadsr_cli.protections import Protections
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 5), st.one_of(st.just(np.nan), st.sampled_from([0.0, 0.4, 0.5, 0.6, 0.9, 1.0]))),
@@ -64,6 +65,41 @@ def test_a_budget_passes_over_protected_rows_and_says_so() -> None:
     assert decisions.protected.tolist() == [False] * 2 + [True] * 8 + [False] * 10
 
 
+def test_a_spared_row_stays_and_the_next_worst_of_its_user_goes() -> None:
+    noise = np.array([0.9, 0.99, 0.6, 0.7, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2])
+    spared = np.arange(10) == 1
+    decisions = decide(noise, np.zeros(10, np.int64), free(max_user_share=0.2), spared)
+    assert np.flatnonzero(~decisions.keep).tolist() == [0, 3], "two of ten rows, as the spared one counts among them"
+    assert np.flatnonzero(decisions.protected).tolist() == [1, 2]
+
+
+def test_a_budget_goes_to_the_worst_rows_that_are_not_spared() -> None:
+    noise = np.linspace(0, 0.9, 10)
+    spared = np.isin(np.arange(10), [2, 8, 9])
+    decisions = decide(noise, np.arange(10) % 2, free(budget="20%"), spared)
+    assert np.flatnonzero(~decisions.keep).tolist() == [6, 7]
+    assert np.flatnonzero(decisions.protected).tolist() == [8, 9], "not 2, which looks better than what went"
+    everything = decide(noise, np.arange(10) % 2, free(budget="20%"), np.ones(10, bool))
+    assert everything.keep.all()
+    assert not everything.protected.any()
+
+
+@settings(deadline=None)
+@given(rows=ROWS, spared=st.sets(st.integers(0, 79)), budget=st.sampled_from([None, "10%", "100%"]))
+def test_spared_rows_stay_and_sparing_none_changes_nothing(rows: list, spared: set[int], budget: str | None) -> None:
+    users, noise = np.array([user for user, _ in rows]), np.array([score for _, score in rows])
+    chosen = np.isin(np.arange(len(rows)), list(spared))
+    limits = DecisionSettings(budget=budget, min_user_rows=1)
+    decisions = decide(noise, users, limits, chosen)
+    assert decisions.keep[chosen].all()
+    for user in np.unique(users):
+        assert (~decisions.keep[users == user]).sum() <= (users == user).sum() * 0.2 + 1e-9
+    without, with_none = decide(noise, users, limits), decide(noise, users, limits, np.zeros(len(rows), bool))
+    assert (without.keep == with_none.keep).all()
+    assert (without.protected == with_none.protected).all()
+    assert (~decisions.keep).sum() <= (~without.keep).sum()
+
+
 @settings(deadline=None)
 @given(
     rows=ROWS, budget=st.sampled_from([None, "0%", "10%", "0.5", "100%"]), share=st.sampled_from([0.0, 0.2, 0.29, 1])
@@ -115,7 +151,7 @@ def test_reasons_name_the_weakest_agreement_and_why_rows_stayed() -> None:
     keep[3] = False
     protected = np.zeros(200, bool)
     protected[4] = True
-    decisions = type(decide(scores.noise, np.zeros(200, np.int64), free()))(keep, protected, 0.5)
+    decisions = Decisions(keep, protected, 0.5)
     reasons = explain(scores, decisions, np.array([3, 4, 5, 6]))
     assert reasons == [
         "removed: the item's text does not fit the behaviour of the whole history (cosine -0.40, lowest 1% of rows)",
@@ -123,6 +159,18 @@ def test_reasons_name_the_weakest_agreement_and_why_rows_stayed() -> None:
         "unscored: the model does not know the item",
         "kept: agrees with the user's history",
     ]
+
+    by, judged = np.full(200, -1, np.int8), np.ones(200, bool)
+    by[[4, 6]] = 1
+    judged[7] = False
+    wishes = Protections(("--protect-last 2", "--protect 'x > 1'"), by, judged)
+    wished = explain(scores, Decisions(keep, protected, 0.5, wishes), np.array([3, 4, 5, 6, 7]))
+    assert wished[0] == reasons[0]
+    assert wished[1] == reasons[1].replace("protected:", "protected by --protect 'x > 1':")
+    assert wished[2:4] == reasons[2:], "a row that looks well is kept for that, protected or not"
+    assert wished[4] == "kept: not judged, as its event is not among --events"
+    taken = Decisions(keep, protected, 0.5, wishes).take(np.array([7, 4]))
+    assert explain(scores.take(np.array([7, 4])), taken, np.array([0, 1]))[1].startswith("protected by --protect 'x")
 
 
 def test_reasons_of_crossfit_name_the_families_that_moved_the_score_most() -> None:

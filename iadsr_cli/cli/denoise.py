@@ -35,7 +35,9 @@ Report = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Score and print what would happen; write no log.")]
 ExplainUser = Annotated[
     str | None,
-    typer.Option("--explain-user", metavar="ID", help="Show one user's history, row by row; without -o, write no log."),
+    typer.Option(
+        "--explain-user", metavar="ID", help="Show one user's history, row by row; without -o, write no cleaned log."
+    ),
 ]
 OutputFormat = Annotated[
     str,
@@ -78,9 +80,9 @@ def register(app: typer.Typer) -> None:
         from iadsr_cli.engines import parts
         from iadsr_cli.outputs import OutputPlan
 
-        dry_run = dry_run or (explain_user is not None and output is None)
+        only_explain = explain_user is not None and output is None
         plan = OutputPlan(
-            output=None if dry_run else output or "-",
+            output=None if dry_run or only_explain else output or "-",
             removed=None if dry_run else removed,
             annotate=annotate,
             format=output_format,
@@ -97,10 +99,12 @@ def register(app: typer.Typer) -> None:
             read_manifest(model, "align")
         if parts.chosen(log, model, config):
             _check_parts(report, explain_user)
-            facts = parts.run(log, items, model, plan, config, face)
-            cutoff = config.decision.threshold if config.decision.budget is None else None
-            show_denoised(face, facts, cutoff, plan, dry_run=dry_run)
-            face.summary({"input": log, "output": plan.output, **facts}, data_on_stdout=False)
+            found = parts.run(log, items, model, plan, config, face)
+            show_denoised(face, found, plan)
+            facts = {"input": log, "output": None if found.refusal else plan.output, **found.summary}
+            face.summary(facts, data_on_stdout=False)
+            if found.refusal is not None:
+                raise found.refusal
             return
         workspace = pipeline.open_log(log, items, config, face)
         show_log(face, workspace)
@@ -108,18 +112,21 @@ def register(app: typer.Typer) -> None:
         if explain_user is not None:
             explanations.check_user(workspace, explain_user)
         denoised = pipeline.denoise(workspace, model)
-        plan.write(workspace.log, denoised.scores, denoised.decisions, face)
-        if report is not None:
-            from iadsr_cli.evaluation import findings
+        if denoised.refusal is None:
+            plan.write(workspace.log, denoised.scores, denoised.decisions, face)
+            if report is not None:
+                from iadsr_cli.evaluation import findings
 
-            findings.save(findings.of_denoised(workspace, denoised), workspace, report)
-        show_denoised(face, denoised.summary, denoised.decisions.cutoff, plan, dry_run=dry_run)
-        summary = {"input": log, "output": plan.output, **denoised.summary}
+                findings.save(findings.of_denoised(workspace, denoised), workspace, report)
+        show_denoised(face, denoised, plan)
+        summary = {"input": log, "output": None if denoised.refusal else plan.output, **denoised.summary}
         if explain_user is not None:
             rows = explanations.history(workspace, denoised, explain_user)
             show_history(face, explain_user, rows)
             summary["history"] = [asdict(row) for row in rows]
         face.summary(summary, data_on_stdout="-" in (plan.output, plan.removed))
+        if denoised.refusal is not None:
+            raise denoised.refusal
 
 
 def _check_parts(report: Path | None, explain_user: str | None) -> None:

@@ -25,11 +25,13 @@ Resume = Annotated[
     typer.Option("--resume", metavar="", help="Go on where an interrupted study was, as it does without this too."),
 ]
 
+GROUPS_OF_EVALUATE = tuple(group for group in GROUPS if group != "protection")
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
 
-    @command(app, "evaluate", "iadsr evaluate logs.parquet -o report/ --quick", tuple(GROUPS))
+    @command(app, "evaluate", "iadsr evaluate logs.parquet -o report/ --quick", GROUPS_OF_EVALUATE)
     def evaluate(
         log: LogFile,
         config: Config,

@@ -7,10 +7,11 @@ from iadsr_cli.cli.console import Face, counted
 
 if TYPE_CHECKING:
     from iadsr_cli.artifacts import Manifest
+    from iadsr_cli.engines.parts import DenoisedParts
     from iadsr_cli.evaluation.protocols import Ranking
     from iadsr_cli.explanations import ExplainedRow
     from iadsr_cli.outputs import OutputPlan
-    from iadsr_cli.pipeline import Workspace
+    from iadsr_cli.pipeline import Denoised, Workspace
 
 
 def show_log(face: Face, workspace: "Workspace") -> None:
@@ -43,24 +44,28 @@ def show_training(face: Face, folder: Path, manifest: "Manifest") -> None:
     face.summary({"output": str(folder), **manifest.facts})
 
 
-def show_denoised(
-    face: Face, facts: dict[str, Any], cutoff: float | None, plan: "OutputPlan", *, dry_run: bool
-) -> None:
-    """Print the closing table of a summary; `cutoff` is the score above which rows were to go, None for a budget."""
+def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "OutputPlan") -> None:
+    """Print the closing table."""
+    nothing_written = denoised.refusal is not None or not plan.written
+    facts = denoised.summary
     rows = facts["rows"]
     users = {"in the log": facts["users"], **facts["users_by_decision"]}
     items = {"in the log": facts["items"], **facts["items_by_decision"]}
-    would = "would be " if dry_run else ""
+    would = "would be " if nothing_written else ""
     names = {
         "in the log": "in the log",
         "kept": f"{would}kept",
         "protected": "  protected",
         "unscored": "  unscored",
+        **({"unjudged": "  not judged"} if facts["unjudged"] else {}),
         "removed": f"{would}removed",
     }
     counts = {"in the log": rows, **facts}
+    title = f"Wrote {' and '.join(plan.written)}"
+    if nothing_written:
+        title = "Nothing was written" if denoised.refusal else "Dry run: nothing was written"
     face.table(
-        "Dry run: nothing was written" if dry_run else f"Wrote {' and '.join(plan.written)}",
+        title,
         ["", "rows", "share", "users", "items"],
         [
             [label, f"{counts[key]:,}", f"{counts[key] / max(1, rows):.1%}", f"{users[key]:,}", f"{items[key]:,}"]
@@ -72,7 +77,7 @@ def show_denoised(
         shares = [f"{value:.1%}" for value in facts["removed_share_by_item_frequency_fifth"]]
         face.table("", ["share of rows removed", *fifths], [["by item frequency", *shares]])
     else:
-        face.note(_why_nothing(facts, cutoff))
+        face.note(_why_nothing(facts, denoised))
     if facts["estimated_noise_share"] is not None:
         face.note(f"estimated noise in the log: {facts['estimated_noise_share']:.1%} of rows")
     face.note(f"slowest stage: {face.slowest()}")
@@ -90,15 +95,20 @@ def show_history(face: Face, user: str, rows: list["ExplainedRow"]) -> None:
                 _cut(row.title or row.item, room),
                 "-" if row.score is None else f"{row.score:.2f}",
                 *(_bar(row.agreement[name]) for name in bars),
-                row.reason.partition(":")[0],
+                _verdict(row),
             ]
             for row in rows
         ],
     )
     for row in rows:
-        verdict, _, why = row.reason.partition(": ")
+        verdict = _verdict(row)
         if verdict in ("removed", "protected"):
-            face.note(f"{_cut(row.title or row.item, 60)}: {why}")
+            face.note(f"{_cut(row.title or row.item, 60)}: {row.reason.removeprefix(f'{verdict}: ')}")
+
+
+def _verdict(row: "ExplainedRow") -> str:
+    """Return the first word of a reason: what becomes of the row."""
+    return row.reason.partition(" ")[0].rstrip(":")
 
 
 def _cut(text: str, most: int) -> str:
@@ -109,16 +119,19 @@ def _bar(share: float | None) -> str:
     return "-" if share is None else "█" * (filled := min(5, 1 + int(share * 5))) + "░" * (5 - filled)
 
 
-def _why_nothing(facts: dict[str, Any], cutoff: float | None) -> str:
+def _why_nothing(facts: dict[str, Any], denoised: "Denoised | DenoisedParts") -> str:
     """Say why no row is removed, and what to do about it."""
-    highest = facts["highest_score"]
+    cutoff, highest = denoised.cutoff, facts["highest_score"]
     if highest is None:
-        return "no row could be scored"
+        return "no row that may go could be scored"
+    wishes = [*denoised.wishes, *(["--events"] if facts["unjudged"] else [])]
+    limits = ["--max-user-share", "--min-user-rows", *wishes]
+    see = f"see {', '.join(limits[:-1])} and {limits[-1]}"
     if facts["protected"]:
         rows = counted(facts["protected"], "row")
-        return f"{rows} looked like noise and stayed: see --max-user-share and --min-user-rows"
+        return f"{rows} looked like noise and stayed: {see}"
     if cutoff is None:
-        return "the budget comes to no row that may go: see --budget, --max-user-share and --min-user-rows"
+        return f"the budget comes to no row that may go: {see}"
     return (
         f"no row scored above {cutoff:g}; the highest is {highest:.2g}. "
         "To remove the most suspicious rows all the same: --budget 5%"

@@ -16,16 +16,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.artifacts import Manifest, write_artifact
+from iadsr_cli.config import ProtectionSettings
+from iadsr_cli.logs.conditions import rows_where
 from iadsr_cli.logs.parts import BATCH, Part, PartedLog
+from iadsr_cli.logs.schema import find_column
+from iadsr_cli.logs.values import canonical_ids
 from iadsr_cli.progress import Reporter
+from iadsr_cli.protections import check_events, judged_events
 from iadsr_cli.sequences import Sequences, in_sequence
 
 # Rows of a bucket, on average.
 _BUCKET_ROWS = 1 << 20
 _MOST_BUCKETS = 1024
-_ITEMS = "items.arrow"
+_ITEMS, _UNJUDGED = "items.arrow", b"rows without a user that are not judged"
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
-_ROWS = pa.schema([("row", pa.int64()), ("user", pa.large_string()), ("item", pa.large_string()), ("time", pa.int64())])
+_ROWS = pa.schema(
+    {
+        "row": pa.int64(),
+        "user": pa.large_string(),
+        "item": pa.large_string(),
+        "time": pa.int64(),
+        "held": pa.bool_(),
+        "judged": pa.bool_(),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -37,12 +51,16 @@ class Bucket:
         users: 0 to U - 1, int64 [n].
         items: places among all items of the log, int64 [n]; -1 where it is missing.
         order: comparable times, int64 [n], or None.
+        held: which rows the condition of --protect holds for, bool [n].
+        judged: which rows have an event that may be removed, bool [n].
     """
 
     rows: np.ndarray
     users: np.ndarray
     items: np.ndarray
     order: np.ndarray | None
+    held: np.ndarray
+    judged: np.ndarray
 
     def sequences(self, items: pa.Array) -> Sequences:
         """Return the histories in the vocabulary of all items of the log; their `row_ids` are places in this bucket."""
@@ -60,6 +78,8 @@ def joined(several: Sequence[Bucket]) -> Bucket:
         np.concatenate([bucket.users + first for bucket, first in zip(several, users[:-1], strict=True)]),
         np.concatenate([bucket.items for bucket in several]),
         np.concatenate(orders) if orders else None,
+        np.concatenate([bucket.held for bucket in several]),
+        np.concatenate([bucket.judged for bucket in several]),
     )
 
 
@@ -93,6 +113,11 @@ class Split:
         return np.asarray(self._items.column("rows").to_numpy())
 
     @property
+    def unjudged_alone(self) -> int:
+        """How many rows have no user and an event that is not judged."""
+        return int(self._items.schema.metadata[_UNJUDGED])
+
+    @property
     def userless(self) -> np.ndarray:
         """How many of them have no user, int64 [V]."""
         return np.asarray(self._items.column("userless").to_numpy())
@@ -108,6 +133,8 @@ class Split:
             users.to_numpy(zero_copy_only=False).astype(np.int64),
             pc.fill_null(pc.index_in(table.column("item"), value_set=self.items), -1).to_numpy().astype(np.int64),
             None if order.null_count else order.to_numpy(),
+            table.column("held").to_numpy(),
+            table.column("judged").to_numpy(),
         )
 
 
@@ -121,22 +148,34 @@ def path(folder: Path, number: int) -> Path:
     return folder / f"bucket-{number:04}.arrow"
 
 
-def split(log: PartedLog, buckets: int, inputs: dict[str, str], folder: Path, reporter: Reporter) -> Manifest:
+def split(
+    log: PartedLog,
+    protection: ProtectionSettings,
+    buckets: int,
+    inputs: dict[str, str],
+    folder: Path,
+    reporter: Reporter,
+) -> Manifest:
     """Write the `buckets` artifact: the rows of a log, in buckets, and its items.
 
     Rows without a user are in no bucket. Memory is that of a batch of rows and of all item ids.
     """
     facts: dict[str, int] = {}
+    column = protection.event_column and find_column(protection.event_column, log.column_names, log.name)
+    if column is not None:
+        check_events(log.values(column, "event"), protection, column, log.name)
 
     def fill(draft: Path) -> None:
         items: pa.Table | None = None
+        unjudged = 0
         with ExitStack() as stack, reporter.stage("split", log.num_rows, "rows") as stage:
             sinks = [
                 stack.enter_context(pa.ipc.new_file(path(draft, number), _ROWS, options=_OPTIONS))
                 for number in range(buckets)
             ]
-            for part in log.parts():
-                table, userless = _rows(part)
+            for part in log.parts(with_columns=protection.protect is not None or column is not None):
+                table, userless, judged = _rows(part, protection, column)
+                unjudged += int((~judged).sum())
                 hashed = _hashes(table.column("user")) % buckets
                 place = np.argsort(hashed, kind="stable")
                 table = table.take(pa.array(place))
@@ -147,6 +186,7 @@ def split(log: PartedLog, buckets: int, inputs: dict[str, str], folder: Path, re
                 items = _counted(items, table.column("item"), userless)
                 stage.advance(len(part.users))
         assert items is not None
+        items = items.replace_schema_metadata({_UNJUDGED: str(unjudged)})
         with pa.ipc.new_file(draft / _ITEMS, items.schema) as sink:
             sink.write_table(items)
         facts.update(buckets=buckets, items=items.num_rows)
@@ -154,12 +194,19 @@ def split(log: PartedLog, buckets: int, inputs: dict[str, str], folder: Path, re
     return write_artifact(folder, "buckets", fill, config={}, inputs=inputs, facts=facts)
 
 
-def _rows(part: Part) -> tuple[pa.Table, pa.Array]:
-    """Return the rows that have a user, and the items of those that have none."""
+def _rows(part: Part, protection: ProtectionSettings, column: str | None) -> tuple[pa.Table, pa.Array, np.ndarray]:
+    """Return the rows that have a user; and of those that have none the items, and which have an event to judge."""
     rows = np.arange(part.first, part.first + len(part.users))
     order = pa.nulls(len(rows), pa.int64()) if part.order is None else pa.array(part.order)
-    table = pa.table([pa.array(rows), part.users, part.items, order], schema=_ROWS)
-    return table.filter(pc.is_valid(part.users)), part.items.filter(pc.is_null(part.users))
+    held, judged = np.zeros(len(rows), dtype=bool), np.ones(len(rows), dtype=bool)
+    if protection.protect is not None:
+        held = rows_where(part.records, protection.protect, "--protect")
+    if column is not None:
+        judged = judged_events(canonical_ids(part.records, column, "event", null_ids="keep"), protection)
+    columns = [pa.array(rows), part.users, part.items, order, pa.array(held), pa.array(judged)]
+    table = pa.table(columns, schema=_ROWS)
+    alone = pc.is_null(part.users)
+    return table.filter(pc.invert(alone)), part.items.filter(alone), judged[alone.to_numpy(zero_copy_only=False)]
 
 
 def _hashes(users: pa.ChunkedArray) -> np.ndarray:

@@ -20,24 +20,42 @@ import pyarrow.compute as pc
 from iadsr_cli.artifacts import digest, file_digest
 from iadsr_cli.config import Config, parse_share
 from iadsr_cli.crossfit import Judge
-from iadsr_cli.decisions import within_protections
+from iadsr_cli.decisions import within_limits
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.engines import buckets
-from iadsr_cli.errors import UsageError
+from iadsr_cli.errors import GateError, UsageError
 from iadsr_cli.evidence import Scores, Status
-from iadsr_cli.explanations import Whys, reasons, whys
+from iadsr_cli.explanations import Whys, reasons, verdict_of, whys
 from iadsr_cli.logs.parts import PartedLog, writing
 from iadsr_cli.logs.reader import ItemTexts, read_items
 from iadsr_cli.outputs import ANNOTATED, EXTRA, REMOVED, OutputPlan
-from iadsr_cli.pipeline import crossfit_key, embedded, made
+from iadsr_cli.pipeline import crossfit_key, embedded, gate, made
 from iadsr_cli.progress import Reporter, Silent
+from iadsr_cli.protections import last_of_users, protected_by, wishes
 from iadsr_cli.sequences import check_shared, check_trainable, frequency_fifths, in_sequence
 from iadsr_cli.stages import check_device, vectors_by_code
 
-_MISSING = {"noise": np.nan, "allowed": False, "status": Status.NO_ID}
+_MISSING = {"noise": np.nan, "allowed": False, "status": Status.NO_ID, "by": -1, "judged": True}
 _WHY = {"said_0": -1, "said_1": -1, "below_0": np.nan, "below_1": np.nan, "value": np.nan}
 # Users of so many buckets teach the default method: about two million rows.
 _TEACHING_BUCKETS = 2
+
+
+@dataclass(frozen=True)
+class DenoisedParts:
+    """The outcome: see `pipeline.Denoised`.
+
+    Attributes:
+        summary: what the decisions amount to.
+        cutoff: the noise score above which rows were to go, or None under a budget.
+        wishes: what rows were protected with, as it was typed.
+        refusal: why nothing was written, or None.
+    """
+
+    summary: dict[str, Any]
+    cutoff: float | None
+    wishes: tuple[str, ...]
+    refusal: GateError | None
 
 
 class Scorer(Protocol):
@@ -167,7 +185,7 @@ class _Rule:
         return self.reached(found) & found["allowed"]
 
     def protected(self, found: dict[str, np.ndarray]) -> np.ndarray:
-        return (found["noise"] > self.least) & ~found["allowed"]
+        return (found["noise"] > self.least) & ~found["allowed"] & found["judged"]
 
     def reached(self, found: dict[str, np.ndarray]) -> np.ndarray:
         return (found["noise"] > self.cutoff) | ((found["noise"] == self.cutoff) & (found["row"] <= self.last))
@@ -185,8 +203,8 @@ def chosen(source: str, model: Path | None, config: Config) -> bool:
 
 def run(
     source: str, items: str | None, model: Path | None, plan: OutputPlan, config: Config, reporter: Reporter
-) -> dict[str, Any]:
-    """Clean a log in parts, from opening it to its outputs; return the summary."""
+) -> DenoisedParts:
+    """Clean a log in parts, from opening it to its outputs."""
     check_device(config)
     log = PartedLog.open(source, config.log)
     plan.check_parts(log)
@@ -204,8 +222,8 @@ def run(
     return denoise(log, scorer, plan, config, reporter)
 
 
-def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, reporter: Reporter) -> dict[str, Any]:
-    """Score every row of a log, decide on it and write the outputs; return the same summary as in memory.
+def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, reporter: Reporter) -> DenoisedParts:
+    """Score every row of a log, decide on it and write the outputs.
 
     What is reached on the way is kept in the cache until the outputs are written.
     """
@@ -215,16 +233,18 @@ def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, re
         "roles": [log.roles.user, log.roles.item, log.roles.time],
         "null_ids": log.settings.null_ids,
         "buckets": count,
+        "protection": [config.protection.protect, config.protection.event_column, config.protection.events],
     }
     folder = made(
         "buckets",
         split_key,
-        lambda draft: buckets.split(log, count, {"log": content}, draft, reporter),
+        lambda draft: buckets.split(log, config.protection, count, {"log": content}, draft, reporter),
         config,
         reporter,
     )
     split = buckets.Split(folder, log.name, count)
-    judged_key = {"split": split_key, "scorer": scorer.key(), "decision": config.decision.record()}
+    decision = [config.decision.record(), config.protection.protect_last]
+    judged_key = {"split": split_key, "scorer": scorer.key(), "decision": decision}
     judged = folder.with_name(f"judged-{digest(judged_key)[:32]}")
     judged.mkdir(exist_ok=True)
     files = [buckets.path(judged, number) for number in range(count)]
@@ -234,29 +254,46 @@ def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, re
         for number, file in enumerate(files):
             bucket = split.bucket(number)
             if not file.exists():
-                found = _judged(bucket, scorer.judge(number, bucket), config, explained)
+                found = _judged(bucket, split.items, scorer.judge(number, bucket), config, explained)
                 buckets.write_found(file, found, log.num_rows)
             stage.advance(len(bucket.rows))
     rule = _rule(files, log.num_rows, config)
-    summary = _summary(files, rule, log.num_rows, split)
-    _write(log, files, rule, plan, reporter)
-    shutil.rmtree(judged)
-    shutil.rmtree(folder)
     shares = scorer.shares
-    summary["estimated_noise_share"] = None if shares is None else round(sum(shares.values()), 6)
-    summary["estimated_noise_share_by_kind"] = shares and {kind: round(share, 6) for kind, share in shares.items()}
-    return summary
+    summary = {
+        **_summary(files, rule, log.num_rows, split),
+        "estimated_noise_share": None if shares is None else round(sum(shares.values()), 6),
+        "estimated_noise_share_by_kind": shares and {kind: round(share, 6) for kind, share in shares.items()},
+    }
+    refusal = gate(summary["removed"], log.num_rows, config)
+    summary["refused"] = refusal and refusal.message
+    if refusal is None:
+        _write(log, files, rule, plan, config, reporter)
+        shutil.rmtree(judged)
+        shutil.rmtree(folder)
+    cutoff = config.decision.threshold if config.decision.budget is None else None
+    return DenoisedParts(summary, cutoff, wishes(config.protection), refusal)
 
 
-def _judged(bucket: buckets.Bucket, scores: Scores, config: Config, explained: bool) -> dict[str, np.ndarray]:
-    """Return what is found about a bucket's rows, by column."""
+def _judged(
+    bucket: buckets.Bucket, items: pa.Array, scores: Scores, config: Config, explained: bool
+) -> dict[str, np.ndarray]:
+    """Return what is found about a bucket's rows, by column; `items` are all items of the log."""
+    last = None
+    if config.protection.protect_last:
+        sequences = bucket.sequences(items)
+        last = np.zeros(len(bucket.rows), dtype=bool)
+        last[sequences.row_ids[last_of_users(sequences, config.protection)]] = True
+    by = protected_by(len(bucket.rows), last, None if config.protection.protect is None else bucket.held)
+    may_go = ~np.isnan(scores.noise) & (by < 0) & bucket.judged
     found = {
         "row": bucket.rows,
         "user": bucket.users.astype(np.int32),
         "item": bucket.items.astype(np.int32),
         "noise": scores.noise,
-        "allowed": within_protections(scores.noise, bucket.users, config.decision),
+        "allowed": within_limits(scores.noise, bucket.users, may_go, config.decision),
         "status": scores.status,
+        "by": by,
+        "judged": bucket.judged,
     }
     if explained:
         # A bucket's users are a random choice: what is lowest among its rows is so in the log.
@@ -301,7 +338,7 @@ def _rule(files: list[Path], rows: int, config: Config) -> _Rule:
 
 
 def _summary(files: list[Path], rule: _Rule, rows: int, split: buckets.Split) -> dict[str, Any]:
-    names, item_rows = ("kept", "removed", "protected", "unscored"), split.item_rows
+    names, item_rows = ("kept", "removed", "protected", "unscored", "unjudged"), split.item_rows
     counted = dict.fromkeys(names, 0)
     users, users_in_all = dict.fromkeys(names, 0), 0
     items = {name: np.zeros(len(item_rows), dtype=bool) for name in names}
@@ -311,13 +348,19 @@ def _summary(files: list[Path], rule: _Rule, rows: int, split: buckets.Split) ->
         seen = {name: np.zeros(0, dtype=bool) for name in names}
         for found in buckets.read_found(file):
             removed, unscored = rule.removed(found), np.isnan(found["noise"])
-            groups = {"kept": ~removed, "removed": removed, "protected": rule.protected(found), "unscored": unscored}
+            groups = {
+                "kept": ~removed,
+                "removed": removed,
+                "protected": rule.protected(found),
+                "unscored": unscored,
+                "unjudged": ~found["judged"],
+            }
             for name, chosen in groups.items():
                 counted[name] += int(chosen.sum())
                 items[name][found["item"][chosen & (found["item"] >= 0)]] = True
                 seen[name] = _marked(seen[name], found["user"], chosen)
             gone += np.bincount(found["item"][removed], minlength=len(gone))
-            highest = max(highest, float(np.nanmax(found["noise"], initial=-np.inf)))
+            highest = max(highest, float(np.nanmax(found["noise"][found["judged"]], initial=-np.inf)))
             in_buckets += len(removed)
         users_in_all += int((seen["kept"] | seen["removed"]).sum())
         for name in names:
@@ -325,6 +368,7 @@ def _summary(files: list[Path], rule: _Rule, rows: int, split: buckets.Split) ->
     for name in ("kept", "unscored"):
         counted[name] += rows - in_buckets  # rows without a user
         items[name] |= split.userless > 0
+    counted["unjudged"] += split.unjudged_alone
     fifth = frequency_fifths(item_rows)
     total = np.bincount(fifth, weights=item_rows, minlength=5)
     return {
@@ -349,7 +393,9 @@ def _marked(seen: np.ndarray, users: np.ndarray, chosen: np.ndarray) -> np.ndarr
     return grown
 
 
-def _write(log: PartedLog, files: list[Path], rule: _Rule, plan: OutputPlan, reporter: Reporter) -> None:
+def _write(
+    log: PartedLog, files: list[Path], rule: _Rule, plan: OutputPlan, config: Config, reporter: Reporter
+) -> None:
     if not plan.written:
         return
     explained = plan.removed is not None or plan.annotate
@@ -367,7 +413,7 @@ def _write(log: PartedLog, files: list[Path], rule: _Rule, plan: OutputPlan, rep
             found["row"] = np.arange(first, first + table.num_rows)
             keep = ~rule.removed(found)
             if explained:
-                reason = _reasons(found, keep, rule)
+                reason = _reasons(found, keep, rule, wishes(config.protection))
                 noise = pa.array(found["noise"], mask=np.isnan(found["noise"]))
                 all_columns = {"noise_score": noise, "keep": pa.array(keep), "reason": reason}
             if removed:
@@ -385,11 +431,12 @@ def _with(table: pa.Table, columns: dict[str, pa.Array], names: tuple[str, ...])
     return table
 
 
-def _reasons(found: dict[str, np.ndarray], keep: np.ndarray, rule: _Rule) -> pa.Array:
+def _reasons(found: dict[str, np.ndarray], keep: np.ndarray, rule: _Rule, names: tuple[str, ...]) -> pa.Array:
     told = np.flatnonzero(~keep | rule.protected(found))
     why = Whys(
         np.stack([found["said_0"][told], found["said_1"][told]], axis=1),
         np.stack([found["below_0"][told], found["below_1"][told]], axis=1),
         found["value"][told],
     )
-    return pa.array(reasons(found["status"], keep, told, why), pa.string())
+    verdicts = ["removed" if not keep[row] else verdict_of(names, found["by"][row]) for row in told]
+    return pa.array(reasons(found["status"], found["judged"], told, verdicts, why), pa.string())

@@ -83,12 +83,11 @@ def outcome(workspace: Workspace, judged: Judged, figures: dict[str, Any], injec
 def of_denoised(workspace: Workspace, denoised: Denoised) -> Outcome:
     """Return what can be said of a cleaned log without labels and without training a recommender on it again."""
     part = workspace.sequences
-    keep, protected = (flags[part.row_ids] for flags in (denoised.decisions.keep, denoised.decisions.protected))
-    judged = Judged(part, denoised.scores.take(part.row_ids), Decisions(keep, protected, denoised.decisions.cutoff))
+    judged = Judged(part, denoised.scores.take(part.row_ids), denoised.decisions.take(part.row_ids))
     figures = {
         "verdict": f"Cleaning removes {denoised.summary['removed'] / max(1, workspace.log.num_rows):.1%} of rows; "
         "whether that helps a recommender was not measured: iadsr evaluate does",
-        "settings": settings(workspace.config, "decision", "backbone", "pretrain", "align", "loop"),
+        "settings": settings(workspace.config, "decision", "protection", "backbone", "pretrain", "align", "loop"),
         "histogram": histogram(judged.scores.noise),
         "cleaning": {**cleaning(judged), "rows": workspace.log.num_rows, "unscored": denoised.summary["unscored"]},
     }

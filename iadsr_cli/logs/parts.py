@@ -1,6 +1,7 @@
 """A Parquet log that is never whole in memory: read batch by batch, given back row group by row group."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import IO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from iadsr_cli.config import LogSettings
@@ -47,12 +49,14 @@ class Part:
         users: canonical ids, large_string [n], null where missing.
         items: the same.
         order: comparable times, int64 [n], or None: then the order is the file's.
+        records: the rows, with the columns that were asked for.
     """
 
     first: int
     users: pa.Array
     items: pa.Array
     order: np.ndarray | None
+    records: TableRecords
 
 
 @dataclass(frozen=True)
@@ -139,20 +143,34 @@ class PartedLog:
                 stage.advance(table.num_rows)
         return ItemTexts(list(found), list(found.values()), columns, conflicting, rejected)
 
-    def parts(self) -> Iterator[Part]:
-        """Yield all rows in the file's order, at most `BATCH` at once.
+    @property
+    def column_names(self) -> list[str]:
+        """The file's column names, in its order."""
+        return list(self.metadata.schema.to_arrow_schema().names)
+
+    def values(self, column: str, role: str) -> Counter[str]:
+        """Return how often each value of a column occurs, as canonical ids of a role."""
+        found: Counter[str] = Counter()
+        for first, table in self._tables([column]):
+            records = _PartRecords(self.name, table, "", first)
+            counts = pc.value_counts(canonical_ids(records, column, role, null_ids="keep").drop_null())
+            found.update(dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)))
+        return found
+
+    def parts(self, with_columns: bool = False) -> Iterator[Part]:
+        """Yield all rows in the file's order, at most `BATCH` at once; `with_columns`, with all columns.
 
         Raises:
             InputError: a value in it cannot be used, or it cannot be read.
         """
         roles, null_ids = self.roles, self.settings.null_ids
         columns = [name for name in (roles.user, roles.item, roles.time) if name is not None]
-        for first, table in self._tables(columns):
+        for first, table in self._tables(None if with_columns else columns):
             records = _PartRecords(self.name, table, "", first)
             users = canonical_ids(records, roles.user, "user", null_ids)
             items = canonical_ids(records, roles.item, "item", null_ids)
             order = times(records, roles.time, self.settings.time_unit)[0] if roles.time else None
-            yield Part(first, users, items, order)
+            yield Part(first, users, items, order, records)
 
     def groups(self) -> Iterator[tuple[int, pa.Table]]:
         """Yield the number of the first row, and rows of one row group each with all columns; `BATCH` at most."""

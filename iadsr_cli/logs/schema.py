@@ -77,7 +77,7 @@ def find_text(columns: Sequence[str], settings: LogSettings, source: str) -> tup
                 'Give either "none" or the columns to join.',
             )
         return ()
-    return tuple(dict.fromkeys(_named(name, columns, source) for name in named))
+    return tuple(dict.fromkeys(find_column(name, columns, source) for name in named))
 
 
 def _required(role: str, named: str | None, columns: Sequence[str], source: str) -> str:
@@ -92,7 +92,7 @@ def _required(role: str, named: str | None, columns: Sequence[str], source: str)
 
 def _found(role: str, named: str | None, columns: Sequence[str], source: str) -> str | None:
     if named is not None:
-        return _named(named, columns, source)
+        return find_column(named, columns, source)
     candidates = _candidates(role, columns)
     if len(candidates) > 1:
         raise UsageError(
@@ -112,7 +112,12 @@ def _candidates(role: str, columns: Sequence[str]) -> list[str]:
     )
 
 
-def _named(name: str, columns: Sequence[str], source: str) -> str:
+def find_column(name: str, columns: Sequence[str], source: str) -> str:
+    """Return the column called `name`, with or without RecBole's type suffix.
+
+    Raises:
+        UsageError: there is none; the nearest names are given.
+    """
     column = _matching(name, columns)
     if column is None:
         raise unknown_column(name, columns, source)

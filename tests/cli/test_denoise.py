@@ -301,5 +301,22 @@ def test_a_users_history_is_explained_row_by_row(run, shop: Path) -> None:
     assert first[:12] in table
 
 
+def test_the_removed_rows_are_written_beside_an_explanation(run, shop: Path) -> None:
+    user = pd.read_csv(shop)["user_id"].iloc[0]
+    options = ["--explain-user", user, "--removed", "gone.csv", "--budget", "5%", "--encoder", "tfidf"]
+    dry = run("denoise", shop, "--dry-run", *options)
+    assert dry.exit_code == 0, dry.output
+    assert "Dry run: nothing was written" in dry.stderr
+    assert not Path("gone.csv").exists()
+    result = run("denoise", shop, "--json", *options)
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert said["output"] is None
+    assert len(pd.read_csv("gone.csv")) == said["removed"] == 75
+    shown = run("denoise", shop, "--force", *options)
+    assert shown.stdout == "", "no cleaned log, not even through a pipe"
+    assert "Wrote gone.csv" in shown.stderr
+
+
 def test_a_user_that_is_not_there_is_told_before_any_work(refused, shop: Path) -> None:
     refused("denoise", shop, "--explain-user", "u99999", code=1, error='has no user "u99999".', hint="Nearest: ")

@@ -92,7 +92,15 @@ def verdicts(reasons: pa.ChunkedArray) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "decision", [["--threshold", "0.02"], ["--budget", "7%"], ["--budget", "100%"], ["--budget", "0%"]]
+    "decision",
+    [
+        ["--threshold", "0.02"],
+        ["--budget", "7%"],
+        ["--budget", "100%"],
+        ["--budget", "0%"],
+        ["--threshold", "0.02", "--protect-last", "2", "--protect", 'note > "n2" and item_id < 40'],
+        ["--budget", "5%", "--event-column", "item_id", "--events", "3,14,15", "--protect-last", "1"],
+    ],
 )
 def test_parts_give_the_rows_that_memory_gives(clean: Callable[..., Result], folder: Path, decision: list[str]) -> None:
     common = ["--model", folder / "model", "--null-ids", "keep", *decision]
@@ -171,6 +179,20 @@ def test_the_default_method_learns_from_the_first_buckets(
         assert roc_auc_score(strange[taught], score[taught]) > 0.85, "a fifth of what is strange is of the user's shelf"
     assert found["removed"] == pc.sum(pc.invert(annotated["keep"])).as_py() > 300
     assert 0.04 < found["estimated_noise_share"] < 0.16
+
+
+def test_a_job_that_would_remove_too_much_writes_nothing(clean: Callable[..., Result], folder: Path) -> None:
+    arguments = ["--model", folder / "model", "--null-ids", "keep", "--budget", "9%", "-o", "clean.parquet"]
+    result = clean(*arguments, "--in-parts", "always", "--max-removed", "5%", code=3)
+    assert "more than --max-removed 5%" in result.stderr
+    assert json.loads(result.stdout)["output"] is None
+    assert not Path("clean.parquet").exists()
+
+
+def test_events_that_are_not_in_the_log_are_said(clean: Callable[..., Result], folder: Path) -> None:
+    arguments = ["--model", folder / "model", "--null-ids", "keep", "-o", "clean.parquet", "--in-parts", "always"]
+    result = clean(*arguments, "--event-column", "note", "--events", "n1,sold", code=2)
+    assert '--events names "sold"' in result.stderr
 
 
 def test_an_interrupted_run_goes_on_with_the_buckets_it_has(
