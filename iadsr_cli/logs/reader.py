@@ -13,9 +13,12 @@ import pyarrow.compute as pc
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.logs.delimited import DelimitedRecords
 from iadsr_cli.logs.formats import Format, check_content, decompressed, format_of, nameless, shown
-from iadsr_cli.logs.records import DelimitedRecords, JsonRecords, Records, TableRecords
+from iadsr_cli.logs.jsonlines import JsonRecords
+from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
+from iadsr_cli.logs.tables import TableRecords
 from iadsr_cli.logs.values import canonical_ids, is_text, plain, times
 
 
@@ -143,14 +146,20 @@ def _read(source: str, settings: LogSettings) -> tuple[Format, Records]:
     # Only the bytes tell the format of what comes through a pipe.
     format = format_of(source, settings.format, content if source == "-" or nameless(source) else None)
     if format.kind == "parquet":
-        return format, TableRecords.read(name, content)
+        return format, _with_rows(TableRecords.read(name, content))
     content = decompressed(content, format.compression, source)
     if not content:
         raise InputError(f"{name} is empty.", "Give a log with at least one interaction.")
     check_content(source, format, content)
     if format.kind == "jsonl":
-        return format, JsonRecords.read(name, content, settings)
-    return format, DelimitedRecords.read(name, content, format, settings)
+        return format, _with_rows(JsonRecords.read(name, content, settings))
+    return format, _with_rows(DelimitedRecords.read(name, content, format, settings))
+
+
+def _with_rows(records: Records) -> Records:
+    if not records.num_rows:
+        raise InputError(f"{records.name} has no rows.", "Give a log with at least one interaction.")
+    return records
 
 
 def _bytes(source: str) -> bytes:

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.errors import InputError
-from iadsr_cli.logs.records import JsonRecords, Records
+from iadsr_cli.logs.jsonlines import JsonRecords
+from iadsr_cli.logs.records import Records
 
 _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 # Epoch times from 1973 on: 1e8 s, 1e11 ms, ... Smaller numbers are taken for positions in an order.

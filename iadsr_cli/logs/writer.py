@@ -19,9 +19,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from iadsr_cli.errors import OutputError, UsageError
+from iadsr_cli.logs.delimited import DelimitedRecords
 from iadsr_cli.logs.formats import BOM, DELIMITERS, Format, compressing, format_of, nameless
+from iadsr_cli.logs.jsonlines import JsonRecords
 from iadsr_cli.logs.reader import Log
-from iadsr_cli.logs.records import DelimitedRecords, JsonRecords, TableRecords, TextRecords
+from iadsr_cli.logs.tables import TableRecords
+from iadsr_cli.logs.texts import TextRecords
 
 _BLOCK = 1 << 16  # rows turned into text at a time
 

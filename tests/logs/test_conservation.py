@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iadsr_cli.config import LogSettings
-from iadsr_cli.logs import records as records_module
+from iadsr_cli.logs import delimited as delimited_module
+from iadsr_cli.logs.delimited import DelimitedRecords, _split_plain, _split_quoted
 from iadsr_cli.logs.reader import read_log
-from iadsr_cli.logs.records import DelimitedRecords, _line_offsets, _Lines, _split_plain, _split_quoted
+from iadsr_cli.logs.texts import Lines, line_offsets
 from iadsr_cli.logs.writer import write_rows
 
 FAST = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -208,7 +209,7 @@ def test_fast_reading_is_the_same_as_the_standard_librarys(rows, endings):
     if not text:
         return
     columns = ["a", "b", "c"]
-    lines = _Lines("log.csv", text, _line_offsets(text), ",")
+    lines = Lines("log.csv", text, line_offsets(text), ",")
     fast = _split_plain(lines, columns)
     if fast is None:
         return
@@ -219,7 +220,7 @@ def test_fast_reading_is_the_same_as_the_standard_librarys(rows, endings):
 
 def test_the_fast_reading_is_used_where_there_is_no_quote():
     text = b"1,2\n3,4\r\n\n5,6"
-    fast = _split_plain(_Lines("log.csv", text, _line_offsets(text), ","), ["a", "b"])
+    fast = _split_plain(Lines("log.csv", text, line_offsets(text), ","), ["a", "b"])
     assert fast is not None
     assert fast[0].tolist() == [0, 4, 10, 13]
 
@@ -229,13 +230,13 @@ def test_the_fast_reading_is_used_where_there_is_no_quote():
 def test_blocks_do_not_change_what_is_read(data, block):
     header, records, rows = data.draw(delimited(","))
     content = (header + "".join(records)).encode()
-    whole = records_module._BLOCK
+    whole = delimited_module._BLOCK
     try:
-        records_module._BLOCK = block
-        lines = _Lines("log.csv", content, _line_offsets(content), ",")
+        delimited_module._BLOCK = block
+        lines = Lines("log.csv", content, line_offsets(content), ",")
         offsets, table = _split_quoted(lines, ["a", "b", "c"])
     finally:
-        records_module._BLOCK = whole
+        delimited_module._BLOCK = whole
     assert table.num_rows == len(rows) + 1
     assert table.column("c").to_pylist()[1:] == [row[2] for row in rows]
     assert offsets[-1] == len(content)
