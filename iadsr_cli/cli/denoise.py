@@ -14,7 +14,13 @@ from iadsr_cli.config import FORMATS, Config
 from iadsr_cli.errors import UsageError
 
 Output = Annotated[
-    str | None, typer.Option("--output", "-o", metavar="FILE", help="Cleaned log; - or nothing is stdout.")
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Cleaned log; a folder if the log is one and no extension says otherwise; - or nothing is stdout.",
+    ),
 ]
 Removed = Annotated[
     str | None,

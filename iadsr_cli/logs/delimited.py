@@ -38,12 +38,17 @@ class DelimitedRecords(TextRecords):
         text, encoding = decoded(name, content, settings.encoding)
         columns, lines = _header(Lines(name, text, line_offsets(text), delimiter), settings)
         offsets, table = _split_plain(lines, columns) or _split_quoted(lines, columns)
-        return cls(name, text, offsets, encoding, delimiter, table)
+        return cls(name, format, text, offsets, encoding, delimiter, table)
 
     @property
     def column_names(self) -> list[str]:
         """The columns, in the file's order."""
         return list(self.table.column_names)
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The types of the columns: all are text."""
+        return dict.fromkeys(self.column_names, "text")
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column [rows] of strings (large_string); an empty field is an empty string."""
@@ -73,8 +78,8 @@ def _header(lines: Lines, settings: LogSettings) -> tuple[list[str], Lines]:
         first: list[str] = next((fields for fields in reader if fields), [])
     except csv.Error as error:
         raise _broken(lines, 0, error) from error
-    if not first:
-        raise InputError(f"{lines.name} is empty.", "Give a file with a header and at least one row.")
+    if not first and settings.header:
+        raise InputError(f"{lines.name} is empty.", "Give a log with a header and at least one interaction.")
     if not settings.header:
         return _given_names(lines.name, first, settings), lines
     if settings.columns is not None:
@@ -95,7 +100,7 @@ def _given_names(name: str, first: list[str], settings: LogSettings) -> list[str
             "Name them, as in --columns user_id,item_id,rating,timestamp.",
         )
     columns = [column.strip() for column in settings.columns.split(",")]
-    if len(columns) != len(first):
+    if first and len(columns) != len(first):
         raise UsageError(
             f"--columns gives {len(columns)} names, but the first record of {name} has {len(first)} fields.",
             "Give one name for each field, separated by commas.",

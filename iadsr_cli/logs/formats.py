@@ -77,18 +77,30 @@ def format_of(source: str, override: str = "auto", content: bytes | None = None,
     """
     if content is not None:
         return _sniff(source, override, content)
-    suffixes = [suffix.lower() for suffix in Path(source).suffixes]
-    compression: Compression = "none"
-    if suffixes and suffixes[-1] in _COMPRESSION_OF:
-        compression = _COMPRESSION_OF[suffixes.pop()]
-    kind = _kind(override) or _KIND_OF.get(suffixes[-1] if suffixes else "")
-    if kind is None:
+    format = named_format(source, override)
+    if format is None:
         raise UsageError(
             f"The format of {source} cannot be told from its name.",
             f"Known extensions: {', '.join(_KIND_OF)} (text also with .gz or .zst). "
             f"Otherwise say it with {option} csv, tsv, parquet or jsonl.",
         )
-    return _checked(source, Format(kind, compression))
+    return _checked(source, format)
+
+
+def named_format(source: str, override: str = "auto") -> Format | None:
+    """Return the format that a file's name tells, with the kind `override` unless "auto"; None if it tells none."""
+    suffixes = [suffix.lower() for suffix in Path(source).suffixes]
+    compression: Compression = "none"
+    if suffixes and suffixes[-1] in _COMPRESSION_OF:
+        compression = _COMPRESSION_OF[suffixes.pop()]
+    kind = _kind(override) or _KIND_OF.get(suffixes[-1] if suffixes else "")
+    return None if kind is None else Format(kind, compression)
+
+
+def extension(name: str) -> str:
+    """Return the extension of a file's name, with that of the compression around it: ".csv.gz"; "" for none."""
+    path = Path(name)
+    return Path(path.stem).suffix + path.suffix if path.suffix.lower() in _COMPRESSION_OF else path.suffix
 
 
 def _kind(override: str) -> Kind | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError
+from iadsr_cli.logs.formats import Format
+from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.texts import Lines, TextRecords, decoded, line_number, line_offsets
 
 _BLOCK = 1 << 16  # objects parsed before their values become Arrow arrays
@@ -24,11 +26,11 @@ class JsonRecords(TextRecords):
     """Rows of a JSON Lines file: one object per line; `keys` are all their keys, in order of appearance."""
 
     keys: tuple[str, ...]
-    _columns: dict[str, pa.ChunkedArray] = field(default_factory=dict)
+    _texts: dict[str, pa.ChunkedArray] = field(default_factory=dict)
     _kinds: dict[str, set[type]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, name: str, content: bytes, settings: LogSettings) -> "JsonRecords":
+    def read(cls, name: str, content: bytes, format: Format, settings: LogSettings) -> "JsonRecords":
         """Read a JSON Lines file's (decompressed) bytes.
 
         Raises:
@@ -43,7 +45,7 @@ class JsonRecords(TextRecords):
             if line.strip(_JSON_SPACE):
                 starts.append(start)
                 keys.update(dict.fromkeys(_object(name, text, start, line)))
-        return cls(name, text, np.array([*starts, len(text)], np.int64), encoding, tuple(keys))
+        return cls(name, format, text, np.array([*starts, len(text)], np.int64), encoding, tuple(keys))
 
     @property
     def column_names(self) -> list[str]:
@@ -57,17 +59,24 @@ class JsonRecords(TextRecords):
         A column that mixes types, or whose numbers no machine type holds exactly, is large_string: strings as
         they stand, everything else as JSON text.
         """
-        self.load([name])
-        return self._columns[name]
+        return self.joined([self], name)
+
+    @classmethod
+    def joined(cls, files: Sequence[Records], name: str) -> pa.ChunkedArray:
+        """Return one column of several files: what `column` would return were they one."""
+        own = [file for file in files if isinstance(file, cls)]
+        kinds: set[type] = set().union(*(file.kinds(name) for file in own))
+        chunks = [chunk for file in own for chunk in file._texts[name].chunks]
+        return _typed(pa.chunked_array(chunks, pa.large_string()), kinds)
 
     def kinds(self, name: str) -> set[type]:
-        """Return the Python types that a column's values have, null left out."""
+        """Return the Python types of a column's values, null left out."""
         self.load([name])
         return self._kinds[name]
 
     def load(self, names: Iterable[str]) -> None:
-        """Parse several columns in one pass over the text, for `column` to return."""
-        wanted = [name for name in dict.fromkeys(names) if name not in self._columns]
+        """Parse several columns in one pass over the text."""
+        wanted = [name for name in dict.fromkeys(names) if name not in self._texts]
         if not wanted:
             return
         blocks: dict[str, list[pa.Array]] = {name: [] for name in wanted}
@@ -80,7 +89,7 @@ class JsonRecords(TextRecords):
                 blocks[name].append(_strings([_json_text(value) for value in values]))
         for name in wanted:
             self._kinds[name] = kinds[name] - {type(None)}
-            self._columns[name] = _typed(pa.chunked_array(blocks[name]), self._kinds[name])
+            self._texts[name] = pa.chunked_array(blocks[name], pa.large_string())
 
 
 def _object(name: str, text: bytes, start: int, line: str) -> dict[str, Any]:

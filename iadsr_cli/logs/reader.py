@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.delimited import DelimitedRecords
+from iadsr_cli.logs.files import base_folder, is_several, log_files
 from iadsr_cli.logs.formats import Format, check_content, decompressed, format_of, nameless, shown
 from iadsr_cli.logs.jsonlines import JsonRecords
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
+from iadsr_cli.logs.several import SeveralRecords
 from iadsr_cli.logs.tables import TableRecords
 from iadsr_cli.logs.values import canonical_ids, is_text, plain, times
 
@@ -39,10 +41,12 @@ class ItemTexts:
 
 @dataclass(frozen=True, eq=False)
 class Log:
-    """An interaction log as read; row i everywhere is the file's i-th row, from 0. Made by `read_log`."""
+    """An interaction log as read; row i everywhere is its i-th row, from 0, counted on over its files.
+
+    Made by `read_log`.
+    """
 
     name: str
-    format: Format
     roles: Roles
     records: Records
     time_description: str | None
@@ -50,6 +54,11 @@ class Log:
     _items: pa.Array
     _times: np.ndarray | None
     _guessed_text: bool
+
+    @property
+    def format(self) -> Format:
+        """The format of the file; of the first if there are several."""
+        return self.records.format
 
     @property
     def column_names(self) -> list[str]:
@@ -97,20 +106,19 @@ class Log:
 
 
 def read_log(source: str, settings: LogSettings) -> Log:
-    """Read the log `source`, a file name or "-" for standard input, whole into memory.
+    """Read the log `source` whole into memory: a file, a folder, a pattern, or "-" for standard input.
 
     Raises:
         InputError: the file or a value in it cannot be used (see the message).
         UsageError: a setting does not fit the file.
     """
-    format, records = _read(source, settings)
+    records = _read(source, settings)
     roles = find_roles(records.column_names, settings, records.name)
-    if isinstance(records, JsonRecords):
-        records.load(name for name in (roles.user, roles.item, roles.time, *roles.text) if name is not None)
+    records.load(name for name in (roles.user, roles.item, roles.time, *roles.text) if name is not None)
     users = canonical_ids(records, roles.user, "user", settings.null_ids)
     items = canonical_ids(records, roles.item, "item", settings.null_ids)
     order, description = times(records, roles.time, settings.time_unit) if roles.time else (None, None)
-    return Log(records.name, format, roles, records, description, users, items, order, not settings.text_column)
+    return Log(records.name, roles, records, description, users, items, order, not settings.text_column)
 
 
 def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> ItemTexts:
@@ -125,7 +133,7 @@ def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> It
     """
     if joined:
         settings = replace(settings, format="auto", header=True, columns=None)
-    _, records = _read(source, settings)
+    records = _read(source, settings)
     item = find_item(records.column_names, settings, records.name)
     text = find_text(records.column_names, settings, records.name)
     if not text:
@@ -134,32 +142,34 @@ def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> It
             f"No column of {records.name} is used as text. Columns: {columns}.",
             "Name it with --text-column.",
         )
-    if isinstance(records, JsonRecords):
-        records.load([item, *text])
+    records.load([item, *text])
     items = canonical_ids(records, item, "item", settings.null_ids)
     return _item_texts(records, text, items, check=not joined and not settings.text_column)
 
 
-def _read(source: str, settings: LogSettings) -> tuple[Format, Records]:
+def _read(source: str, settings: LogSettings) -> Records:
+    if is_several(source):
+        files = [_read_file(str(path), settings) for path in log_files(source, settings.format)]
+        records: Records = SeveralRecords.of(source, base_folder(source), files)
+    else:
+        records = _read_file(source, settings)
+    if not records.num_rows:
+        raise InputError(f"{records.name} has no rows.", "Give a log with at least one interaction.")
+    return records
+
+
+def _read_file(source: str, settings: LogSettings) -> Records:
     name = shown(source)
     content = _bytes(source)
     # Only the bytes tell the format of what comes through a pipe.
     format = format_of(source, settings.format, content if source == "-" or nameless(source) else None)
     if format.kind == "parquet":
-        return format, _with_rows(TableRecords.read(name, content))
+        return TableRecords.read(name, content)
     content = decompressed(content, format.compression, source)
-    if not content:
-        raise InputError(f"{name} is empty.", "Give a log with at least one interaction.")
     check_content(source, format, content)
     if format.kind == "jsonl":
-        return format, _with_rows(JsonRecords.read(name, content, settings))
-    return format, _with_rows(DelimitedRecords.read(name, content, format, settings))
-
-
-def _with_rows(records: Records) -> Records:
-    if not records.num_rows:
-        raise InputError(f"{records.name} has no rows.", "Give a log with at least one interaction.")
-    return records
+        return JsonRecords.read(name, content, format, settings)
+    return DelimitedRecords.read(name, content, format, settings)
 
 
 def _bytes(source: str) -> bytes:
@@ -170,8 +180,6 @@ def _bytes(source: str) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{source} does not exist.", _near(path)) from error
-    except IsADirectoryError as error:
-        raise InputError(f"{source} is a folder.", "Give one file.") from error
     except OSError as error:
         raise InputError(
             f"{source} cannot be read: {error.strerror}.", "Check the path and its permissions."

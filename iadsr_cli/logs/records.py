@@ -2,19 +2,21 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from iadsr_cli.errors import InputError
+from iadsr_cli.logs.formats import Format
 
 
 @dataclass(frozen=True, eq=False)
 class Records(ABC):
-    """The rows of one file, in its order. `name` is the file as messages show it."""
+    """The rows of a log, in its order. `name` is the file as messages show it, `format` is the file's."""
 
     name: str
+    format: Format
 
     @property
     @abstractmethod
@@ -29,6 +31,33 @@ class Records(ABC):
     @abstractmethod
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column [rows]."""
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The types of the columns that a file of this format has to have; the files of one log agree in them."""
+        return {}
+
+    def kinds(self, name: str) -> set[type]:
+        """Return the Python types of a column's values where the format leaves them open, null left out."""
+        return set()
+
+    def load(self, names: Iterable[str]) -> None:  # noqa: B027 (most formats parse all columns at once)
+        """Make several columns ready at once, for `column` to return."""
+
+    @classmethod
+    def joined(cls, files: "Sequence[Records]", name: str) -> pa.ChunkedArray:
+        """Return one column of several files of this kind, one file's rows after the other's."""
+        columns = [file.column(name) for file in files]
+        return pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
+
+    def files(self) -> "Iterator[tuple[Records, slice]]":
+        """Yield the records of each file, with the numbers that its rows have here."""
+        yield self, slice(0, self.num_rows)
+
+    @property
+    def partitions(self) -> list[str]:
+        """The columns that stand in the names of folders and in no file."""
+        return []
 
     def place(self, row: int) -> str:
         """Return where row `row` (from 0) is, for people: they count from 1."""

@@ -1,20 +1,29 @@
 """The rows of a Parquet file: a table, with its own types."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise, zip_longest
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from iadsr_cli.errors import InputError
+from iadsr_cli.logs.formats import Format
 from iadsr_cli.logs.records import Records, check_names
 
 
 @dataclass(frozen=True, eq=False)
 class TableRecords(Records):
-    """Rows of a Parquet file, with its own types and schema metadata; `codec` is the file's compression."""
+    """Rows of a Parquet file, with its own types and schema metadata.
+
+    `codecs` are the compressions of its leaf columns, none if it has no row group; `edges` are the numbers of its row
+    groups' first rows, and last that of all rows.
+    """
 
     table: pa.Table
-    codec: str
+    codecs: tuple[str, ...]
+    edges: tuple[int, ...]
 
     @classmethod
     def read(cls, name: str, content: bytes) -> "TableRecords":
@@ -33,8 +42,15 @@ class TableRecords(Records):
                 "It may be cut off or be another format: copy it again, or say what it is with --format.",
             ) from error
         check_names(table.column_names, name)
-        codec = file.metadata.row_group(0).column(0).compression if table.num_columns else "UNCOMPRESSED"
-        return cls(name, table, {"UNCOMPRESSED": "none", "LZ4_RAW": "lz4"}.get(codec, codec.lower()))
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        codecs = [groups[0].column(leaf).compression for leaf in range(groups[0].num_columns)] if groups else []
+        return cls(
+            name,
+            Format("parquet"),
+            table,
+            tuple({"UNCOMPRESSED": "none", "LZ4_RAW": "lz4"}.get(codec, codec.lower()) for codec in codecs),
+            tuple(accumulate((group.num_rows for group in groups), initial=0)),
+        )
 
     @property
     def column_names(self) -> list[str]:
@@ -46,9 +62,40 @@ class TableRecords(Records):
         """How many rows there are."""
         return int(self.table.num_rows)
 
+    @property
+    def types(self) -> dict[str, str]:
+        """The types of the columns."""
+        return {field.name: str(field.type) for field in self.table.schema}
+
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column [rows] with the type it has in the file."""
         return self.table.column(name)
+
+    def groups(self) -> Iterator[slice]:
+        """Yield the numbers of the rows of each row group."""
+        return (slice(start, stop) for start, stop in pairwise(self.edges))
+
+
+def write_tables(file: IO[bytes], schema: pa.Schema, tables: Iterable[pa.Table], codecs: Sequence[str]) -> None:
+    """Write a Parquet file with a row group for each table that has rows.
+
+    `codecs` are the compressions of the first leaf columns; further ones get that of the first.
+    """
+    compression: str | dict[str, str] = codecs[0] if codecs else "none"
+    if len(set(codecs)) > 1:
+        compression = dict(zip_longest(_leaves(schema), codecs, fillvalue=codecs[0]))
+    with pq.ParquetWriter(file, schema, compression=compression) as writer:
+        for table in tables:
+            if table.num_rows:
+                writer.write_table(table, row_group_size=table.num_rows)
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """Return the paths of the leaf columns as the writer names them: a reader may have named lists' items otherwise."""
+    buffer = pa.BufferOutputStream()
+    pq.ParquetWriter(buffer, schema).close()
+    leaves = pq.read_metadata(pa.BufferReader(buffer.getvalue())).schema
+    return [leaves.column(number).path for number in range(len(leaves))]
 
 
 def _first_line(error: Exception) -> str:

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.errors import InputError
-from iadsr_cli.logs.jsonlines import JsonRecords
 from iadsr_cli.logs.records import Records
 
 _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
@@ -74,7 +73,7 @@ def _id_strings(records: Records, column: str, role: str, array: pa.Array) -> pa
     if pa.types.is_null(type):
         return pc.cast(array, pa.large_string())
     if pa.types.is_large_string(type):
-        mixed = records.kinds(column) - {str, int, float} if isinstance(records, JsonRecords) else set()
+        mixed = records.kinds(column) - {str, int, float}
         if mixed:
             raise _unusable(records, column, f"{role} ids", f"{min(kind.__name__ for kind in mixed)} values")
         return pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.large_string()), array)

@@ -416,11 +416,6 @@ def test_name_that_no_file_can_have(tmp_path):
         read_log(str(tmp_path / ("x" * 300)), LogSettings())
 
 
-def test_a_folder(tmp_path):
-    with pytest.raises(InputError, match="is a folder"):
-        read_log(str(tmp_path), LogSettings())
-
-
 def test_parquet_with_two_columns_of_one_name(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.Table.from_arrays([pa.array([1])] * 3, names=["user_id", "item_id", "item_id"]), path)
