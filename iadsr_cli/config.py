@@ -146,7 +146,7 @@ class LogSettings(Settings):
         metavar="FORMAT",
     )
     delimiter: str | None = setting(
-        None, "Field delimiter of a delimited text file, such as ';' or '|'.", metavar="CHAR"
+        None, "What separates the fields of a delimited text file, such as ';' or '::'.", metavar="TEXT"
     )
     encoding: str = setting("utf-8", "Character encoding of a text file.", metavar="NAME")
     header: bool = setting(True, "Whether the first line of a delimited file names its columns.")

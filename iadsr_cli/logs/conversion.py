@@ -128,11 +128,20 @@ def cells(column: pa.ChunkedArray | pa.Array) -> list[str]:
     return found
 
 
-def quoted(cell: str, delimiter: str) -> str:
-    """Return a field as it is written, in quotes where it has to be."""
-    if any(character in cell for character in (delimiter, '"', "\r", "\n")):
-        return '"' + cell.replace('"', '""') + '"'
-    return cell
+def quoted(cell: str, delimiter: str, quote: str | None = '"') -> str:
+    """Return a field as it is written, in quotes where it has to be.
+
+    Raises:
+        OutputError: it has to be, and there is no `quote`.
+    """
+    if not any(mark in cell for mark in (delimiter, quote or delimiter, "\r", "\n")):
+        return cell
+    if quote is None:
+        raise OutputError(
+            f'"{cell}" cannot be added to a file without quoting, whose fields are separated by "{delimiter}".',
+            "Write to a .csv, .parquet or .jsonl file.",
+        )
+    return quote + cell.replace(quote, quote * 2) + quote
 
 
 def delimited_pieces(rows: Rows, delimiter: str, name: str) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """The rows of a delimited text file: raw records with their parsed fields."""
 
 import csv
+import itertools
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +21,13 @@ _BLOCK = 1 << 16  # records parsed before their fields become Arrow arrays
 
 @dataclass(frozen=True, eq=False)
 class DelimitedRecords(TextRecords):
-    """Rows of a CSV or TSV file; its columns are strings as they stand, without their quotes."""
+    """Rows of a delimited file; its columns are strings as they stand, without their quotes.
+
+    `delimiter` is the file's, of one or more characters; `quote` is None where it has no quoting.
+    """
 
     delimiter: str
+    quote: str | None
     table: pa.Table
 
     @classmethod
@@ -34,11 +39,14 @@ class DelimitedRecords(TextRecords):
                 fields, broken quoting, two columns of one name.
             UsageError: an unusable delimiter or encoding, or column names that do not fit the file.
         """
-        delimiter = _delimiter(format, settings)
+        delimiter = _delimiter(name, format, settings)
         text, encoding = decoded(name, content, settings.encoding)
-        columns, lines = _header(Lines(name, text, line_offsets(text), delimiter), settings)
+        lines = Lines(name, text, line_offsets(text), delimiter)
+        if len(delimiter) > 1:
+            lines = replace(lines, delimiter=_stand_in(text), written=delimiter, quote=None)
+        columns, lines = _header(lines, settings)
         offsets, table = _split_plain(lines, columns) or _split_quoted(lines, columns)
-        return cls(name, format, text, offsets, encoding, delimiter, table)
+        return cls(name, format, text, offsets, encoding, delimiter, lines.quote, table)
 
     @property
     def column_names(self) -> list[str]:
@@ -55,20 +63,26 @@ class DelimitedRecords(TextRecords):
         return self.table.column(name)
 
 
-def _delimiter(format: Format, settings: LogSettings) -> str:
+def _delimiter(name: str, format: Format, settings: LogSettings) -> str:
     delimiter = settings.delimiter
+    if delimiter is None and format.kind == "dat":
+        raise UsageError(
+            f"What separates the fields of {name} cannot be told from its name.",
+            r"Say it, as in --delimiter '::' or --delimiter '\t'.",
+        )
     if delimiter is None:
         return DELIMITERS[format.kind]
-    if delimiter == r"\t":
-        return "\t"
-    if len(delimiter) != 1:
-        raise UsageError(
-            f'--delimiter "{delimiter}" has {len(delimiter)} characters.',
-            r"Give a single one such as ';'; replace longer ones in the file first: sed 's/::/\t/g'.",
-        )
-    if delimiter in '"\r\n\0':
-        raise UsageError(f"--delimiter {delimiter!r} cannot separate fields.", "Give one such as ';' or '|'.")
+    delimiter = delimiter.replace(r"\t", "\t")
+    if not delimiter or delimiter == '"' or any(character in delimiter for character in "\r\n\0"):
+        raise UsageError(f"--delimiter {delimiter!r} cannot separate fields.", "Give one such as ';', '|' or '::'.")
     return delimiter
+
+
+def _stand_in(text: bytes) -> str:
+    """Return a character that `text` does not have, for parsers that know delimiters of one character alone."""
+    # Separators and other control characters first, then characters for private use.
+    candidates = map(chr, itertools.chain(range(0x1F, 0x0D, -1), range(0x01, 0x09), range(0xE000, 0xF900)))
+    return next(character for character in candidates if character.encode() not in text)
 
 
 def _header(lines: Lines, settings: LogSettings) -> tuple[list[str], Lines]:
@@ -87,8 +101,12 @@ def _header(lines: Lines, settings: LogSettings) -> tuple[list[str], Lines]:
             "--columns names the columns of a file without a header, but a header is expected.",
             "Add --no-header, or leave --columns out.",
         )
-    if len(first) == 1:
-        _check_single_column(lines, first[0])
+    if other := _other_delimiter(first):
+        readable = first[0].replace("\t", r"\t")
+        raise UsageError(
+            f'{lines.name} has a single column, "{readable}".',
+            f"If it holds several, say what separates them: --delimiter {other}.",
+        )
     check_names(first, lines.name)
     return first, replace(lines, offsets=lines.offsets[reader.line_num :])
 
@@ -103,21 +121,19 @@ def _given_names(name: str, first: list[str], settings: LogSettings) -> list[str
     if first and len(columns) != len(first):
         raise UsageError(
             f"--columns gives {len(columns)} names, but the first record of {name} has {len(first)} fields.",
-            "Give one name for each field, separated by commas.",
+            "Give one name for each field, separated by commas"
+            + (f", or say what separates them: --delimiter {other}." if (other := _other_delimiter(first)) else "."),
         )
     check_names(columns, "--columns")
     return columns
 
 
-def _check_single_column(lines: Lines, header: str) -> None:
-    other = max(",;|\t", key=header.count)
-    if header.count(other) and other != lines.delimiter:
-        readable = header.replace("\t", r"\t")
-        raise UsageError(
-            f'{lines.name} has a single column, "{readable}".',
-            "If it holds several, say what separates them: --delimiter "
-            + (r"'\t'." if other == "\t" else f"'{other}'."),
-        )
+def _other_delimiter(fields: list[str]) -> str | None:
+    """Return what may separate the fields of a record that was read as a single one, as it is typed."""
+    if len(fields) != 1:
+        return None
+    other = max(("::", *",;|\t"), key=fields[0].count)
+    return "'{}'".format(other.replace("\t", r"\t")) if other in fields[0] else None
 
 
 def _split_plain(lines: Lines, columns: list[str]) -> tuple[np.ndarray, pa.Table] | None:
@@ -128,7 +144,8 @@ def _split_plain(lines: Lines, columns: list[str]) -> tuple[np.ndarray, pa.Table
     text, start = lines.text, lines.start
     lone_returns = text.count(b"\r") != text.count(b"\r\n")
     # Arrow would drop a byte order mark at the start of a record, where it is a character.
-    if text.find(b'"', start) >= 0 or lone_returns or text.startswith(BOM, start):
+    quoted = lines.quote is not None and text.find(lines.quote.encode(), start) >= 0
+    if quoted or lone_returns or text.startswith(BOM, start):
         return None
     if start == len(text) or not lines.delimiter.isascii():
         return None
@@ -138,7 +155,7 @@ def _split_plain(lines: Lines, columns: list[str]) -> tuple[np.ndarray, pa.Table
     filled = starts[(heads != ord("\n")) & (heads != ord("\r"))]
     try:
         table = pyarrow.csv.read_csv(
-            pa.BufferReader(pa.py_buffer(memoryview(text)[start:])),
+            pa.BufferReader(lines.parsed(start) if lines.written else pa.py_buffer(memoryview(text)[start:])),
             pyarrow.csv.ReadOptions(column_names=columns, block_size=1 << 24),
             pyarrow.csv.ParseOptions(delimiter=lines.delimiter, quote_char=False, double_quote=False),
             pyarrow.csv.ConvertOptions(
@@ -192,10 +209,13 @@ def _block(rows: list[list[str]], columns: list[str]) -> pa.Table:
 
 
 def _ragged(lines: Lines, index: int, expected: int, found: int) -> InputError:
-    separator = {"\t": "a tab", " ": "a space"}.get(lines.delimiter, f'"{lines.delimiter}"')
+    delimiter = lines.written or lines.delimiter
+    separator = {"\t": "a tab", " ": "a space"}.get(delimiter, f'"{delimiter}"')
     return InputError(
         f"{lines.name}, line {lines.number(index)}: expected {expected} fields, found {found}.",
-        f"Mend the line: a field that holds {separator} or a quote has to be in quotes.",
+        f"Mend the line: a field that holds {separator} or a quote has to be in quotes."
+        if lines.quote
+        else f"Mend the line: no field can hold {separator}.",
     )
 
 

@@ -12,18 +12,20 @@ import pyarrow as pa
 
 from iadsr_cli.errors import InputError, UsageError
 
-Kind = Literal["csv", "tsv", "parquet", "jsonl"]
+Kind = Literal["csv", "tsv", "dat", "parquet", "jsonl"]
 Compression = Literal["none", "gzip", "zstd"]
 
-KINDS: tuple[str, ...] = get_args(Kind)
 DELIMITERS: dict[str, str] = {"csv": ",", "tsv": "\t"}
 
-# RecBole's atomic files are tab-separated text.
+# RecBole's atomic files are tab-separated text. "dat" is delimited text whose delimiter no extension tells.
 _KIND_OF: dict[str, Kind] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".inter": "tsv",
     ".item": "tsv",
+    ".dat": "dat",
+    ".data": "dat",
+    ".txt": "dat",
     ".parquet": "parquet",
     ".pq": "parquet",
     ".jsonl": "jsonl",
@@ -45,7 +47,7 @@ class Format:
     @property
     def delimited(self) -> bool:
         """Whether records are fields with a delimiter between them."""
-        return self.kind in DELIMITERS
+        return self.kind == "dat" or self.kind in DELIMITERS
 
     def __str__(self) -> str:
         """Return the format as messages show it."""
@@ -79,12 +81,18 @@ def format_of(source: str, override: str = "auto", content: bytes | None = None,
         return _sniff(source, override, content)
     format = named_format(source, override)
     if format is None:
-        raise UsageError(
-            f"The format of {source} cannot be told from its name.",
-            f"Known extensions: {', '.join(_KIND_OF)} (text also with .gz or .zst). "
-            f"Otherwise say it with {option} csv, tsv, parquet or jsonl.",
-        )
+        raise unknown_format(source, option)
     return _checked(source, format)
+
+
+def unknown_format(source: str, option: str) -> UsageError:
+    """Return the error for a file whose name does not tell its format; `option` is what would have."""
+    known = ", ".join(extension for extension, kind in _KIND_OF.items() if kind != "dat")
+    return UsageError(
+        f"The format of {source} cannot be told from its name.",
+        f"Known extensions: {known} (text also with .gz or .zst). "
+        f"Otherwise say it with {option} csv, tsv, parquet or jsonl.",
+    )
 
 
 def named_format(source: str, override: str = "auto") -> Format | None:

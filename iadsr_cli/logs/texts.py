@@ -137,13 +137,16 @@ class Lines:
     """Lines of a text, from some line on; iterating gives where each starts, and the line.
 
     The first one starts after a byte order mark. `offsets` (int64 [lines + 1]) are where they start, and where
-    the text ends.
+    the text ends. Fields are separated by `delimiter`, one character; where the text has a longer one instead,
+    `written`, lines are given with `delimiter` in its place. Without a `quote`, fields are as they stand.
     """
 
     name: str
     text: bytes
     offsets: np.ndarray
     delimiter: str = ","
+    written: str | None = None
+    quote: str | None = '"'
 
     @property
     def start(self) -> int:
@@ -154,13 +157,21 @@ class Lines:
     def __iter__(self) -> Iterator[tuple[int, str]]:
         start = self.start
         for stop in self.offsets[1:].tolist():
-            yield start, self.text[start:stop].decode()
+            yield start, self.parsed(start, stop).decode()
             start = stop
+
+    def parsed(self, start: int, stop: int | None = None) -> bytes:
+        """Return a piece of the text with the delimiter that parsers know."""
+        piece = self.text[start:stop]
+        return piece.replace(self.written.encode(), self.delimiter.encode()) if self.written else piece
 
     def reader(self) -> Any:
         """Return a csv.reader over the lines."""
+        lines = (line for _, line in self)
+        if self.quote is None:
+            return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=True)
         # Strict: an opening quote that is never closed would otherwise swallow the rest of the file.
-        return csv.reader((line for _, line in self), delimiter=self.delimiter, strict=True)
+        return csv.reader(lines, delimiter=self.delimiter, quotechar=self.quote, strict=True)
 
     def number(self, index: int) -> int:
         """Return the number in the file, from 1, of the line at `index`."""

@@ -16,7 +16,7 @@ from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.logs.conversion import cells, delimited_pieces, json_pieces, json_values, quoted, selected
 from iadsr_cli.logs.delimited import DelimitedRecords
 from iadsr_cli.logs.folders import replacing_log
-from iadsr_cli.logs.formats import BOM, DELIMITERS, Format, compressing, format_of, nameless
+from iadsr_cli.logs.formats import BOM, DELIMITERS, Format, compressing, format_of, nameless, unknown_format
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.several import SeveralRecords
@@ -95,7 +95,10 @@ def target_format(log: Log, target: str, format_override: str = "auto") -> Forma
     file, _ = next(log.records.files())
     if format_override == "auto" and Path(target).suffixes == Path(file.name).suffixes:
         return log.format
-    return format_of(target, format_override, option="--output-format")
+    format = format_of(target, format_override, option="--output-format")
+    if format.kind == "dat" and log.format.kind != "dat":
+        raise unknown_format(target, "--output-format")
+    return format
 
 
 def write_rows(
@@ -279,7 +282,8 @@ def _writer(
 
 def _same_text(records: TextRecords, target: Format) -> bool:
     if isinstance(records, DelimitedRecords) and target.delimited:
-        return records.format.kind == target.kind or records.delimiter == DELIMITERS[target.kind]
+        usual = records.quote == '"' and records.delimiter == DELIMITERS.get(target.kind)
+        return usual or records.format.kind == target.kind
     return records.format.kind == target.kind
 
 
@@ -310,7 +314,7 @@ def _header(records: TextRecords, names: Sequence[str]) -> bytes:
     """Return what stands before the first record, with the names of extra fields if it names any."""
     header = records.header
     if isinstance(records, DelimitedRecords) and header.removeprefix(BOM).strip(b"\r\n"):
-        return _with_cells(header, names, records.delimiter)
+        return _with_cells(header, names, records)
     return header
 
 
@@ -323,15 +327,15 @@ def _chosen(records: TextRecords, keep: np.ndarray, extra: Mapping[str, pa.Array
     for row, values in zip(np.flatnonzero(keep).tolist(), zip(*columns, strict=True), strict=True):
         text = records.record(row)
         if isinstance(records, DelimitedRecords):
-            yield _with_cells(text, values, records.delimiter)
+            yield _with_cells(text, values, records)
         else:
             yield _with_keys(text, dict(zip(extra, values, strict=True)))
 
 
-def _with_cells(text: bytes, values: Iterable[str], delimiter: str) -> bytes:
+def _with_cells(text: bytes, values: Iterable[str], records: DelimitedRecords) -> bytes:
     """Return a delimited record with more fields before its line ending."""
     body = text.rstrip(b"\r\n")
-    fields = "".join(delimiter + quoted(value, delimiter) for value in values)
+    fields = "".join(records.delimiter + quoted(value, records.delimiter, records.quote) for value in values)
     return body + fields.encode() + text[len(body) :]
 
 

@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iadsr_cli.config import LogSettings
+from iadsr_cli.errors import OutputError
 from iadsr_cli.logs import delimited as delimited_module
 from iadsr_cli.logs.delimited import DelimitedRecords, _split_plain, _split_quoted
-from iadsr_cli.logs.reader import read_log
+from iadsr_cli.logs.reader import read_items, read_log
 from iadsr_cli.logs.texts import Lines, line_offsets
 from iadsr_cli.logs.writer import write_rows
 
@@ -131,6 +132,64 @@ def test_json_rows_come_back_byte_for_byte(tmp_path, suffix, data):
     log = check_partition(tmp_path, f"log.jsonl{suffix}", header, records, data)
     assert log.user_ids().to_pylist() == [str(record["user_id"]) for record in objects]
     assert log.column_names == list(dict.fromkeys(key for record in objects for key in record))
+
+
+MOVIELENS = {"header": False, "columns": "user_id,item_id,rating,timestamp"}
+
+
+@FAST
+@given(data=st.data())
+def test_records_with_a_long_delimiter_come_back_byte_for_byte(tmp_path, data):
+    delimiter = data.draw(st.sampled_from(["::", "||", ", ", "\t\t", '","', "\u00a7\u00a7"]))
+    field = st.text(st.sampled_from("a1:| ,\"'\u00e9\x1f\x1e\ue000"), min_size=1, max_size=5)
+    # A field that ends as the delimiter begins would lend it a character.
+    field = field.filter(lambda text: delimiter not in text and delimiter[0] not in text[-1] + text[0])
+    rows = data.draw(st.lists(st.tuples(field, field, field, field), min_size=1, max_size=6))
+    records = [delimiter.join(row) + data.draw(st.sampled_from(["\n", "\r\n", "\n\n"])) for row in rows]
+    (tmp_path / "ratings.dat").write_bytes("".join(records).encode())
+    settings = LogSettings(delimiter=delimiter, time_column="none", **MOVIELENS)
+    log = read_log(str(tmp_path / "ratings.dat"), settings)
+    for index, name in enumerate(log.column_names):
+        assert log.column(name).to_pylist() == [row[index] for row in rows]
+    keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))))
+    write_rows(log, str(tmp_path / "out.dat"), keep, force=True)
+    expected = "".join(record for record, one in zip(records, keep, strict=True) if one)
+    assert (tmp_path / "out.dat").read_bytes() == expected.encode()
+    write_rows(log, str(tmp_path / "out.csv"), keep, force=True)
+    text = (tmp_path / "out.csv").read_text()
+    assert list(csv.reader(io.StringIO(text)))[1:] == [list(row) for row, one in zip(rows, keep, strict=True) if one]
+
+
+def test_fast_reading_with_a_long_delimiter_is_the_same():
+    text = b'1::a"b::3\n\n2::c:::x\r\n3::::'
+    lines = Lines("a.dat", text, line_offsets(text), "\x1f", "::", None)
+    fast, slow = _split_plain(lines, ["a", "b", "c"]), _split_quoted(lines, ["a", "b", "c"])
+    assert fast is not None
+    assert fast[0].tolist() == slow[0].tolist() == [0, 11, 21, 26]
+    assert fast[1].equals(slow[1])
+    assert slow[1].to_pylist()[1:] == [{"a": "2", "b": "c", "c": ":x"}, {"a": "3", "b": "", "c": ""}]
+
+
+def test_movielens(tmp_path):
+    ratings = "1::1193::5::978300760\n1::661::3::978302109\n2::1193::4::978298413\n"
+    (tmp_path / "ratings.dat").write_text(ratings)
+    (tmp_path / "movies.dat").write_bytes('661::James (1996)::A\n1193::Am\u00e9lie, "x" (1975)::B\n'.encode("latin-1"))
+    settings = LogSettings(delimiter="::", **MOVIELENS)
+    log = read_log(str(tmp_path / "ratings.dat"), settings)
+    assert (str(log.format), log.time_description) == ("dat", "timestamp (unix seconds)")
+    assert log.order().tolist() == [978300760, 978302109, 978298413]
+    write_rows(log, str(tmp_path / "clean.dat"), np.array([0, 2]), extra={"noise_score": np.array([0.5, 1])})
+    assert (tmp_path / "clean.dat").read_text() == "1::1193::5::978300760::0.5\n2::1193::4::978298413::1.0\n"
+    with pytest.raises(OutputError, match='"a::b" cannot be added to a file without quoting'):
+        write_rows(log, str(tmp_path / "x.dat"), np.array([0]), extra={"reason": pa.array(["a::b"])})
+    assert not (tmp_path / "x.dat").exists()
+    write_rows(log, str(tmp_path / "clean.parquet"), np.array([1]))
+    assert pq.read_table(tmp_path / "clean.parquet").to_pylist() == [
+        {"user_id": 1, "item_id": 661, "rating": 3, "timestamp": 978302109}
+    ]
+    settings = LogSettings(delimiter="::", header=False, columns="item_id,title,genre", encoding="latin-1")
+    texts = read_items(str(tmp_path / "movies.dat"), settings, joined=False)
+    assert dict(zip(texts.ids, texts.texts, strict=True))["1193"] == 'Am\u00e9lie, "x" (1975)'
 
 
 @st.composite

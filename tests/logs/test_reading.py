@@ -42,6 +42,8 @@ def read_table(tmp_path, columns, **settings):
         ("ml.inter", "auto", Format("tsv")),
         ("ml.item", "auto", Format("tsv")),
         ("ratings.dat.gz", "csv", Format("csv", "gzip")),
+        ("ratings.dat.gz", "auto", Format("dat", "gzip")),
+        ("u.data", "auto", Format("dat")),
         ("a.csv", "jsonl", Format("jsonl")),
     ],
 )

@@ -91,9 +91,9 @@ def test_what_is_hidden_or_begins_with_an_underscore_is_passed_over():
         ([], "logs", "logs holds no files.", "Give a folder"),
         (["logs/_a.csv", "logs/.b"], "logs", "logs holds no files: 2 that begin with . or _ are passed over.", "Give"),
         (
-            ["logs/a.txt", "logs/b.txt", "logs/c"],
+            ["logs/a.log", "logs/b.log", "logs/c"],
             "logs",
-            "logs holds no file of a known format: 2 .txt, 1 without an extension.",
+            "logs holds no file of a known format: 2 .log, 1 without an extension.",
             "Say what they are with --format csv, tsv, parquet or jsonl.",
         ),
         (
