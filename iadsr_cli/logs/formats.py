@@ -30,6 +30,7 @@ _KIND_OF: dict[str, Kind] = {
     ".pq": "parquet",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "jsonl",  # what Amazon's reviews are called
 }
 _COMPRESSION_OF: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 _MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}

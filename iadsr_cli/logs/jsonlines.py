@@ -105,7 +105,7 @@ def _object(name: str, text: bytes, start: int, line: str) -> dict[str, Any]:
         raise InputError(
             f"{name}, line {line_number(text, start)}: expected a JSON object, "
             f"found {found.get(type(value), 'a number')}.",
-            'Give one object per line, such as {"user_id": 1, "item_id": 2}.',
+            'Give one object per line, such as {"user_id": 1, "item_id": 2}; jq -c ".[]" makes that of a list.',
         )
     return value
 

@@ -201,8 +201,8 @@ CASES = {
         b"user_id,asin,parent_asin\n1,2,3\n",
         {},
         UsageError,
-        'could be the item column: "asin", "parent_asin"',
-        "--item-column asin",
+        'could be the item column: "parent_asin", "asin"',
+        "--item-column parent_asin",
     ),
     "two times": (
         "a.csv",
