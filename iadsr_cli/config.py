@@ -153,12 +153,27 @@ class LogSettings(Settings):
     columns: str | None = setting(
         None, "Column names of a file without a header: 'user_id,item_id,rating'.", metavar="NAMES"
     )
+    quote_char: str = setting(
+        '"',
+        'What fields of a delimited text file are quoted with; "none" if quotes are characters like all others.',
+        metavar="CHAR",
+    )
+    null_values: str | None = setting(
+        None,
+        "Texts that stand for a missing id, time or item text, besides the empty one: 'NA,\\N'.",
+        metavar="TEXTS",
+    )
     null_ids: str = setting(
         "error",
         "What to do with rows whose user or item id is missing: stop, or keep them unscored.",
         choices=("error", "keep"),
         metavar="WHAT",
     )
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The texts that stand for a missing value."""
+        return ("", *(text.strip() for text in (self.null_values or "").split(",")))
 
 
 @dataclass(frozen=True)

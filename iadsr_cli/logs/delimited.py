@@ -41,7 +41,7 @@ class DelimitedRecords(TextRecords):
         """
         delimiter = _delimiter(name, format, settings)
         text, encoding = decoded(name, content, settings.encoding)
-        lines = Lines(name, text, line_offsets(text), delimiter)
+        lines = Lines(name, text, line_offsets(text), delimiter, quote=_quote(settings))
         if len(delimiter) > 1:
             lines = replace(lines, delimiter=_stand_in(text), written=delimiter, quote=None)
         columns, lines = _header(lines, settings)
@@ -73,9 +73,19 @@ def _delimiter(name: str, format: Format, settings: LogSettings) -> str:
     if delimiter is None:
         return DELIMITERS[format.kind]
     delimiter = delimiter.replace(r"\t", "\t")
-    if not delimiter or delimiter == '"' or any(character in delimiter for character in "\r\n\0"):
+    if not delimiter or delimiter == settings.quote_char or any(character in delimiter for character in "\r\n\0"):
         raise UsageError(f"--delimiter {delimiter!r} cannot separate fields.", "Give one such as ';', '|' or '::'.")
     return delimiter
+
+
+def _quote(settings: LogSettings) -> str | None:
+    if settings.quote_char == "none":
+        return None
+    if len(settings.quote_char) != 1 or settings.quote_char in "\r\n\0":
+        raise UsageError(
+            f"--quote-char {settings.quote_char!r} cannot quote fields.", """Give one character such as "'", or none."""
+        )
+    return settings.quote_char
 
 
 def _stand_in(text: bytes) -> str:
@@ -224,9 +234,11 @@ def _broken(lines: Lines, index: int, error: csv.Error) -> InputError:
     if "unexpected end of data" in str(error):
         return InputError(
             f"{place}: a quoted field begins here and never ends.",
-            'Close its quote; a quote that belongs to the text is written twice, in quotes: "6"" pipe".',
+            'Close its quote; a quote that belongs to the text is written twice, in quotes: "6"" pipe". '
+            "If quotes quote nothing in this file: --quote-char none.",
         )
     return InputError(
         f"{place}: the quoting is broken ({error}).",
-        'A quoted field ends right before a delimiter; a quote inside is written twice: "6"" pipe".',
+        'A quoted field ends right before a delimiter; a quote inside is written twice: "6"" pipe". '
+        "If quotes quote nothing in this file: --quote-char none.",
     )

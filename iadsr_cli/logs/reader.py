@@ -21,7 +21,7 @@ from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
 from iadsr_cli.logs.several import SeveralRecords
 from iadsr_cli.logs.tables import TableRecords
-from iadsr_cli.logs.values import canonical_ids, is_text, plain, times
+from iadsr_cli.logs.values import canonical_ids, is_text, plain, times, without
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Log:
     _items: pa.Array
     _times: np.ndarray | None
     _guessed_text: bool
+    _missing: tuple[str, ...]
 
     @property
     def format(self) -> Format:
@@ -91,7 +92,7 @@ class Log:
 
     @cached_property
     def _texts(self) -> ItemTexts:
-        return _item_texts(self.records, self.roles.text, self._items, check=self._guessed_text)
+        return _item_texts(self.records, self.roles.text, self._items, self._missing, check=self._guessed_text)
 
     def item_texts(self) -> ItemTexts:
         """Return the items' texts; empty where no column has any.
@@ -115,10 +116,13 @@ def read_log(source: str, settings: LogSettings) -> Log:
     records = _read(source, settings)
     roles = find_roles(records.column_names, settings, records.name)
     records.load(name for name in (roles.user, roles.item, roles.time, *roles.text) if name is not None)
-    users = canonical_ids(records, roles.user, "user", settings.null_ids)
-    items = canonical_ids(records, roles.item, "item", settings.null_ids)
-    order, description = times(records, roles.time, settings.time_unit) if roles.time else (None, None)
-    return Log(records.name, roles, records, description, users, items, order, not settings.text_column)
+    users = canonical_ids(records, roles.user, "user", settings.null_ids, settings.missing)
+    items = canonical_ids(records, roles.item, "item", settings.null_ids, settings.missing)
+    order, description = (
+        times(records, roles.time, settings.time_unit, settings.missing) if roles.time else (None, None)
+    )
+    guessed = not settings.text_column
+    return Log(records.name, roles, records, description, users, items, order, guessed, settings.missing)
 
 
 def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> ItemTexts:
@@ -143,8 +147,8 @@ def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> It
             "Name it with --text-column.",
         )
     records.load([item, *text])
-    items = canonical_ids(records, item, "item", settings.null_ids)
-    return _item_texts(records, text, items, check=not joined and not settings.text_column)
+    items = canonical_ids(records, item, "item", settings.null_ids, settings.missing)
+    return _item_texts(records, text, items, settings.missing, check=not joined and not settings.text_column)
 
 
 def _read(source: str, settings: LogSettings) -> Records:
@@ -195,14 +199,16 @@ def _near(path: Path) -> str:
     return f"Did you mean {' or '.join(near)}?" if near else "Check the path."
 
 
-def _item_texts(records: Records, columns: Sequence[str], items: pa.Array, check: bool) -> ItemTexts:
+def _item_texts(
+    records: Records, columns: Sequence[str], items: pa.Array, missing: Sequence[str], check: bool
+) -> ItemTexts:
     """Return the first text of each item; with `check`, leave out columns that do not describe items."""
     if not columns:
         return ItemTexts([], [])
     encoded = items.dictionary_encode()
     codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     ids = encoded.dictionary.to_pylist()
-    texts = {column: _texts(records, column) for column in columns}
+    texts = {column: _texts(records, column, missing) for column in columns}
     rejected = None
     if check:
         repeated = int((np.bincount(codes[codes >= 0], minlength=len(ids)) >= 2).sum())
@@ -245,7 +251,7 @@ def _joined(columns: list[pa.Array]) -> pa.Array:
     return joined
 
 
-def _texts(records: Records, column: str) -> pa.Array:
+def _texts(records: Records, column: str, missing: Sequence[str]) -> pa.Array:
     """Return a column as stripped strings (large_string [rows]), null where there is no text."""
     values = records.column(column)
     try:
@@ -261,8 +267,4 @@ def _texts(records: Records, column: str) -> pa.Array:
             f'Column "{column}" of {records.name} holds {values.type} values, which are not text.',
             "Name another one with --text-column, or none.",
         ) from error
-    return _empty_to_null(pc.utf8_trim_whitespace(texts))
-
-
-def _empty_to_null(texts: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.large_string()), texts)
+    return without(pc.utf8_trim_whitespace(texts), missing)

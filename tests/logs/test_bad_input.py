@@ -263,6 +263,23 @@ CASES = {
         'no field can hold "::"',
     ),
     "delimiter with a line break": ("a.csv", HEADER, {"delimiter": ",\n"}, UsageError, "cannot separate", "'::'"),
+    "long quote": ("a.csv", HEADER, {"quote_char": "''"}, UsageError, "--quote-char \"''\" cannot quote", "or none"),
+    "null marker": (
+        "a.csv",
+        b"user_id,item_id\n1,2\nNA,3\n",
+        {"null_values": r"\\N, NA"},
+        InputError,
+        '1 of 2 rows has no user id in column "user_id" of a.csv, the first is row 2 (line 3).',
+        "--null-ids keep",
+    ),
+    "null marker for a time": (
+        "a.csv",
+        b"user_id,item_id,time\n1,2,3\n1,2,\\N\n",
+        {"null_values": r"\N"},
+        InputError,
+        '1 of 2 rows has no time in column "time" of a.csv, the first is row 2 (line 3).',
+        "--time-column none",
+    ),
     "empty delimiter": ("a.csv", HEADER, {"delimiter": ""}, UsageError, "--delimiter '' cannot separate", "'::'"),
     "quote delimiter": ("a.csv", HEADER, {"delimiter": '"'}, UsageError, "cannot separate fields", "';'"),
     "no header, no names": (

@@ -134,6 +134,22 @@ def test_json_rows_come_back_byte_for_byte(tmp_path, suffix, data):
     assert log.column_names == list(dict.fromkeys(key for record in objects for key in record))
 
 
+@pytest.mark.parametrize("quote", ["'", "none"])
+def test_other_quotes(tmp_path, quote):
+    header, rows = "user_id,item_id,note\n", ["1,'a',\"x\n", "2,b,y\n", "3,'it''s',\"\n"]
+    (tmp_path / "log.csv").write_text(header + "".join(rows))
+    log = read_log(str(tmp_path / "log.csv"), LogSettings(quote_char=quote))
+    assert log.item_ids().to_pylist() == (["a", "b", "it's"] if quote == "'" else ["'a'", "b", "'it''s'"])
+    assert log.column("note").to_pylist() == ['"x', "y", '"']
+    write_rows(log, str(tmp_path / "out.csv"), np.array([0, 2]), extra={"s": pa.array(["it's", '"'])})
+    ends = ["'it''s'", '"'] if quote == "'" else ["it's", '"']
+    expected = [row[:-1] + "," + end + "\n" for row, end in zip(rows[::2], ends, strict=True)]
+    assert (tmp_path / "out.csv").read_text() == header[:-1] + ",s\n" + "".join(expected)
+    # Elsewhere the usual quotes count.
+    write_rows(log, str(tmp_path / "out.tsv"), np.array([0]))
+    assert (tmp_path / "out.tsv").read_text().endswith('\t"""x"\n')
+
+
 MOVIELENS = {"header": False, "columns": "user_id,item_id,rating,timestamp"}
 
 

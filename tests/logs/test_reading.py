@@ -266,6 +266,14 @@ def test_a_few_conflicts_are_counted_not_rejected(tmp_path):
     assert (texts.ids, texts.texts, texts.conflicting, texts.rejected) == (["1", "2", "3"], ["a", "c", "d"], 1, None)
 
 
+def test_null_values(tmp_path):
+    text = "user_id,item_id,title\n1,NA,Lost\n\\N,7,NA\n2,7,Cup\n,8,\n"
+    log = read(tmp_path, text, null_values=r"NA,\N", null_ids="keep")
+    assert log.user_ids().to_pylist() == ["1", None, "2", None]
+    assert log.item_ids().to_pylist() == [None, "7", "7", "8"]
+    assert dict(zip(log.item_texts().ids, log.item_texts().texts, strict=True)) == {"7": "Cup", "8": None}
+
+
 def test_items_file_joins_the_log(tmp_path):
     path = tmp_path / "items.parquet"
     pq.write_table(pa.table({"movieId": [22.0, 7.0, 22.0, 7.0], "title": ["", "Seven", "Catch", "Se7en"]}), path)
