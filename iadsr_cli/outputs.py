@@ -13,6 +13,7 @@ from iadsr_cli.evidence import Scores
 from iadsr_cli.explanations import explain
 from iadsr_cli.logs.folders import check_folder_target, check_outside, is_folder_target
 from iadsr_cli.logs.reader import Log
+from iadsr_cli.logs.remote import is_remote, without_secrets
 from iadsr_cli.logs.writer import check_extra_names, check_rows, check_target, write_folder, write_rows
 from iadsr_cli.progress import Reporter
 
@@ -67,6 +68,11 @@ class OutputPlan:
                 "Name another file with --removed.",
             )
         for target in (self.output, self.removed):
+            if target is not None and is_remote(target):
+                raise UsageError(
+                    f"{without_secrets(target)} is not a file of this machine, and outputs are.",
+                    "Write to a file and upload it, or pipe standard output on.",
+                )
             if target is not None and not self._is_folder(target, source):
                 if not self.force and source != "-" and _same_file(target, source):
                     raise OutputError(

@@ -112,7 +112,7 @@ def register(app: typer.Typer) -> None:
 
             findings.save(findings.of_denoised(workspace, denoised), workspace, report)
         show_denoised(face, denoised, plan, dry_run=dry_run)
-        summary = {"input": log, "output": plan.output, **denoised.summary}
+        summary = {"input": "-" if log == "-" else workspace.log.name, "output": plan.output, **denoised.summary}
         if explain_user is not None:
             rows = explanations.history(workspace, denoised, explain_user)
             show_history(face, explain_user, rows)

@@ -47,7 +47,7 @@ LogFile = Annotated[
     typer.Argument(
         metavar="LOG",
         help="The log: a CSV, TSV, Parquet or JSONL file (also .gz or .zst), a folder or a quoted pattern of such; "
-        "- is stdin.",
+        "an address such as https://... or s3://...; - is stdin.",
     ),
 ]
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")]

@@ -18,6 +18,7 @@ from iadsr_cli.logs.files import base_folder, is_several, log_files
 from iadsr_cli.logs.formats import Format, check_content, decompressed, format_of, nameless, shown
 from iadsr_cli.logs.jsonlines import JsonRecords
 from iadsr_cli.logs.records import Records
+from iadsr_cli.logs.remote import is_remote, read_remote
 from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
 from iadsr_cli.logs.several import SeveralRecords
 from iadsr_cli.logs.tables import TableRecords
@@ -107,7 +108,7 @@ class Log:
 
 
 def read_log(source: str, settings: LogSettings) -> Log:
-    """Read the log `source` whole into memory: a file, a folder, a pattern, or "-" for standard input.
+    """Read the log `source` whole into memory: a file, an address, a folder, a pattern, or "-" for stdin.
 
     Raises:
         InputError: the file or a value in it cannot be used (see the message).
@@ -166,7 +167,9 @@ def _read_file(source: str, settings: LogSettings) -> Records:
     name = shown(source)
     content = _bytes(source)
     # Only the bytes tell the format of what comes through a pipe.
-    format = format_of(source, settings.format, content if source == "-" or nameless(source) else None)
+    format = format_of(
+        name if is_remote(source) else source, settings.format, content if source == "-" or nameless(source) else None
+    )
     if format.kind == "parquet":
         return TableRecords.read(name, content)
     content = decompressed(content, format.compression, source)
@@ -179,6 +182,8 @@ def _read_file(source: str, settings: LogSettings) -> Records:
 def _bytes(source: str) -> bytes:
     if source == "-":
         return sys.stdin.buffer.read()
+    if is_remote(source):
+        return read_remote(source)
     path = Path(source)
     try:
         return path.read_bytes()
