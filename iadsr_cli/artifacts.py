@@ -56,8 +56,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_folder(folder: Path, *, force: bool) -> None:
+def _no_artifact(folder: Path) -> str | None:
+    if (folder / MANIFEST).is_file():
+        return None
+    return f"holds no {MANIFEST}, so it is not a folder that iadsr wrote"
+
+
+def check_folder(folder: Path, *, force: bool, foreign: Callable[[Path], str | None] = _no_artifact) -> None:
     """Check, before any work, that an artifact can be written to `folder`.
+
+    `foreign` says why a folder that is there is not ours to replace, or returns None.
 
     Raises:
         OutputError: if it exists without `force`, is not ours to replace, or its parent cannot be written.
@@ -71,12 +79,9 @@ def check_folder(folder: Path, *, force: bool) -> None:
                     f"The output folder {folder} exists.",
                     "Name another folder, or pass --force to replace it.",
                 )
-            if not (folder / MANIFEST).is_file():
-                raise OutputError(
-                    f"{folder} holds no {MANIFEST}, so it is not a folder that iadsr wrote, and --force does "
-                    "not replace it.",
-                    "Name another folder.",
-                )
+            why = foreign(folder)
+            if why is not None:
+                raise OutputError(f"{folder} {why}, and --force does not replace it.", "Name another folder.")
     parent = folder.absolute().parent
     if not parent.is_dir():
         raise OutputError(
@@ -109,7 +114,7 @@ def write_artifact(
 
     An earlier artifact at `folder` is replaced only once the new one is complete.
     """
-    with _beside(folder) as draft:
+    with replacing_folder(folder) as draft:
         fill(draft)
         outputs = {path.name: file_digest(path) for path in sorted(draft.iterdir())}
         manifest = Manifest(kind, SCHEMA_VERSION, __version__, dict(config), dict(inputs), outputs, dict(facts))
@@ -119,7 +124,8 @@ def write_artifact(
 
 
 @contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder that becomes `folder` when the block ends well, and is gone when it does not."""
     folder = folder.absolute()
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     draft.chmod(0o777 & ~_umask())

@@ -146,12 +146,22 @@ class LogSettings(Settings):
         metavar="FORMAT",
     )
     delimiter: str | None = setting(
-        None, "Field delimiter of a delimited text file, such as ';' or '|'.", metavar="CHAR"
+        None, "What separates the fields of a delimited text file, such as ';' or '::'.", metavar="TEXT"
     )
     encoding: str = setting("utf-8", "Character encoding of a text file.", metavar="NAME")
     header: bool = setting(True, "Whether the first line of a delimited file names its columns.")
     columns: str | None = setting(
         None, "Column names of a file without a header: 'user_id,item_id,rating'.", metavar="NAMES"
+    )
+    quote_char: str = setting(
+        '"',
+        'What fields of a delimited text file are quoted with; "none" if quotes are characters like all others.',
+        metavar="CHAR",
+    )
+    null_values: str | None = setting(
+        None,
+        "Texts that stand for a missing id, time or item text, besides the empty one: 'NA,\\N'.",
+        metavar="TEXTS",
     )
     null_ids: str = setting(
         "error",
@@ -159,6 +169,11 @@ class LogSettings(Settings):
         choices=("error", "keep"),
         metavar="WHAT",
     )
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The texts that stand for a missing value."""
+        return ("", *(text.strip() for text in (self.null_values or "").split(",")))
 
 
 @dataclass(frozen=True)

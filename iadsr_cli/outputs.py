@@ -11,9 +11,11 @@ from iadsr_cli.decisions import Decisions
 from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.explanations import explain
+from iadsr_cli.logs.folders import check_folder_target, check_outside, is_folder_target
 from iadsr_cli.logs.parts import PartedLog, check_writing
 from iadsr_cli.logs.reader import Log
-from iadsr_cli.logs.writer import check_rows, check_target, write_rows
+from iadsr_cli.logs.remote import is_remote, without_secrets
+from iadsr_cli.logs.writer import check_extra_names, check_rows, check_target, write_folder, write_rows
 from iadsr_cli.progress import Reporter
 
 REMOVED = ("noise_score", "reason")
@@ -26,7 +28,7 @@ class OutputPlan:
     """Where the rows of a log go.
 
     Attributes:
-        output: file for the cleaned (or annotated) log, "-" for standard output, None for none.
+        output: file or folder for the cleaned (or annotated) log, "-" for standard output, None for none.
         removed: file for the removed rows, or None.
         annotate: whether `output` gets all rows with their scores instead of the kept ones as they were.
         format: format of the output, "auto" to go by its extension.
@@ -68,12 +70,20 @@ class OutputPlan:
                 "Name another file with --removed.",
             )
         for target in (self.output, self.removed):
-            if target is not None:
+            if target is not None and is_remote(target):
+                raise UsageError(
+                    f"{without_secrets(target)} is not a file of this machine, and outputs are.",
+                    "Write to a file and upload it, or pipe standard output on.",
+                )
+            if target is not None and not self._is_folder(target, source):
                 if not self.force and source != "-" and _same_file(target, source):
                     raise OutputError(
                         f"{target} is the log itself.", "Name another file; --force would put the output in its place."
                     )
+                check_outside(target, source)
                 check_target(target, self.force)
+        if self.output is not None and self._is_folder(self.output, source):
+            check_folder_target(self.output, source, self.force)
 
     def check_log(self, log: Log) -> None:
         """Check, before any training, that the outputs' formats can hold the log's columns.
@@ -82,7 +92,9 @@ class OutputPlan:
             UsageError: if a format is not known, or the log has a column of an added one's name.
             OutputError: if a column does not fit the format.
         """
-        if self.output is not None:
+        if self.output is not None and self._is_folder(self.output, log.name):
+            check_extra_names(log, ANNOTATED if self.annotate else ())
+        elif self.output is not None:
             check_rows(log, self.output, ANNOTATED if self.annotate else (), self.format)
         if self.removed is not None:
             check_rows(log, self.removed, REMOVED)
@@ -116,18 +128,21 @@ class OutputPlan:
                 noise = pa.array(scores.noise, mask=np.isnan(scores.noise))
                 reasons = pa.array(explain(scores, decisions, rows), pa.string())
                 columns = (noise, pa.array(decisions.keep), reasons)
-                write_rows(
-                    log,
-                    self.output,
-                    rows,
-                    extra=dict(zip(ANNOTATED, columns, strict=True)),
-                    force=self.force,
-                    format_override=self.format,
-                )
+                self._write_log(log, self.output, rows, dict(zip(ANNOTATED, columns, strict=True)))
                 stage.advance(len(rows))
             elif self.output is not None:
-                write_rows(log, self.output, decisions.keep, force=self.force, format_override=self.format)
+                self._write_log(log, self.output, decisions.keep, {})
                 stage.advance(int(decisions.keep.sum()))
+
+    def _is_folder(self, target: str, source: str) -> bool:
+        """Whether `target` gets the log `source` file by file; the removed rows are always one file."""
+        return target == self.output and is_folder_target(source, target, self.format)
+
+    def _write_log(self, log: Log, target: str, rows: np.ndarray, extra: dict[str, pa.Array]) -> None:
+        if self._is_folder(target, log.name):
+            write_folder(log, target, rows, extra=extra)
+        else:
+            write_rows(log, target, rows, extra=extra, force=self.force, format_override=self.format)
 
 
 def _same_file(one: str, other: str) -> bool:

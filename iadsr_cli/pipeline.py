@@ -235,7 +235,9 @@ def open_log(source: str, items: str | None, config: Config, reporter: Reporter)
     """Read a log and its items' texts, and check what can be checked before any training."""
     check_device(config)
     with reporter.stage("read", None, "rows") as stage:
-        log = read_log(source, config.log)
+        # With an items file the text columns are its own, whatever the log is called to have.
+        settings = config.log if items is None else replace(config.log, text_column=("none",))
+        log = read_log(source, settings)
         texts = read_items(items, config.log) if items is not None else log.item_texts()
         stage.advance(log.num_rows)
     _tell_of(texts, reporter)

@@ -301,10 +301,10 @@ def test_the_share_of_each_kind_is_read_where_only_noise_is() -> None:
     ):
         rows = [round(100_000 * share / (1 - sum(true))) for share in true]
         log = np.concatenate([clean, *(part[:size] for part, size in zip(of_kind, rows, strict=True))])
-        found = head.shares(log, of_injected, kind, plain=2)
+        found = head.shares(log, of_injected, kind, 2, [2, 2, 1])
         assert found == pytest.approx(estimated, abs=0.015)
-    assert head.shares(clean[:0], of_injected, kind, 2).tolist() == [0, 0, 0]
-    only_first = head.shares(np.concatenate([clean, of_kind[0]]), of_kind[0], np.zeros(40_000, int), 2)
+    assert head.shares(clean[:0], of_injected, kind, 2, [2, 2, 1]).tolist() == [0, 0, 0]
+    only_first = head.shares(np.concatenate([clean, of_kind[0]]), of_kind[0], np.zeros(40_000, int), 2, [2, 2, 1])
     assert only_first[0] == pytest.approx(40 / 140, abs=0.02)
     assert only_first[1:].tolist() == [0, 0], "a kind that nothing was injected of cannot be seen"
 

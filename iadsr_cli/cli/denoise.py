@@ -14,7 +14,13 @@ from iadsr_cli.config import FORMATS, Config
 from iadsr_cli.errors import UsageError
 
 Output = Annotated[
-    str | None, typer.Option("--output", "-o", metavar="FILE", help="Cleaned log; - or nothing is stdout.")
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Cleaned log; a folder if the log is one and no extension says otherwise; - or nothing is stdout.",
+    ),
 ]
 Removed = Annotated[
     str | None,
@@ -119,7 +125,8 @@ def register(app: typer.Typer) -> None:
 
                 findings.save(findings.of_denoised(workspace, denoised), workspace, report)
         show_denoised(face, denoised, plan)
-        summary = {"input": log, "output": None if denoised.refusal else plan.output, **denoised.summary}
+        name = "-" if log == "-" else workspace.log.name
+        summary = {"input": name, "output": None if denoised.refusal else plan.output, **denoised.summary}
         if explain_user is not None:
             rows = explanations.history(workspace, denoised, explain_user)
             show_history(face, explain_user, rows)

@@ -92,6 +92,9 @@ def _parsing() -> Iterator[None]:
 def _as_usage_error(error: Any) -> UsageError:
     """Return Typer's error with the value that was given, where it came from, and what to do."""
     help_line = f"See {error.ctx.command_path if error.ctx else 'iadsr'} --help."
+    if "unexpected extra argument" in error.format_message():
+        # What a shell makes of a pattern that is not quoted.
+        help_line = f"Several files are one log as a folder, or as a pattern in quotes: 'logs/*.csv'. {help_line}"
     inputs = getattr(error.__cause__, "errors", None)
     parameter = getattr(error, "param", None)
     if inputs is not None and parameter is not None:

@@ -46,7 +46,11 @@ ENVIRONMENT = "IADSR_"
 
 LogFile = Annotated[
     str,
-    typer.Argument(metavar="LOG", help="The log: CSV, TSV, Parquet or JSONL, also .gz or .zst; - is stdin."),
+    typer.Argument(
+        metavar="LOG",
+        help="The log: a CSV, TSV, Parquet or JSONL file (also .gz or .zst), a folder or a quoted pattern of such; "
+        "an address such as https://... or s3://...; - is stdin.",
+    ),
 ]
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")]
 Force = Annotated[bool, typer.Option("--force", metavar="", help="Replace an output that exists.")]

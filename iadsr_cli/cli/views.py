@@ -16,15 +16,23 @@ if TYPE_CHECKING:
 
 def show_log(face: Face, workspace: "Workspace") -> None:
     """Say what was understood: the file, its roles, its counts."""
+    from iadsr_cli.logs.files import is_several, passed_over
+
     log, texts = workspace.log, workspace.texts
     with_text = sum(text is not None for text in texts.texts)
     text = "none"
     if texts.columns:
         text = f"{', '.join(texts.columns)} ({with_text:,} of {counted(len(texts.ids), 'item')})"
+    files = ""
+    if is_several(log.name):
+        files = f"{len(list(log.records.files())):,}"
+        if hidden := len(passed_over(log.name)):
+            files += f" ({hidden:,} passed over: hidden, or names that begin with _)"
     order = f"{log.time_description}, ties in file order" if log.time_description else "file order (no time column)"
     face.facts(
         f"{log.name} ({log.format})",
         [
+            *([("files", files)] if files else []),
             ("rows", f"{log.num_rows:,}"),
             ("user", f"{log.roles.user} ({counted(workspace.users, 'user')})"),
             ("item", f"{log.roles.item} ({counted(workspace.items, 'item')})"),

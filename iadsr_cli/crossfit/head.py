@@ -22,13 +22,10 @@ _ROUNDS, _RATE, _LEAVES = 200, 0.1, 8
 _COMPARED = 60_000
 # The share is read where this much of the injected rows lies above, and where twice as much does.
 _TOP = 0.15
-# How far the line through the two is drawn on, in steps from the second to the first: for plain kinds, and for others,
-# which are believed less in other ways.
-_BEYOND_PLAIN, _BEYOND = 2, 1
 # Plain noise is found whatever the log. Genuine histories may hold what looks like the other kinds, as stitched ones
-# do: of these, only what this many times the noise before them does not explain is believed, and so much of a log at
-# most.
-_COMPANY, _DOUBTFUL = 1.5, 0.05
+# do: of these, only what so many times the plain noise, and the other kinds before them, do not explain is believed,
+# and so much of a log at most.
+_PLAIN_COMPANY, _OTHER_COMPANY, _DOUBTFUL = 2, 3, 0.05
 
 
 @dataclass(frozen=True)
@@ -170,7 +167,9 @@ def ratios(heads: Sequence[Sequence[NoiseHead]], evidence: np.ndarray, side: np.
     return found
 
 
-def shares(of_log: np.ndarray, of_injected: np.ndarray, kind: np.ndarray, plain: int) -> np.ndarray:
+def shares(
+    of_log: np.ndarray, of_injected: np.ndarray, kind: np.ndarray, plain: int, beyond: Sequence[float]
+) -> np.ndarray:
     """Return the estimated share of each kind of noise in a log, float64 [K], 0 to 1 together.
 
     Among the rows that look most like injected ones, nearly all are noise: there the log has as many rows, relative to
@@ -183,6 +182,7 @@ def shares(of_log: np.ndarray, of_injected: np.ndarray, kind: np.ndarray, plain:
         plain: so many of the first kinds look like each other and like all later ones, but not the other way round.
             They are told apart together. The later ones find what those before them do not explain, and 5% of the
             log at most: genuine histories may hold their like.
+        beyond: of each kind, see `_excess`; K numbers.
     """
     from scipy.optimize import nnls
 
@@ -190,28 +190,33 @@ def shares(of_log: np.ndarray, of_injected: np.ndarray, kind: np.ndarray, plain:
     seen, mixed = np.zeros(count), np.eye(count)
     present = [number for number in range(count) if (kind == number).any()]
     for number in present if len(of_log) else []:
-        own, beyond = of_injected[kind == number, number], _BEYOND_PLAIN if number < plain else _BEYOND
-        seen[number] = _excess(of_log[:, number], own, beyond)
+        own = of_injected[kind == number, number]
+        seen[number] = _excess(of_log[:, number], own, beyond[number])
         for other in present:
-            mixed[number, other] = _excess(of_injected[kind == other, number], own, beyond)
+            mixed[number, other] = _excess(of_injected[kind == other, number], own, beyond[number])
     found = np.zeros(count)
     if plain:
         found[:plain] = nnls(mixed[:plain, :plain], seen[:plain])[0]
     for number in range(plain, count):
-        found[number] = max(0.0, seen[number] - _COMPANY * mixed[number, :number] @ found[:number])
+        explained = mixed[number, :number] * found[:number]
+        company = _PLAIN_COMPANY * explained[:plain].sum() + _OTHER_COMPANY * explained[plain:].sum()
+        found[number] = max(0.0, seen[number] - company)
     found[plain:] *= min(1.0, _DOUBTFUL / max(_DOUBTFUL, found[plain:].sum()))
     return found / max(1.0, found.sum())
 
 
 def _excess(ratio: np.ndarray, of_injected: np.ndarray, beyond: float) -> float:
-    """Return the share of rows that look like injected ones, beyond what genuine rows would: 1 for injected rows."""
+    """Return the share of rows that look like injected ones, beyond what genuine rows would: 1 for injected rows.
+
+    Genuine rows are the fewer the worse the rows look. A straight line through what is seen at `_TOP` and at twice as
+    much leads to where there would be none, so many of its own lengths `beyond`.
+    """
 
     def at(top: float) -> float:
         bound = np.quantile(of_injected, 1 - top)
         # Steps make many rows equal: all that reach the bound count, here and there.
         return float((ratio >= bound).mean() / (of_injected >= bound).mean())
 
-    # Genuine rows are the fewer the worse the rows look: a straight line leads to where there would be none.
     top, below = at(_TOP), at(2 * _TOP)
     return min(below, top + beyond * (top - below))
 

@@ -19,9 +19,10 @@ FOLDS = 5
 # look worse. The plain kinds come first.
 MIXTURE = {"insert-uniform": 0.02, "insert-popular": 0.02, "insert-burst": 0.0075, "insert-similar": 0.0025}
 _PLAIN = ("insert-uniform", "insert-popular")
-# Part of the noise that is taken to be of the kinds above, as usual; the rest is of the kinds that the log shows. Where
-# it shows none, its rows are ordered as if it had a little of all.
-_AS_USUAL = 0.2
+# How far to go to where there would be no genuine rows, for each kind: rows near in text look genuine all along.
+_BEYOND = {"insert-uniform": 2, "insert-popular": 2, "insert-burst": 1.5, "insert-similar": 1}
+# Beside plain noise there is some of the other kinds: at least this part of what the mixture has of them.
+_AS_USUAL = 0.5
 # Rows of the users that noise is injected into: enough for the head.
 _TAUGHT_ROWS = 250_000
 # Items that stand in a run of this many interactions stand close to each other.
@@ -95,16 +96,23 @@ class Judge:
             heads = head.fit_kinds(lesson, kind, lesson_side, len(kinds), self._seed)
             stage.advance(len(lesson))
         told = kind >= 0
+        plain = sum(name in _PLAIN for name in names)
         found = head.shares(
             head.ratios(heads, evidence[judged], side[judged]),
             head.ratios(heads, lesson[told], lesson_side[told]),
             kind[told],
-            sum(name in _PLAIN for name in names),
+            plain,
+            [_BEYOND.get(name, 1) for name in names],
         )
         self.shares = dict(zip(names, found.tolist(), strict=True))
         usual = np.array([self._mixture[name] for name in names])
-        usual /= usual.sum()
-        weights = (1 - _AS_USUAL) * found + (_AS_USUAL * found.sum() + 0.5 / judged.sum()) * usual
+        weights = found.copy()
+        if plain:
+            weights[plain:] = np.maximum(
+                found[plain:], _AS_USUAL * found[:plain].sum() / usual[:plain].sum() * usual[plain:]
+            )
+        # Where no noise is seen at all, rows still have an order.
+        weights += usual / usual.sum() * 0.5 / judged.sum()
         self._learned = head.Mixture(heads, weights)
         return self._scored(judged, evidence, side)
 

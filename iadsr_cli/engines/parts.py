@@ -231,7 +231,7 @@ def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, re
     split_key = {
         "log": content,
         "roles": [log.roles.user, log.roles.item, log.roles.time],
-        "null_ids": log.settings.null_ids,
+        "null_ids": [log.settings.null_ids, *log.settings.missing],
         "buckets": count,
         "protection": [config.protection.protect, config.protection.event_column, config.protection.events],
     }

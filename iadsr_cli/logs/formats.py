@@ -11,23 +11,27 @@ from typing import IO, Literal, get_args
 import pyarrow as pa
 
 from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.logs.remote import is_remote, without_secrets
 
-Kind = Literal["csv", "tsv", "parquet", "jsonl"]
+Kind = Literal["csv", "tsv", "dat", "parquet", "jsonl"]
 Compression = Literal["none", "gzip", "zstd"]
 
-KINDS: tuple[str, ...] = get_args(Kind)
 DELIMITERS: dict[str, str] = {"csv": ",", "tsv": "\t"}
 
-# RecBole's atomic files are tab-separated text.
+# RecBole's atomic files are tab-separated text. "dat" is delimited text whose delimiter no extension tells.
 _KIND_OF: dict[str, Kind] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".inter": "tsv",
     ".item": "tsv",
+    ".dat": "dat",
+    ".data": "dat",
+    ".txt": "dat",
     ".parquet": "parquet",
     ".pq": "parquet",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "jsonl",  # what Amazon's reviews are called
 }
 _COMPRESSION_OF: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 _MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -45,7 +49,7 @@ class Format:
     @property
     def delimited(self) -> bool:
         """Whether records are fields with a delimiter between them."""
-        return self.kind in DELIMITERS
+        return self.kind == "dat" or self.kind in DELIMITERS
 
     def __str__(self) -> str:
         """Return the format as messages show it."""
@@ -54,7 +58,9 @@ class Format:
 
 def shown(source: str) -> str:
     """Return the name of a source as messages show it."""
-    return "standard input" if source == "-" else source
+    if source == "-":
+        return "standard input"
+    return without_secrets(source) if is_remote(source) else source
 
 
 def nameless(path: str) -> bool:
@@ -77,18 +83,36 @@ def format_of(source: str, override: str = "auto", content: bytes | None = None,
     """
     if content is not None:
         return _sniff(source, override, content)
+    format = named_format(source, override)
+    if format is None:
+        raise unknown_format(source, option)
+    return _checked(source, format)
+
+
+def unknown_format(source: str, option: str) -> UsageError:
+    """Return the error for a file whose name does not tell its format; `option` is what would have."""
+    known = ", ".join(extension for extension, kind in _KIND_OF.items() if kind != "dat")
+    return UsageError(
+        f"The format of {source} cannot be told from its name.",
+        f"Known extensions: {known} (text also with .gz or .zst). "
+        f"Otherwise say it with {option} csv, tsv, parquet or jsonl.",
+    )
+
+
+def named_format(source: str, override: str = "auto") -> Format | None:
+    """Return the format that a file's name tells, with the kind `override` unless "auto"; None if it tells none."""
     suffixes = [suffix.lower() for suffix in Path(source).suffixes]
     compression: Compression = "none"
     if suffixes and suffixes[-1] in _COMPRESSION_OF:
         compression = _COMPRESSION_OF[suffixes.pop()]
     kind = _kind(override) or _KIND_OF.get(suffixes[-1] if suffixes else "")
-    if kind is None:
-        raise UsageError(
-            f"The format of {source} cannot be told from its name.",
-            f"Known extensions: {', '.join(_KIND_OF)} (text also with .gz or .zst). "
-            f"Otherwise say it with {option} csv, tsv, parquet or jsonl.",
-        )
-    return _checked(source, Format(kind, compression))
+    return None if kind is None else Format(kind, compression)
+
+
+def extension(name: str) -> str:
+    """Return the extension of a file's name, with that of the compression around it: ".csv.gz"; "" for none."""
+    path = Path(name)
+    return Path(path.stem).suffix + path.suffix if path.suffix.lower() in _COMPRESSION_OF else path.suffix
 
 
 def _kind(override: str) -> Kind | None:

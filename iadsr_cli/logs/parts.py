@@ -15,12 +15,13 @@ import pyarrow.parquet as pq
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError, OutputError, UsageError
-from iadsr_cli.logs.formats import Format, compressing, format_of
+from iadsr_cli.logs.conversion import Rows, delimited_pieces, json_pieces
+from iadsr_cli.logs.formats import DELIMITERS, Format, compressing, format_of
 from iadsr_cli.logs.reader import ItemTexts, texts_of
-from iadsr_cli.logs.records import TableRecords
 from iadsr_cli.logs.schema import Roles, find_roles
+from iadsr_cli.logs.tables import TableRecords
 from iadsr_cli.logs.values import canonical_ids, is_text, times
-from iadsr_cli.logs.writer import check_target, replacing, table_pieces
+from iadsr_cli.logs.writer import check_target, replacing
 from iadsr_cli.progress import Reporter
 
 # Rows read, scored and written at once.
@@ -34,6 +35,11 @@ class _PartRecords(TableRecords):
     """Some rows of a file, which messages number as the file does."""
 
     first: int = 0
+
+    @classmethod
+    def of(cls, name: str, table: pa.Table, first: int) -> "_PartRecords":
+        """Return a table as rows of a file, from row `first` on."""
+        return cls(name, Format("parquet"), table, (), (0, table.num_rows), first)
 
     def place(self, row: int) -> str:
         """Return where row `row` of this part is in the file, for people."""
@@ -129,9 +135,11 @@ class PartedLog:
             return ItemTexts([], [])
         with reporter.stage("texts", self.num_rows, "rows") as stage:
             for first, table in self._tables([self.roles.item, *columns]):
-                records = _PartRecords(self.name, table, "", first)
-                items = canonical_ids(records, self.roles.item, "item", self.settings.null_ids)
-                texts = texts_of(records, columns, items, check=not first and not self.settings.text_column)
+                records = _PartRecords.of(self.name, table, first)
+                items = canonical_ids(records, self.roles.item, "item", self.settings.null_ids, self.settings.missing)
+                texts = texts_of(
+                    records, columns, items, self.settings.missing, check=not first and not self.settings.text_column
+                )
                 if not first:
                     rejected, columns = texts.rejected, texts.columns
                 if not columns:
@@ -152,7 +160,7 @@ class PartedLog:
         """Return how often each value of a column occurs, as canonical ids of a role."""
         found: Counter[str] = Counter()
         for first, table in self._tables([column]):
-            records = _PartRecords(self.name, table, "", first)
+            records = _PartRecords.of(self.name, table, first)
             counts = pc.value_counts(canonical_ids(records, column, role, null_ids="keep").drop_null())
             found.update(dict(zip(counts.field("values").to_pylist(), counts.field("counts").to_pylist(), strict=True)))
         return found
@@ -163,13 +171,13 @@ class PartedLog:
         Raises:
             InputError: a value in it cannot be used, or it cannot be read.
         """
-        roles, null_ids = self.roles, self.settings.null_ids
+        roles, null_ids, missing = self.roles, self.settings.null_ids, self.settings.missing
         columns = [name for name in (roles.user, roles.item, roles.time) if name is not None]
         for first, table in self._tables(None if with_columns else columns):
-            records = _PartRecords(self.name, table, "", first)
-            users = canonical_ids(records, roles.user, "user", null_ids)
-            items = canonical_ids(records, roles.item, "item", null_ids)
-            order = times(records, roles.time, self.settings.time_unit)[0] if roles.time else None
+            records = _PartRecords.of(self.name, table, first)
+            users = canonical_ids(records, roles.user, "user", null_ids, missing)
+            items = canonical_ids(records, roles.item, "item", null_ids, missing)
+            order = times(records, roles.time, self.settings.time_unit, missing)[0] if roles.time else None
             yield Part(first, users, items, order, records)
 
     def groups(self) -> Iterator[tuple[int, pa.Table]]:
@@ -216,7 +224,7 @@ def check_writing(log: PartedLog, target: str, extra: Mapping[str, pa.DataType],
             )
     format = format_of(target, format_override, option="--output-format")
     if format.kind != "parquet":
-        table_pieces(schema.empty_table(), format, log.name)
+        _pieces(schema.empty_table(), format, log.name)
 
 
 @contextlib.contextmanager
@@ -262,13 +270,20 @@ def _sink(file: IO[bytes], format: Format, schema: pa.Schema, log: PartedLog) ->
 
         def write(table: pa.Table) -> None:
             nonlocal started
-            for piece in table_pieces(table, format, log.name, header=not started):
-                stream.write(piece)
+            pieces = _pieces(table, format, log.name)
+            if started and format.delimited:
+                next(pieces)  # the header
+            stream.writelines(pieces)
             started = True
 
         yield write
         if not started:
             write(schema.empty_table())
+
+
+def _pieces(table: pa.Table, format: Format, name: str) -> Iterator[bytes]:
+    rows = Rows(table.schema, iter([table]))
+    return json_pieces(rows) if format.kind == "jsonl" else delimited_pieces(rows, DELIMITERS[format.kind], name)
 
 
 def _codecs(log: PartedLog) -> dict[str, str] | str:

@@ -13,10 +13,16 @@ import pyarrow.compute as pc
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.logs.delimited import DelimitedRecords
+from iadsr_cli.logs.files import base_folder, is_several, log_files
 from iadsr_cli.logs.formats import Format, check_content, decompressed, format_of, nameless, shown
-from iadsr_cli.logs.records import DelimitedRecords, JsonRecords, Records, TableRecords
+from iadsr_cli.logs.jsonlines import JsonRecords
+from iadsr_cli.logs.records import Records
+from iadsr_cli.logs.remote import is_remote, read_remote
 from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
-from iadsr_cli.logs.values import canonical_ids, is_text, plain, times
+from iadsr_cli.logs.several import SeveralRecords
+from iadsr_cli.logs.tables import TableRecords
+from iadsr_cli.logs.values import canonical_ids, is_text, plain, times, without
 
 
 @dataclass(frozen=True)
@@ -36,10 +42,12 @@ class ItemTexts:
 
 @dataclass(frozen=True, eq=False)
 class Log:
-    """An interaction log as read; row i everywhere is the file's i-th row, from 0. Made by `read_log`."""
+    """An interaction log as read; row i everywhere is its i-th row, from 0, counted on over its files.
+
+    Made by `read_log`.
+    """
 
     name: str
-    format: Format
     roles: Roles
     records: Records
     time_description: str | None
@@ -47,6 +55,12 @@ class Log:
     _items: pa.Array
     _times: np.ndarray | None
     _guessed_text: bool
+    _missing: tuple[str, ...]
+
+    @property
+    def format(self) -> Format:
+        """The format of the file; of the first if there are several."""
+        return self.records.format
 
     @property
     def column_names(self) -> list[str]:
@@ -79,7 +93,7 @@ class Log:
 
     @cached_property
     def _texts(self) -> ItemTexts:
-        return texts_of(self.records, self.roles.text, self._items, check=self._guessed_text)
+        return texts_of(self.records, self.roles.text, self._items, self._missing, check=self._guessed_text)
 
     def item_texts(self) -> ItemTexts:
         """Return the items' texts; empty where no column has any.
@@ -94,20 +108,22 @@ class Log:
 
 
 def read_log(source: str, settings: LogSettings) -> Log:
-    """Read the log `source`, a file name or "-" for standard input, whole into memory.
+    """Read the log `source` whole into memory: a file, an address, a folder, a pattern, or "-" for stdin.
 
     Raises:
         InputError: the file or a value in it cannot be used (see the message).
         UsageError: a setting does not fit the file.
     """
-    format, records = _read(source, settings)
+    records = _read(source, settings)
     roles = find_roles(records.column_names, settings, records.name)
-    if isinstance(records, JsonRecords):
-        records.load(name for name in (roles.user, roles.item, roles.time, *roles.text) if name is not None)
-    users = canonical_ids(records, roles.user, "user", settings.null_ids)
-    items = canonical_ids(records, roles.item, "item", settings.null_ids)
-    order, description = times(records, roles.time, settings.time_unit) if roles.time else (None, None)
-    return Log(records.name, format, roles, records, description, users, items, order, not settings.text_column)
+    records.load(name for name in (roles.user, roles.item, roles.time, *roles.text) if name is not None)
+    users = canonical_ids(records, roles.user, "user", settings.null_ids, settings.missing)
+    items = canonical_ids(records, roles.item, "item", settings.null_ids, settings.missing)
+    order, description = (
+        times(records, roles.time, settings.time_unit, settings.missing) if roles.time else (None, None)
+    )
+    guessed = not settings.text_column
+    return Log(records.name, roles, records, description, users, items, order, guessed, settings.missing)
 
 
 def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> ItemTexts:
@@ -122,7 +138,7 @@ def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> It
     """
     if joined:
         settings = replace(settings, format="auto", header=True, columns=None)
-    _, records = _read(source, settings)
+    records = _read(source, settings)
     item = find_item(records.column_names, settings, records.name)
     text = find_text(records.column_names, settings, records.name)
     if not text:
@@ -131,38 +147,48 @@ def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> It
             f"No column of {records.name} is used as text. Columns: {columns}.",
             "Name it with --text-column.",
         )
-    if isinstance(records, JsonRecords):
-        records.load([item, *text])
-    items = canonical_ids(records, item, "item", settings.null_ids)
-    return texts_of(records, text, items, check=not joined and not settings.text_column)
+    records.load([item, *text])
+    items = canonical_ids(records, item, "item", settings.null_ids, settings.missing)
+    return texts_of(records, text, items, settings.missing, check=not joined and not settings.text_column)
 
 
-def _read(source: str, settings: LogSettings) -> tuple[Format, Records]:
+def _read(source: str, settings: LogSettings) -> Records:
+    if is_several(source):
+        files = [_read_file(str(path), settings) for path in log_files(source, settings.format)]
+        records: Records = SeveralRecords.of(source, base_folder(source), files)
+    else:
+        records = _read_file(source, settings)
+    if not records.num_rows:
+        raise InputError(f"{records.name} has no rows.", "Give a log with at least one interaction.")
+    return records
+
+
+def _read_file(source: str, settings: LogSettings) -> Records:
     name = shown(source)
     content = _bytes(source)
     # Only the bytes tell the format of what comes through a pipe.
-    format = format_of(source, settings.format, content if source == "-" or nameless(source) else None)
+    format = format_of(
+        name if is_remote(source) else source, settings.format, content if source == "-" or nameless(source) else None
+    )
     if format.kind == "parquet":
-        return format, TableRecords.read(name, content)
+        return TableRecords.read(name, content)
     content = decompressed(content, format.compression, source)
-    if not content:
-        raise InputError(f"{name} is empty.", "Give a log with at least one interaction.")
     check_content(source, format, content)
     if format.kind == "jsonl":
-        return format, JsonRecords.read(name, content, settings)
-    return format, DelimitedRecords.read(name, content, format, settings)
+        return JsonRecords.read(name, content, format, settings)
+    return DelimitedRecords.read(name, content, format, settings)
 
 
 def _bytes(source: str) -> bytes:
     if source == "-":
         return sys.stdin.buffer.read()
+    if is_remote(source):
+        return read_remote(source)
     path = Path(source)
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{source} does not exist.", _near(path)) from error
-    except IsADirectoryError as error:
-        raise InputError(f"{source} is a folder.", "Give one file.") from error
     except OSError as error:
         raise InputError(
             f"{source} cannot be read: {error.strerror}.", "Check the path and its permissions."
@@ -178,17 +204,16 @@ def _near(path: Path) -> str:
     return f"Did you mean {' or '.join(near)}?" if near else "Check the path."
 
 
-def texts_of(records: Records, columns: Sequence[str], items: pa.Array, check: bool) -> ItemTexts:
-    """Return the first text of each item of some rows; with `check`, leave out columns that do not describe items.
-
-    `items` are the rows' canonical ids.
-    """
+def texts_of(
+    records: Records, columns: Sequence[str], items: pa.Array, missing: Sequence[str], check: bool
+) -> ItemTexts:
+    """Return the first text of each item of some rows; with `check`, leave out columns that do not describe items."""
     if not columns:
         return ItemTexts([], [])
     encoded = items.dictionary_encode()
     codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     ids = encoded.dictionary.to_pylist()
-    texts = {column: _texts(records, column) for column in columns}
+    texts = {column: _texts(records, column, missing) for column in columns}
     rejected = None
     if check:
         repeated = int((np.bincount(codes[codes >= 0], minlength=len(ids)) >= 2).sum())
@@ -231,7 +256,7 @@ def _joined(columns: list[pa.Array]) -> pa.Array:
     return joined
 
 
-def _texts(records: Records, column: str) -> pa.Array:
+def _texts(records: Records, column: str, missing: Sequence[str]) -> pa.Array:
     """Return a column as stripped strings (large_string [rows]), null where there is no text."""
     values = records.column(column)
     try:
@@ -247,8 +272,4 @@ def _texts(records: Records, column: str) -> pa.Array:
             f'Column "{column}" of {records.name} holds {values.type} values, which are not text.',
             "Name another one with --text-column, or none.",
         ) from error
-    return _empty_to_null(pc.utf8_trim_whitespace(texts))
-
-
-def _empty_to_null(texts: pa.Array) -> pa.Array:
-    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.large_string()), texts)
+    return without(pc.utf8_trim_whitespace(texts), missing)

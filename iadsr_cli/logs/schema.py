@@ -11,10 +11,10 @@ from iadsr_cli.errors import UsageError, closest
 _NAMES = {
     "user": ("userid", "user", "uid", "visitorid", "customerid", "reviewerid", "sessionid", "session"),
     "item": (
-        "itemid", "item", "movieid", "asin", "parentasin", "productid", "trackid", "businessid",
+        "itemid", "item", "movieid", "parentasin", "asin", "productid", "trackid", "businessid",
     ),
     "time": ("timestamp", "ts", "time", "datetime", "eventtime", "unixreviewtime", "createdat"),
-    "text": ("title", "name", "description", "text"),
+    "text": ("title", "movietitle", "name", "description", "text"),
 }  # fmt: skip
 _RECBOLE_SUFFIX = re.compile(r":(token|float|token_seq|float_seq)$")
 NONE = "none"
@@ -33,7 +33,7 @@ class Roles:
 def find_roles(columns: Sequence[str], settings: LogSettings, source: str) -> Roles:
     """Return which of `columns` is what: the settings decide, otherwise a column's usual names.
 
-    Text columns are returned in the order of title, name, description, text (or as the settings give them).
+    Text columns are returned in the order of their usual names, title before text (or as the settings give them).
 
     Raises:
         UsageError: a column that was named is not there, user or item has no candidate, or a role other than

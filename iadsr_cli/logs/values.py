@@ -1,7 +1,7 @@
 """What a column's values mean: ids that join across files, times that can be compared."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.errors import InputError
-from iadsr_cli.logs.records import JsonRecords, Records
+from iadsr_cli.logs.records import Records
 
 _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 # Epoch times from 1973 on: 1e8 s, 1e11 ms, ... Smaller numbers are taken for positions in an order.
@@ -40,23 +40,29 @@ def is_text(type: pa.DataType) -> bool:
     return any(test(type) for test in tests)
 
 
-def canonical_ids(records: Records, column: str, role: str, null_ids: str) -> pa.Array:
+def without(texts: pa.Array, missing: Sequence[str]) -> pa.Array:
+    """Return strings (large_string), null where they are one of those that stand for a missing value."""
+    return pc.if_else(pc.is_in(texts, pa.array(missing, texts.type)), pa.scalar(None, texts.type), texts)
+
+
+def canonical_ids(records: Records, column: str, role: str, null_ids: str, missing: Sequence[str] = ("",)) -> pa.Array:
     """Return a column's ids as strings (large_string [rows]) that are the same whatever the file's format.
 
     Whole numbers are written as integers (22 and 22.0 both as "22"), strings stay as they stand.
-    A null, a NaN or an empty string is null.
+    A null, a NaN or a missing string is null.
 
     Args:
         records: the file's rows.
         column: the column's name.
         role: "user" or "item", for messages.
         null_ids: "error", or "keep" to allow nulls.
+        missing: strings that are null.
 
     Raises:
         InputError: values that are no ids (numbers with a fraction, booleans, lists ...), or nulls.
     """
     array = _plain_or_error(records, column, f"{role} ids")
-    ids = _id_strings(records, column, role, array)
+    ids = _id_strings(records, column, role, array, missing)
     if ids.null_count and null_ids != "keep":
         first = _first(pc.is_null(ids))
         have = "have" if ids.null_count > 1 else "has"
@@ -68,15 +74,15 @@ def canonical_ids(records: Records, column: str, role: str, null_ids: str) -> pa
     return ids
 
 
-def _id_strings(records: Records, column: str, role: str, array: pa.Array) -> pa.Array:
+def _id_strings(records: Records, column: str, role: str, array: pa.Array, missing: Sequence[str]) -> pa.Array:
     type = array.type
     if pa.types.is_null(type):
         return pc.cast(array, pa.large_string())
     if pa.types.is_large_string(type):
-        mixed = records.kinds(column) - {str, int, float} if isinstance(records, JsonRecords) else set()
+        mixed = records.kinds(column) - {str, int, float}
         if mixed:
             raise _unusable(records, column, f"{role} ids", f"{min(kind.__name__ for kind in mixed)} values")
-        return pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.large_string()), array)
+        return without(array, missing)
     if pa.types.is_integer(type):
         return pc.cast(array, pa.large_string())
     if pa.types.is_decimal(type):
@@ -106,7 +112,7 @@ def _without_fraction(records: Records, column: str, role: str, array: pa.Array,
     return array
 
 
-def times(records: Records, column: str, unit: str) -> tuple[np.ndarray, str]:
+def times(records: Records, column: str, unit: str, missing: Sequence[str] = ("",)) -> tuple[np.ndarray, str]:
     """Return when each row happened, and how the column was read.
 
     The numbers (int64 [rows]) are only to be compared with each other: greater is later. Integers and instants (since
@@ -116,6 +122,7 @@ def times(records: Records, column: str, unit: str) -> tuple[np.ndarray, str]:
         records: the file's rows.
         column: the column's name.
         unit: "s", "ms", "us", "ns", or "auto" to guess it from a number's size.
+        missing: strings that are no time.
 
     Raises:
         InputError: a missing time, or one that cannot be read as a time.
@@ -123,7 +130,7 @@ def times(records: Records, column: str, unit: str) -> tuple[np.ndarray, str]:
     array = _plain_or_error(records, column, "times")
     type = array.type
     if pa.types.is_large_string(type):
-        return _string_times(records, column, unit, pc.utf8_trim_whitespace(array))
+        return _string_times(records, column, unit, without(pc.utf8_trim_whitespace(array), missing))
     _check_present(records, column, array)
     if pa.types.is_timestamp(type):
         zone = type.tz or "UTC"
@@ -159,7 +166,7 @@ def _comparable(numbers: np.ndarray) -> np.ndarray:
 
 
 def _string_times(records: Records, column: str, unit: str, array: pa.Array) -> tuple[np.ndarray, str]:
-    _check_present(records, column, pc.if_else(pc.equal(array, ""), pa.scalar(None, array.type), array))
+    _check_present(records, column, array)
     for number in (pa.int64(), pa.float64()):
         try:
             numbers = pc.cast(array, number)

@@ -1,29 +1,27 @@
 """Give rows back: the kept ones, in their order, exactly as they were; whole or not at all."""
 
 import contextlib
-import itertools
 import json
-import math
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, time
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from iadsr_cli.errors import OutputError, UsageError
-from iadsr_cli.logs.formats import BOM, DELIMITERS, Format, compressing, format_of, nameless
+from iadsr_cli.logs.conversion import cells, delimited_pieces, json_pieces, json_values, quoted, selected
+from iadsr_cli.logs.delimited import DelimitedRecords
+from iadsr_cli.logs.folders import replacing_log
+from iadsr_cli.logs.formats import BOM, DELIMITERS, Format, compressing, format_of, nameless, unknown_format
 from iadsr_cli.logs.reader import Log
-from iadsr_cli.logs.records import DelimitedRecords, JsonRecords, TableRecords, TextRecords
-
-_BLOCK = 1 << 16  # rows turned into text at a time
+from iadsr_cli.logs.records import Records
+from iadsr_cli.logs.several import SeveralRecords
+from iadsr_cli.logs.tables import TableRecords, write_tables
+from iadsr_cli.logs.texts import TextRecords
 
 
 def check_target(target: str, force: bool) -> None:
@@ -81,7 +79,7 @@ def check_rows(log: Log, target: str, extra: Iterable[str] = (), format_override
         UsageError: the log has a column of an extra one's name, or the format cannot be told.
     """
     check_extra_names(log, extra)
-    _writer(log, target_format(log, target, format_override), np.zeros(log.num_rows, dtype=bool), {})
+    _writer(log.records, target_format(log, target, format_override), np.zeros(log.num_rows, dtype=bool), {})
 
 
 def target_format(log: Log, target: str, format_override: str = "auto") -> Format:
@@ -94,9 +92,13 @@ def target_format(log: Log, target: str, format_override: str = "auto") -> Forma
         if format_override in {"auto", log.format.kind}:
             return log.format
         return format_of("-." + format_override)
-    if format_override == "auto" and Path(target).suffixes == Path(log.name).suffixes:
+    file, _ = next(log.records.files())
+    if format_override == "auto" and Path(target).suffixes == Path(file.name).suffixes:
         return log.format
-    return format_of(target, format_override, option="--output-format")
+    format = format_of(target, format_override, option="--output-format")
+    if format.kind == "dat" and log.format.kind != "dat":
+        raise unknown_format(target, "--output-format")
+    return format
 
 
 def write_rows(
@@ -126,19 +128,55 @@ def write_rows(
         OutputError: the target cannot be written (see `check_target`), or its format cannot hold a column.
         UsageError: the log has a column of an extra one's name, or the format cannot be told.
     """
-    keep = _mask(rows, log.num_rows)
-    columns = {name: _extra_column(name, values, int(keep.sum())) for name, values in (extra or {}).items()}
-    check_extra_names(log, columns)
+    keep, columns = _checked(log, rows, extra)
     format = target_format(log, target, format_override)
     check_target(target, force)
-    write = _writer(log, format, keep, columns)
+    write = _writer(log.records, format, keep, columns)
     if target == "-":
         write(sys.stdout.buffer)
         sys.stdout.buffer.flush()
         return
+    with _explained(target, format), replacing(target) as file:
+        write(file)
+
+
+def write_folder(
+    log: Log,
+    target: str,
+    rows: np.ndarray,
+    *,
+    extra: Mapping[str, pa.Array | np.ndarray] | None = None,
+) -> None:
+    """Write some rows of a log of several files to a folder: of each file its rows, under its name and in its format.
+
+    A file of which no row is selected has none then. The folder appears whole or not at all, and takes the place of
+    one that is there (`folders.check_folder_target` says which). `rows` and `extra` are those of `write_rows`.
+
+    Raises:
+        OutputError: the folder cannot be written.
+        UsageError: the log has a column of an extra one's name.
+    """
+    keep, columns = _checked(log, rows, extra)
+    assert isinstance(log.records, SeveralRecords)
+    with _explained(target, log.format), replacing_log(target) as folder:
+        done = 0
+        for (file, own), path in zip(log.records.files(), log.records.paths, strict=True):
+            size = int(keep[own].sum())
+            added = {name: column.slice(done, size) for name, column in columns.items()}
+            done += size
+            place = folder / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write = _writer(file, file.format, keep[own], added)
+            with place.open("xb") as stream:
+                write(stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+
+
+@contextlib.contextmanager
+def _explained(target: str, format: Format) -> Iterator[None]:
     try:
-        with replacing(target) as file:
-            write(file)
+        yield
     except BrokenPipeError:
         raise
     except (UnicodeError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -183,6 +221,16 @@ def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
 
 
+def _checked(
+    log: Log, rows: np.ndarray, extra: Mapping[str, pa.Array | np.ndarray] | None
+) -> tuple[np.ndarray, dict[str, pa.Array]]:
+    """Return the selection as bool [rows] and the columns to add, after checking that they fit the log."""
+    keep = _mask(rows, log.num_rows)
+    columns = {name: _extra_column(name, values, int(keep.sum())) for name, values in (extra or {}).items()}
+    check_extra_names(log, columns)
+    return keep, columns
+
+
 def _mask(rows: np.ndarray, size: int) -> np.ndarray:
     """Return the selection as bool [size]."""
     if rows.dtype == bool:
@@ -203,20 +251,26 @@ def _extra_column(name: str, values: pa.Array | np.ndarray, size: int) -> pa.Arr
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _writer(log: Log, format: Format, keep: np.ndarray, extra: dict[str, pa.Array]) -> Callable[[IO[bytes]], None]:
+def _writer(
+    records: Records, format: Format, keep: np.ndarray, extra: Mapping[str, pa.Array]
+) -> Callable[[IO[bytes]], None]:
     """Return what writes the rows into an open file; what cannot work is found out before it is opened."""
-    records = log.records
     pieces: Iterable[bytes | memoryview]
-    if isinstance(records, TextRecords) and _same_text(records, log.format, format):
-        pieces = _raw_pieces(records, keep, extra)
+    first, _ = next(records.files())
+    if isinstance(first, TextRecords) and _same_text(first, format):
+        partitions = {name: records.column(name).filter(pa.array(keep)).combine_chunks() for name in records.partitions}
+        pieces = _raw_pieces(records, keep, {**partitions, **extra})
     else:
-        table = _table(log, keep)
-        for name, column in extra.items():
-            table = table.append_column(name, column)
+        rows = selected(records, keep, extra)
         if format.kind == "parquet":
-            codec = records.codec if isinstance(records, TableRecords) else "zstd"
-            return lambda file: pq.write_table(table, file, compression=codec)
-        pieces = table_pieces(table, format, log.name)
+            tables = [file for file, _ in records.files() if isinstance(file, TableRecords)]
+            # A file without rows has no codecs.
+            codecs = next((file.codecs for file in tables if file.codecs), ()) if tables else ("zstd",)
+            return lambda file: write_tables(file, rows.schema, rows.tables, codecs)
+        if format.kind == "jsonl":
+            pieces = json_pieces(rows)
+        else:
+            pieces = delimited_pieces(rows, DELIMITERS[format.kind], records.name)
 
     def write(file: IO[bytes]) -> None:
         with compressing(file, format.compression) as stream:
@@ -226,185 +280,68 @@ def _writer(log: Log, format: Format, keep: np.ndarray, extra: dict[str, pa.Arra
     return write
 
 
-def _same_text(records: TextRecords, source: Format, target: Format) -> bool:
+def _same_text(records: TextRecords, target: Format) -> bool:
     if isinstance(records, DelimitedRecords) and target.delimited:
-        return source.kind == target.kind or records.delimiter == DELIMITERS[target.kind]
-    return source.kind == target.kind
+        usual = records.quote == '"' and records.delimiter == DELIMITERS.get(target.kind)
+        return usual or records.format.kind == target.kind
+    return records.format.kind == target.kind
 
 
 # The log's own text, unchanged.
 
 
-def _raw_pieces(records: TextRecords, keep: np.ndarray, extra: dict[str, pa.Array]) -> Iterator[bytes | memoryview]:
-    pieces: Iterable[bytes | memoryview]
-    if not extra:
-        pieces = itertools.chain([records.header], records.runs(keep))
-    elif isinstance(records, DelimitedRecords):
-        pieces = _with_cells(records, keep, extra)
-    else:
-        pieces = _with_keys(records, keep, extra)
-    return map(records.encoded, pieces)
+def _raw_pieces(records: Records, keep: np.ndarray, extra: Mapping[str, pa.Array]) -> Iterator[bytes | memoryview]:
+    """Yield the header of the first file and the records of all, each ended where the next one begins."""
+    first, _ = next(records.files())
+    assert isinstance(first, TextRecords)
+    header = _header(first, list(extra))
+    yield first.encoded(header)
+    last: bytes | memoryview = header.removeprefix(BOM)
+    done = 0
+    for file, rows in records.files():
+        assert isinstance(file, TextRecords)
+        chosen = keep[rows]
+        size = int(chosen.sum())
+        added = {name: column.slice(done, size) for name, column in extra.items()}
+        done += size
+        if size and file is not first and last and bytes(last[-1:]) not in b"\r\n":
+            yield first.encoded(b"\r\n" if b"\r\n" in file.text else b"\n")
+        for last in _chosen(file, chosen, added):
+            yield first.encoded(last)
 
 
-def _with_cells(records: DelimitedRecords, keep: np.ndarray, extra: dict[str, pa.Array]) -> Iterator[bytes]:
-    """Yield the header and each record, with the extra fields before its line ending."""
-
-    def extended(text: bytes, cells: Iterable[str]) -> bytes:
-        body = text.rstrip(b"\r\n")
-        fields = "".join(records.delimiter + _quoted(cell, records.delimiter) for cell in cells)
-        return body + fields.encode() + text[len(body) :]
-
+def _header(records: TextRecords, names: Sequence[str]) -> bytes:
+    """Return what stands before the first record, with the names of extra fields if it names any."""
     header = records.header
-    has_names = header.removeprefix(BOM).strip(b"\r\n")
-    yield extended(header, extra) if has_names else header
-    columns = [_cells(column) for column in extra.values()]
-    for row, cells in zip(np.flatnonzero(keep).tolist(), zip(*columns, strict=True), strict=True):
-        yield extended(records.record(row), cells)
+    if isinstance(records, DelimitedRecords) and header.removeprefix(BOM).strip(b"\r\n"):
+        return _with_cells(header, names, records)
+    return header
 
 
-def _with_keys(records: TextRecords, keep: np.ndarray, extra: dict[str, pa.Array]) -> Iterator[bytes]:
-    """Yield what stands before the objects, and each object with the extra keys before its closing brace."""
-    yield records.header
-    columns = [_json_values(column) for column in extra.values()]
+def _chosen(records: TextRecords, keep: np.ndarray, extra: Mapping[str, pa.Array]) -> Iterator[bytes | memoryview]:
+    if not extra:
+        yield from records.runs(keep)
+        return
+    delimited = isinstance(records, DelimitedRecords)
+    columns = [cells(column) if delimited else json_values(column) for column in extra.values()]
     for row, values in zip(np.flatnonzero(keep).tolist(), zip(*columns, strict=True), strict=True):
         text = records.record(row)
-        body = text.rstrip()[:-1]
-        members = json.dumps(dict(zip(extra, values, strict=True)), ensure_ascii=False)[1:-1].encode()
-        comma = b"" if body.rstrip().endswith(b"{") else b", "
-        yield body + comma + members + text[len(body) :]
+        if isinstance(records, DelimitedRecords):
+            yield _with_cells(text, values, records)
+        else:
+            yield _with_keys(text, dict(zip(extra, values, strict=True)))
 
 
-# Another format than the log's.
+def _with_cells(text: bytes, values: Iterable[str], records: DelimitedRecords) -> bytes:
+    """Return a delimited record with more fields before its line ending."""
+    body = text.rstrip(b"\r\n")
+    fields = "".join(records.delimiter + quoted(value, records.delimiter, records.quote) for value in values)
+    return body + fields.encode() + text[len(body) :]
 
 
-def _table(log: Log, keep: np.ndarray) -> pa.Table:
-    """Return the selected rows as a table; types depend on all rows, so kept and removed rows agree."""
-    records = log.records
-    mask = pa.array(keep)
-    if isinstance(records, TableRecords):
-        return records.table.filter(mask)
-    if isinstance(records, JsonRecords):
-        records.load(records.column_names)
-    columns = [records.column(name) for name in records.column_names]
-    if isinstance(records, DelimitedRecords):
-        columns = [_narrowed(column) for column in columns]
-    return pa.table([column.filter(mask) for column in columns], names=records.column_names)
-
-
-def _narrowed(strings: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return strings as the type that gives every one of them back exactly; as they are if none does.
-
-    Empty strings become null beside numbers and booleans (and null is written as an empty field).
-    """
-    filled = pc.if_else(pc.equal(strings, ""), pa.scalar(None, pa.large_string()), strings)
-    if filled.null_count == len(filled):
-        return strings
-    for type in (pa.int64(), pa.float64(), pa.bool_()):
-        try:
-            typed = pc.cast(filled, type)
-        except pa.ArrowInvalid:
-            continue
-        if _texts(typed).equals(filled):
-            return typed
-    return strings
-
-
-def _texts(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
-    """Return a column as the strings that stand for its values in delimited text; null and NaN are null.
-
-    Raises:
-        pa.ArrowException: its values have no such form.
-    """
-    type = column.type
-    if pa.types.is_dictionary(type):
-        return _texts(pc.cast(column, type.value_type))
-    if pa.types.is_duration(type):
-        return pc.cast(pc.cast(column, pa.int64()), pa.large_string())
-    if pa.types.is_timestamp(type):
-        if type.tz is not None:
-            column = pc.cast(column, pa.timestamp(type.unit, "UTC"))
-        return pc.replace_substring(pc.cast(column, pa.large_string()), " ", "T", max_replacements=1)
-    if pa.types.is_floating(type):
-        column = pc.if_else(pc.is_nan(column), pa.scalar(None, type), column)
-        texts = pc.cast(column, pa.large_string())
-        # Arrow writes 4.0 as "4", which would be read as an integer.
-        return pc.replace_substring_regex(texts, r"^(-?\d+)$", r"\1.0")
-    return pc.cast(column, pa.large_string())
-
-
-def _cells(column: pa.ChunkedArray | pa.Array) -> list[str]:
-    cells: list[str] = pc.fill_null(_texts(column), "").to_pylist()
-    return cells
-
-
-def _quoted(cell: str, delimiter: str) -> str:
-    if any(character in cell for character in (delimiter, '"', "\r", "\n")):
-        return '"' + cell.replace('"', '""') + '"'
-    return cell
-
-
-def table_pieces(table: pa.Table, format: Format, name: str, header: bool = True) -> Iterator[bytes]:
-    """Return a table of the log `name` as text of a format, piece by piece; without `header`, as its continuation.
-
-    Raises:
-        OutputError: the format cannot hold a column.
-    """
-    if format.kind == "jsonl":
-        return _json_pieces(table)
-    return _delimited_pieces(table, DELIMITERS[format.kind], name, header)
-
-
-def _delimited_pieces(table: pa.Table, delimiter: str, name: str, header: bool) -> Iterator[bytes]:
-    for field in table.schema:
-        try:
-            _texts(pa.array([], field.type) if not pa.types.is_nested(field.type) else table.column(field.name))
-        except pa.ArrowException as error:
-            raise OutputError(
-                f'Column "{field.name}" of {name} holds {field.type} values, which CSV and TSV cannot hold.',
-                "Write to a .parquet or .jsonl file.",
-            ) from error
-
-    def line(cells: Sequence[str]) -> str:
-        return delimiter.join(_quoted(cell, delimiter) for cell in cells) + "\n"
-
-    def pieces() -> Iterator[bytes]:
-        if header:
-            yield line(table.column_names).encode()
-        for batch in table.to_batches(_BLOCK):
-            yield "".join(map(line, zip(*map(_cells, batch.columns), strict=True))).encode()
-
-    return pieces()
-
-
-def _json_pieces(table: pa.Table) -> Iterator[bytes]:
-    names = table.column_names
-    for batch in table.to_batches(_BLOCK):
-        for values in zip(*map(_json_values, batch.columns), strict=True):
-            yield (json.dumps(dict(zip(names, values, strict=True)), ensure_ascii=False) + "\n").encode()
-
-
-def _json_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
-    type = column.type
-    if pa.types.is_dictionary(type):
-        return _json_values(pc.cast(column, type.value_type))
-    if pa.types.is_temporal(type) or pa.types.is_decimal(type):
-        column = _texts(column)
-    values: list[Any] = column.to_pylist()
-    if pa.types.is_floating(type) or pa.types.is_nested(type) or pa.types.is_binary(type):
-        return [_json_value(value) for value in values]
-    return values
-
-
-def _json_value(value: Any) -> Any:
-    """Return a value as JSON has it: no NaN, times in ISO 8601, decimals as strings (they are exact)."""
-    if isinstance(value, dict):
-        return {key: _json_value(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_json_value(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, (datetime, date, time)):
-        return value.isoformat()
-    return str(value) if isinstance(value, Decimal) else value
+def _with_keys(text: bytes, values: dict[str, Any]) -> bytes:
+    """Return a JSON object with more keys before its closing brace."""
+    body = text.rstrip()[:-1]
+    members = json.dumps(values, ensure_ascii=False)[1:-1].encode()
+    comma = b"" if body.rstrip().endswith(b"{") else b", "
+    return body + comma + members + text[len(body) :]

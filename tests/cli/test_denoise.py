@@ -320,3 +320,20 @@ def test_the_removed_rows_are_written_beside_an_explanation(run, shop: Path) -> 
 
 def test_a_user_that_is_not_there_is_told_before_any_work(refused, shop: Path) -> None:
     refused("denoise", shop, "--explain-user", "u99999", code=1, error='has no user "u99999".', hint="Nearest: ")
+
+
+def test_recbole_files_with_item_texts_of_their_own(run, shop: Path) -> None:
+    frame = pd.read_csv(shop)
+    log = frame[["user_id", "item_id", "timestamp"]]
+    log.columns = ["user_id:token", "item_id:token", "timestamp:float"]
+    log.to_csv("shop.inter", sep="\t", index=False)
+    items = frame[["item_id", "title"]].drop_duplicates("item_id")
+    items.columns = ["item_id:token", "label:token_seq"]
+    items.to_csv("shop.item", sep="\t", index=False)
+    options = ["--items", "shop.item", "--text-column", "label", "--budget", "5%", "--encoder", "tfidf"]
+    result = run("denoise", "shop.inter", "-o", "clean.inter", *options, "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "text   label:token_seq" in result.stderr
+    kept = records(Path("clean.inter"))
+    assert kept[0] == "user_id:token\titem_id:token\ttimestamp:float\n"
+    assert set(kept) < set(records(Path("shop.inter")))

@@ -527,7 +527,7 @@ def test_vectors_of_other_items(refused, run, shop: Path, made: Path) -> None:
         (["--encoder", "tfidf", "--encoder-prompt", "q: "], "has no use for --encoder-prompt.", "Leave out"),
         (["--budgt", "5%"], "No such option: --budgt.", "Did you mean --budget or"),
         (["--nonsense"], "No such option: --nonsense.", "See iadsr denoise --help."),
-        (["again.csv"], "unexpected extra argument", "See iadsr denoise --help."),
+        (["again.csv"], "unexpected extra argument", "pattern in quotes: 'logs/*.csv'. See iadsr denoise --help."),
     ],
 )
 def test_a_wrong_setting(refused, shop: Path, options: list[str], error: str, hint: str) -> None:

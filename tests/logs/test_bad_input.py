@@ -201,8 +201,8 @@ CASES = {
         b"user_id,asin,parent_asin\n1,2,3\n",
         {},
         UsageError,
-        'could be the item column: "asin", "parent_asin"',
-        "--item-column asin",
+        'could be the item column: "parent_asin", "asin"',
+        "--item-column parent_asin",
     ),
     "two times": (
         "a.csv",
@@ -237,14 +237,50 @@ CASES = {
         r"--delimiter '\t'",
     ),
     "commas": ("a.tsv", b"user_id,item_id\n1,2\n", {}, UsageError, "has a single column", "--delimiter ','"),
-    "long delimiter": (
+    "two colons": ("a.csv", b"user_id::item_id\n1::2\n", {}, UsageError, "has a single column", "--delimiter '::'."),
+    "two colons, no header": (
         "a.csv",
-        b"user_id::item_id\n1::2\n",
-        {"delimiter": "::"},
+        b"1::2::5\n",
+        {"header": False, "columns": "user_id,item_id,rating"},
         UsageError,
-        '--delimiter "::" has 2 characters.',
-        "a single one",
+        "--columns gives 3 names, but the first record of a.csv has 1 fields.",
+        "separated by commas, or say what separates them: --delimiter '::'.",
     ),
+    "unsaid delimiter": (
+        "u.data",
+        b"1\t2\n",
+        {"header": False, "columns": "user_id,item_id"},
+        UsageError,
+        "What separates the fields of u.data cannot be told from its name.",
+        r"--delimiter '::' or --delimiter '\t'",
+    ),
+    "long delimiter in a field": (
+        "a.dat",
+        b"user_id::item_id\n1::2\n1::a::b\n",
+        {"delimiter": "::"},
+        InputError,
+        "a.dat, line 3: expected 2 fields, found 3.",
+        'no field can hold "::"',
+    ),
+    "delimiter with a line break": ("a.csv", HEADER, {"delimiter": ",\n"}, UsageError, "cannot separate", "'::'"),
+    "long quote": ("a.csv", HEADER, {"quote_char": "''"}, UsageError, "--quote-char \"''\" cannot quote", "or none"),
+    "null marker": (
+        "a.csv",
+        b"user_id,item_id\n1,2\nNA,3\n",
+        {"null_values": r"\\N, NA"},
+        InputError,
+        '1 of 2 rows has no user id in column "user_id" of a.csv, the first is row 2 (line 3).',
+        "--null-ids keep",
+    ),
+    "null marker for a time": (
+        "a.csv",
+        b"user_id,item_id,time\n1,2,3\n1,2,\\N\n",
+        {"null_values": r"\N"},
+        InputError,
+        '1 of 2 rows has no time in column "time" of a.csv, the first is row 2 (line 3).',
+        "--time-column none",
+    ),
+    "empty delimiter": ("a.csv", HEADER, {"delimiter": ""}, UsageError, "--delimiter '' cannot separate", "'::'"),
     "quote delimiter": ("a.csv", HEADER, {"delimiter": '"'}, UsageError, "cannot separate fields", "';'"),
     "no header, no names": (
         "a.csv",
@@ -414,11 +450,6 @@ def test_missing_file_of_an_unknown_kind(tmp_path):
 def test_name_that_no_file_can_have(tmp_path):
     with pytest.raises(InputError, match="cannot be read: File name too long"):
         read_log(str(tmp_path / ("x" * 300)), LogSettings())
-
-
-def test_a_folder(tmp_path):
-    with pytest.raises(InputError, match="is a folder"):
-        read_log(str(tmp_path), LogSettings())
 
 
 def test_parquet_with_two_columns_of_one_name(tmp_path):

@@ -17,9 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iadsr_cli.config import LogSettings
-from iadsr_cli.logs import records as records_module
-from iadsr_cli.logs.reader import read_log
-from iadsr_cli.logs.records import DelimitedRecords, _line_offsets, _Lines, _split_plain, _split_quoted
+from iadsr_cli.errors import OutputError
+from iadsr_cli.logs import delimited as delimited_module
+from iadsr_cli.logs.delimited import DelimitedRecords, _split_plain, _split_quoted
+from iadsr_cli.logs.reader import read_items, read_log
+from iadsr_cli.logs.texts import Lines, line_offsets
 from iadsr_cli.logs.writer import write_rows
 
 FAST = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -132,6 +134,80 @@ def test_json_rows_come_back_byte_for_byte(tmp_path, suffix, data):
     assert log.column_names == list(dict.fromkeys(key for record in objects for key in record))
 
 
+@pytest.mark.parametrize("quote", ["'", "none"])
+def test_other_quotes(tmp_path, quote):
+    header, rows = "user_id,item_id,note\n", ["1,'a',\"x\n", "2,b,y\n", "3,'it''s',\"\n"]
+    (tmp_path / "log.csv").write_text(header + "".join(rows))
+    log = read_log(str(tmp_path / "log.csv"), LogSettings(quote_char=quote))
+    assert log.item_ids().to_pylist() == (["a", "b", "it's"] if quote == "'" else ["'a'", "b", "'it''s'"])
+    assert log.column("note").to_pylist() == ['"x', "y", '"']
+    write_rows(log, str(tmp_path / "out.csv"), np.array([0, 2]), extra={"s": pa.array(["it's", '"'])})
+    ends = ["'it''s'", '"'] if quote == "'" else ["it's", '"']
+    expected = [row[:-1] + "," + end + "\n" for row, end in zip(rows[::2], ends, strict=True)]
+    assert (tmp_path / "out.csv").read_text() == header[:-1] + ",s\n" + "".join(expected)
+    # Elsewhere the usual quotes count.
+    write_rows(log, str(tmp_path / "out.tsv"), np.array([0]))
+    assert (tmp_path / "out.tsv").read_text().endswith('\t"""x"\n')
+
+
+MOVIELENS = {"header": False, "columns": "user_id,item_id,rating,timestamp"}
+
+
+@FAST
+@given(data=st.data())
+def test_records_with_a_long_delimiter_come_back_byte_for_byte(tmp_path, data):
+    delimiter = data.draw(st.sampled_from(["::", "||", ", ", "\t\t", '","', "\u00a7\u00a7"]))
+    field = st.text(st.sampled_from("a1:| ,\"'\u00e9\x1f\x1e\ue000"), min_size=1, max_size=5)
+    # A field that ends as the delimiter begins would lend it a character.
+    field = field.filter(lambda text: delimiter not in text and delimiter[0] not in text[-1] + text[0])
+    rows = data.draw(st.lists(st.tuples(field, field, field, field), min_size=1, max_size=6))
+    records = [delimiter.join(row) + data.draw(st.sampled_from(["\n", "\r\n", "\n\n"])) for row in rows]
+    (tmp_path / "ratings.dat").write_bytes("".join(records).encode())
+    settings = LogSettings(delimiter=delimiter, time_column="none", **MOVIELENS)
+    log = read_log(str(tmp_path / "ratings.dat"), settings)
+    for index, name in enumerate(log.column_names):
+        assert log.column(name).to_pylist() == [row[index] for row in rows]
+    keep = np.array(data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))))
+    write_rows(log, str(tmp_path / "out.dat"), keep, force=True)
+    expected = "".join(record for record, one in zip(records, keep, strict=True) if one)
+    assert (tmp_path / "out.dat").read_bytes() == expected.encode()
+    write_rows(log, str(tmp_path / "out.csv"), keep, force=True)
+    text = (tmp_path / "out.csv").read_text()
+    assert list(csv.reader(io.StringIO(text)))[1:] == [list(row) for row, one in zip(rows, keep, strict=True) if one]
+
+
+def test_fast_reading_with_a_long_delimiter_is_the_same():
+    text = b'1::a"b::3\n\n2::c:::x\r\n3::::'
+    lines = Lines("a.dat", text, line_offsets(text), "\x1f", "::", None)
+    fast, slow = _split_plain(lines, ["a", "b", "c"]), _split_quoted(lines, ["a", "b", "c"])
+    assert fast is not None
+    assert fast[0].tolist() == slow[0].tolist() == [0, 11, 21, 26]
+    assert fast[1].equals(slow[1])
+    assert slow[1].to_pylist()[1:] == [{"a": "2", "b": "c", "c": ":x"}, {"a": "3", "b": "", "c": ""}]
+
+
+def test_movielens(tmp_path):
+    ratings = "1::1193::5::978300760\n1::661::3::978302109\n2::1193::4::978298413\n"
+    (tmp_path / "ratings.dat").write_text(ratings)
+    (tmp_path / "movies.dat").write_bytes('661::James (1996)::A\n1193::Am\u00e9lie, "x" (1975)::B\n'.encode("latin-1"))
+    settings = LogSettings(delimiter="::", **MOVIELENS)
+    log = read_log(str(tmp_path / "ratings.dat"), settings)
+    assert (str(log.format), log.time_description) == ("dat", "timestamp (unix seconds)")
+    assert log.order().tolist() == [978300760, 978302109, 978298413]
+    write_rows(log, str(tmp_path / "clean.dat"), np.array([0, 2]), extra={"noise_score": np.array([0.5, 1])})
+    assert (tmp_path / "clean.dat").read_text() == "1::1193::5::978300760::0.5\n2::1193::4::978298413::1.0\n"
+    with pytest.raises(OutputError, match='"a::b" cannot be added to a file without quoting'):
+        write_rows(log, str(tmp_path / "x.dat"), np.array([0]), extra={"reason": pa.array(["a::b"])})
+    assert not (tmp_path / "x.dat").exists()
+    write_rows(log, str(tmp_path / "clean.parquet"), np.array([1]))
+    assert pq.read_table(tmp_path / "clean.parquet").to_pylist() == [
+        {"user_id": 1, "item_id": 661, "rating": 3, "timestamp": 978302109}
+    ]
+    settings = LogSettings(delimiter="::", header=False, columns="item_id,title,genre", encoding="latin-1")
+    texts = read_items(str(tmp_path / "movies.dat"), settings, joined=False)
+    assert dict(zip(texts.ids, texts.texts, strict=True))["1193"] == 'Am\u00e9lie, "x" (1975)'
+
+
 @st.composite
 def tables(draw):
     size = draw(st.integers(1, 8))
@@ -208,7 +284,7 @@ def test_fast_reading_is_the_same_as_the_standard_librarys(rows, endings):
     if not text:
         return
     columns = ["a", "b", "c"]
-    lines = _Lines("log.csv", text, _line_offsets(text), ",")
+    lines = Lines("log.csv", text, line_offsets(text), ",")
     fast = _split_plain(lines, columns)
     if fast is None:
         return
@@ -219,7 +295,7 @@ def test_fast_reading_is_the_same_as_the_standard_librarys(rows, endings):
 
 def test_the_fast_reading_is_used_where_there_is_no_quote():
     text = b"1,2\n3,4\r\n\n5,6"
-    fast = _split_plain(_Lines("log.csv", text, _line_offsets(text), ","), ["a", "b"])
+    fast = _split_plain(Lines("log.csv", text, line_offsets(text), ","), ["a", "b"])
     assert fast is not None
     assert fast[0].tolist() == [0, 4, 10, 13]
 
@@ -229,13 +305,13 @@ def test_the_fast_reading_is_used_where_there_is_no_quote():
 def test_blocks_do_not_change_what_is_read(data, block):
     header, records, rows = data.draw(delimited(","))
     content = (header + "".join(records)).encode()
-    whole = records_module._BLOCK
+    whole = delimited_module._BLOCK
     try:
-        records_module._BLOCK = block
-        lines = _Lines("log.csv", content, _line_offsets(content), ",")
+        delimited_module._BLOCK = block
+        lines = Lines("log.csv", content, line_offsets(content), ",")
         offsets, table = _split_quoted(lines, ["a", "b", "c"])
     finally:
-        records_module._BLOCK = whole
+        delimited_module._BLOCK = whole
     assert table.num_rows == len(rows) + 1
     assert table.column("c").to_pylist()[1:] == [row[2] for row in rows]
     assert offsets[-1] == len(content)

@@ -43,6 +43,8 @@ def read_table(tmp_path, columns, **settings):
         ("ml.inter", "auto", Format("tsv")),
         ("ml.item", "auto", Format("tsv")),
         ("ratings.dat.gz", "csv", Format("csv", "gzip")),
+        ("ratings.dat.gz", "auto", Format("dat", "gzip")),
+        ("u.data", "auto", Format("dat")),
         ("a.csv", "jsonl", Format("jsonl")),
     ],
 )
@@ -268,6 +270,14 @@ def test_a_few_conflicts_are_counted_not_rejected(tmp_path):
     rows = "1,1,a\n1,1,b\n1,2,c\n1,2,c\n1,3,d\n"
     texts = read(tmp_path, "user_id,item_id,title\n" + rows).item_texts()
     assert (texts.ids, texts.texts, texts.conflicting, texts.rejected) == (["1", "2", "3"], ["a", "c", "d"], 1, None)
+
+
+def test_null_values(tmp_path):
+    text = "user_id,item_id,title\n1,NA,Lost\n\\N,7,NA\n2,7,Cup\n,8,\n"
+    log = read(tmp_path, text, null_values=r"NA,\N", null_ids="keep")
+    assert log.user_ids().to_pylist() == ["1", None, "2", None]
+    assert log.item_ids().to_pylist() == [None, "7", "7", "8"]
+    assert dict(zip(log.item_texts().ids, log.item_texts().texts, strict=True)) == {"7": "Cup", "8": None}
 
 
 def test_items_file_joins_the_log(tmp_path):

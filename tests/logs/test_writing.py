@@ -219,6 +219,34 @@ def test_extra_columns_in_parquet(tmp_path):
     assert table.schema.field("noise_score").type == pa.float32()
 
 
+def test_row_groups_come_back_and_empty_ones_go(tmp_path):
+    table = pa.table({"user_id": range(7), "item_id": [str(n) for n in range(7)]})
+    pq.write_table(table, tmp_path / "log.parquet", row_group_size=2)
+    log = read_log(str(tmp_path / "log.parquet"), LogSettings())
+    keep = np.array([True, False, False, False, True, True, True])
+    write_rows(log, str(tmp_path / "out.parquet"), keep, extra={"s": np.arange(4)})
+    file = pq.ParquetFile(tmp_path / "out.parquet")
+    assert [file.read_row_group(n)["user_id"].to_pylist() for n in range(file.num_row_groups)] == [[0], [4, 5], [6]]
+    assert file.read()["s"].to_pylist() == [0, 1, 2, 3]
+    write_rows(log, str(tmp_path / "none.parquet"), np.zeros(7, bool))
+    file = pq.ParquetFile(tmp_path / "none.parquet")
+    assert (file.num_row_groups, file.read().schema) == (0, table.schema)
+
+
+@pytest.mark.parametrize("compliant", [True, False])
+def test_each_column_keeps_its_compression(tmp_path, compliant):
+    table = pa.table({"user_id": [1, 2], "item_id": ["a", "b"], "tags": [["x"], []], "place": [{"x": 1, "y": 2.5}] * 2})
+    leaf = "tags.list." + ("element" if compliant else "item")
+    codecs = {"user_id": "NONE", "item_id": "ZSTD", leaf: "GZIP", "place.x": "SNAPPY", "place.y": "LZ4"}
+    pq.write_table(table, tmp_path / "log.parquet", compression=codecs, use_compliant_nested_type=compliant)
+    log = read_log(str(tmp_path / "log.parquet"), LogSettings())
+    write_rows(log, str(tmp_path / "out.parquet"), np.array([1]), extra={"s": np.array([0.5])})
+    group = pq.ParquetFile(tmp_path / "out.parquet").metadata.row_group(0)
+    found = [group.column(n).compression for n in range(group.num_columns)]
+    assert found == ["UNCOMPRESSED", "ZSTD", "GZIP", "SNAPPY", "LZ4", "UNCOMPRESSED"]
+    assert pq.read_table(tmp_path / "out.parquet").drop_columns("s").equals(table.slice(1))
+
+
 def test_extra_column_that_is_there_already(log, tmp_path):
     with pytest.raises(UsageError) as caught:
         check_extra_names(log, ["noise_score", "rating"])

@@ -1,0 +1,244 @@
+"""The rows of a delimited text file: raw records with their parsed fields."""
+
+import csv
+import itertools
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from iadsr_cli.config import LogSettings
+from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.logs.formats import BOM, DELIMITERS, Format
+from iadsr_cli.logs.records import check_names
+from iadsr_cli.logs.texts import Lines, TextRecords, decoded, line_offsets
+
+_BLOCK = 1 << 16  # records parsed before their fields become Arrow arrays
+
+
+@dataclass(frozen=True, eq=False)
+class DelimitedRecords(TextRecords):
+    """Rows of a delimited file; its columns are strings as they stand, without their quotes.
+
+    `delimiter` is the file's, of one or more characters; `quote` is None where it has no quoting.
+    """
+
+    delimiter: str
+    quote: str | None
+    table: pa.Table
+
+    @classmethod
+    def read(cls, name: str, content: bytes, format: Format, settings: LogSettings) -> "DelimitedRecords":
+        """Read a delimited file's (decompressed) bytes.
+
+        Raises:
+            InputError: bytes that are not text in the encoding, NUL bytes, a record with too few or too many
+                fields, broken quoting, two columns of one name.
+            UsageError: an unusable delimiter or encoding, or column names that do not fit the file.
+        """
+        delimiter = _delimiter(name, format, settings)
+        text, encoding = decoded(name, content, settings.encoding)
+        lines = Lines(name, text, line_offsets(text), delimiter, quote=_quote(settings))
+        if len(delimiter) > 1:
+            lines = replace(lines, delimiter=_stand_in(text), written=delimiter, quote=None)
+        columns, lines = _header(lines, settings)
+        offsets, table = _split_plain(lines, columns) or _split_quoted(lines, columns)
+        return cls(name, format, text, offsets, encoding, delimiter, lines.quote, table)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns, in the file's order."""
+        return list(self.table.column_names)
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The types of the columns: all are text."""
+        return dict.fromkeys(self.column_names, "text")
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one column [rows] of strings (large_string); an empty field is an empty string."""
+        return self.table.column(name)
+
+
+def _delimiter(name: str, format: Format, settings: LogSettings) -> str:
+    delimiter = settings.delimiter
+    if delimiter is None and format.kind == "dat":
+        raise UsageError(
+            f"What separates the fields of {name} cannot be told from its name.",
+            r"Say it, as in --delimiter '::' or --delimiter '\t'.",
+        )
+    if delimiter is None:
+        return DELIMITERS[format.kind]
+    delimiter = delimiter.replace(r"\t", "\t")
+    if not delimiter or delimiter == settings.quote_char or any(character in delimiter for character in "\r\n\0"):
+        raise UsageError(f"--delimiter {delimiter!r} cannot separate fields.", "Give one such as ';', '|' or '::'.")
+    return delimiter
+
+
+def _quote(settings: LogSettings) -> str | None:
+    if settings.quote_char == "none":
+        return None
+    if len(settings.quote_char) != 1 or settings.quote_char in "\r\n\0":
+        raise UsageError(
+            f"--quote-char {settings.quote_char!r} cannot quote fields.", """Give one character such as "'", or none."""
+        )
+    return settings.quote_char
+
+
+def _stand_in(text: bytes) -> str:
+    """Return a character that `text` does not have, for parsers that know delimiters of one character alone."""
+    # Separators and other control characters first, then characters for private use.
+    candidates = map(chr, itertools.chain(range(0x1F, 0x0D, -1), range(0x01, 0x09), range(0xE000, 0xF900)))
+    return next(character for character in candidates if character.encode() not in text)
+
+
+def _header(lines: Lines, settings: LogSettings) -> tuple[list[str], Lines]:
+    """Return the column names, and the lines after them."""
+    reader = lines.reader()
+    try:
+        first: list[str] = next((fields for fields in reader if fields), [])
+    except csv.Error as error:
+        raise _broken(lines, 0, error) from error
+    if not first and settings.header:
+        raise InputError(f"{lines.name} is empty.", "Give a log with a header and at least one interaction.")
+    if not settings.header:
+        return _given_names(lines.name, first, settings), lines
+    if settings.columns is not None:
+        raise UsageError(
+            "--columns names the columns of a file without a header, but a header is expected.",
+            "Add --no-header, or leave --columns out.",
+        )
+    if other := _other_delimiter(first):
+        readable = first[0].replace("\t", r"\t")
+        raise UsageError(
+            f'{lines.name} has a single column, "{readable}".',
+            f"If it holds several, say what separates them: --delimiter {other}.",
+        )
+    check_names(first, lines.name)
+    return first, replace(lines, offsets=lines.offsets[reader.line_num :])
+
+
+def _given_names(name: str, first: list[str], settings: LogSettings) -> list[str]:
+    if settings.columns is None:
+        raise UsageError(
+            f"--no-header leaves the {len(first)} columns of {name} without names.",
+            "Name them, as in --columns user_id,item_id,rating,timestamp.",
+        )
+    columns = [column.strip() for column in settings.columns.split(",")]
+    if first and len(columns) != len(first):
+        raise UsageError(
+            f"--columns gives {len(columns)} names, but the first record of {name} has {len(first)} fields.",
+            "Give one name for each field, separated by commas"
+            + (f", or say what separates them: --delimiter {other}." if (other := _other_delimiter(first)) else "."),
+        )
+    check_names(columns, "--columns")
+    return columns
+
+
+def _other_delimiter(fields: list[str]) -> str | None:
+    """Return what may separate the fields of a record that was read as a single one, as it is typed."""
+    if len(fields) != 1:
+        return None
+    other = max(("::", *",;|\t"), key=fields[0].count)
+    return "'{}'".format(other.replace("\t", r"\t")) if other in fields[0] else None
+
+
+def _split_plain(lines: Lines, columns: list[str]) -> tuple[np.ndarray, pa.Table] | None:
+    """Split text without any quote: a line is a record. Return None where there is one, or any doubt.
+
+    It gives what `_split_quoted` gives, several times faster, and leaves every error to it.
+    """
+    text, start = lines.text, lines.start
+    lone_returns = text.count(b"\r") != text.count(b"\r\n")
+    # Arrow would drop a byte order mark at the start of a record, where it is a character.
+    quoted = lines.quote is not None and text.find(lines.quote.encode(), start) >= 0
+    if quoted or lone_returns or text.startswith(BOM, start):
+        return None
+    if start == len(text) or not lines.delimiter.isascii():
+        return None
+    starts = lines.offsets[:-1].copy()
+    starts[0] = start
+    heads = np.frombuffer(text, np.uint8)[starts]
+    filled = starts[(heads != ord("\n")) & (heads != ord("\r"))]
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(lines.parsed(start) if lines.written else pa.py_buffer(memoryview(text)[start:])),
+            pyarrow.csv.ReadOptions(column_names=columns, block_size=1 << 24),
+            pyarrow.csv.ParseOptions(delimiter=lines.delimiter, quote_char=False, double_quote=False),
+            pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(columns, pa.large_string()), strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowException:
+        return None
+    if table.num_rows != len(filled):
+        return None
+    return np.append(filled, len(text)), table
+
+
+def _split_quoted(lines: Lines, columns: list[str]) -> tuple[np.ndarray, pa.Table]:
+    """Split text into records as the standard library's CSV reader does.
+
+    Blank lines go with the record before them.
+    """
+    reader = lines.reader()
+    firsts: list[int] = []  # each record's first line
+    blocks: list[pa.Table] = []
+    rows: list[list[str]] = []
+    begun = 0  # lines before the record being read
+    # A field may be of any length; the limit is the process's, so it is put back.
+    limit = csv.field_size_limit(sys.maxsize)
+    try:
+        for fields in reader:
+            if fields:
+                if len(fields) != len(columns):
+                    raise _ragged(lines, begun, len(columns), len(fields))
+                firsts.append(begun)
+                rows.append(fields)
+                if len(rows) == _BLOCK:
+                    blocks.append(_block(rows, columns))
+                    rows = []
+            begun = reader.line_num
+    except csv.Error as error:
+        raise _broken(lines, begun, error) from error
+    finally:
+        csv.field_size_limit(limit)
+    blocks.append(_block(rows, columns))
+    offsets = lines.offsets[[*firsts, -1]]
+    if firsts and not firsts[0]:
+        offsets[0] = lines.start
+    return offsets, pa.concat_tables(blocks)
+
+
+def _block(rows: list[list[str]], columns: list[str]) -> pa.Table:
+    fields: Iterable[Sequence[str]] = zip(*rows, strict=True) if rows else [()] * len(columns)
+    return pa.table([pa.array(values, pa.large_string()) for values in fields], names=columns)
+
+
+def _ragged(lines: Lines, index: int, expected: int, found: int) -> InputError:
+    delimiter = lines.written or lines.delimiter
+    separator = {"\t": "a tab", " ": "a space"}.get(delimiter, f'"{delimiter}"')
+    return InputError(
+        f"{lines.name}, line {lines.number(index)}: expected {expected} fields, found {found}.",
+        f"Mend the line: a field that holds {separator} or a quote has to be in quotes."
+        if lines.quote
+        else f"Mend the line: no field can hold {separator}.",
+    )
+
+
+def _broken(lines: Lines, index: int, error: csv.Error) -> InputError:
+    place = f"{lines.name}, line {lines.number(index)}"
+    if "unexpected end of data" in str(error):
+        return InputError(
+            f"{place}: a quoted field begins here and never ends.",
+            'Close its quote; a quote that belongs to the text is written twice, in quotes: "6"" pipe". '
+            "If quotes quote nothing in this file: --quote-char none.",
+        )
+    return InputError(
+        f"{place}: the quoting is broken ({error}).",
+        'A quoted field ends right before a delimiter; a quote inside is written twice: "6"" pipe". '
+        "If quotes quote nothing in this file: --quote-char none.",
+    )

@@ -1,0 +1,151 @@
+"""Which files a log is: one, or those of a folder or of a pattern such as 'logs/2024-*.csv'."""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote
+
+from iadsr_cli.errors import InputError
+from iadsr_cli.logs.formats import extension, named_format
+from iadsr_cli.logs.remote import is_remote
+
+_TABLES = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+
+def is_several(source: str) -> bool:
+    """Return whether `source` names a folder or a pattern; a file whose own name looks like a pattern is a file."""
+    if is_remote(source):
+        return False
+    try:
+        path = Path(source)
+        return path.is_dir() or (glob.has_magic(source) and not path.exists())
+    except OSError:  # no file can have the name: opening it says so
+        return False
+
+
+def log_files(source: str, format: str = "auto") -> list[Path]:
+    """Return the files of the log `source`, in the order of their paths, folder by folder.
+
+    Files and folders whose names begin with "." or "_" are no part of a log (see `passed_over`). A source that is
+    neither a folder nor a pattern is one file, there or not. `format` is a kind, or "auto" to go by the extensions.
+
+    Raises:
+        InputError: there are no files, or files of several formats; a folder cannot be listed, or is a table whose
+            files are not all part of it.
+    """
+    if not is_several(source):
+        return [Path(source)]
+    base = base_folder(source)
+    for name, table in _TABLES.items():
+        if (base / name).is_dir():
+            raise InputError(
+                f"{base} is a {table} table, in which files of older versions lie beside the current ones.",
+                "Export the current version to Parquet and give that folder.",
+            )
+    everything = _walked(source)
+    files = [path for path in everything if not _hidden(path, base)]
+    if not files:
+        raise _none(source, base, len(everything))
+    kinds = {known.kind if (known := named_format(path.name, format)) else None for path in files}
+    if kinds == {None}:
+        raise InputError(
+            f"{source} holds no file of a known format: {_counts(files)}.",
+            "Say what they are with --format csv, tsv, parquet or jsonl.",
+        )
+    if len(kinds) > 1:
+        raise InputError(
+            f"{source} holds files of several formats: {_counts(files)}.",
+            f"Choose those of one with a quoted pattern, such as '{base / '**' / ('*' + _commonest(files))}'.",
+        )
+    return files
+
+
+def passed_over(source: str) -> list[Path]:
+    """Return the files below `source` that are no part of the log: hidden ones, and names that begin with "_"."""
+    if not is_several(source):
+        return []
+    base = base_folder(source)
+    return [path for path in _walked(source) if _hidden(path, base)]
+
+
+def base_folder(source: str) -> Path:
+    """Return the folder from which the names of a log's files count: what stands before the first wildcard."""
+    path = Path(source)
+    if path.is_dir():
+        return path
+    fixed = []
+    for part in path.parent.parts:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
+
+
+def would_hold(source: str, path: Path) -> bool:
+    """Return whether a file or folder made at `path` would be read as part of the log `source` the next time."""
+    if not is_several(source):
+        return False
+    base, place = base_folder(source).resolve(), path.resolve()
+    if Path(source).is_dir() or "**" in source:
+        return base in place.parents
+    return place.match(str(base / Path(source).relative_to(base_folder(source))))
+
+
+def partition_values(path: Path, base: Path) -> dict[str, str | None]:
+    """Return what the folders between `base` and a file say of its rows, as Hive writes it: "day=2024-01-01"."""
+    pairs = (part.partition("=") for part in path.relative_to(base).parent.parts)
+    return {
+        unquote(name): None if value == _NULL_PARTITION else unquote(value)
+        for name, sign, value in pairs
+        if sign and name
+    }
+
+
+def _walked(source: str) -> list[Path]:
+    # Path.glob would refuse "a**.csv".
+    tops = [source] if Path(source).is_dir() else glob.glob(source, recursive=True, include_hidden=True)  # noqa: PTH207
+    found: set[Path] = set()
+    for top in tops:
+        if Path(top).is_dir():
+            for folder, _, names in os.walk(top, onerror=_unlisted):
+                found.update(Path(folder, name) for name in names)
+        else:
+            found.add(Path(top))
+    return sorted(found)
+
+
+def _unlisted(error: OSError) -> None:
+    raise InputError(
+        f"The folder {error.filename} cannot be listed: {error.strerror}.", "Check its permissions."
+    ) from error
+
+
+def _hidden(path: Path, base: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.relative_to(base).parts)
+
+
+def _none(source: str, base: Path, hidden: int) -> InputError:
+    others = f"{hidden} that begin with . or _ are passed over" if hidden else ""
+    if Path(source).is_dir():
+        return InputError(
+            f"{source} holds no files{f': {others}' if others else ''}.", "Give a folder with the files of a log."
+        )
+    there = _counts(_walked(str(base))) if base.is_dir() else ""
+    holds = f"{base} holds {there}" if there else f"{base} is empty or not there"
+    return InputError(
+        f"No file matches {source}{f': {others}' if others else ''}.",
+        f"{holds}; ** stands for folders of any depth.",
+    )
+
+
+def _counts(files: Iterable[Path]) -> str:
+    counts = Counter(extension(path.name) or "without an extension" for path in files)
+    return ", ".join(f"{count} {name}" for name, count in counts.most_common())
+
+
+def _commonest(files: Iterable[Path]) -> str:
+    known = [path for path in files if named_format(path.name, "auto")]
+    return Counter(extension(path.name) for path in known).most_common(1)[0][0]

@@ -1,0 +1,158 @@
+"""The rows of a JSON Lines file: raw lines, parsed as often as columns are asked for."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from iadsr_cli.config import LogSettings
+from iadsr_cli.errors import InputError
+from iadsr_cli.logs.formats import Format
+from iadsr_cli.logs.records import Records
+from iadsr_cli.logs.texts import Lines, TextRecords, decoded, line_number, line_offsets
+
+_BLOCK = 1 << 16  # objects parsed before their values become Arrow arrays
+_JSON_SPACE = " \t\r\n"
+
+
+@dataclass(frozen=True, eq=False)
+class JsonRecords(TextRecords):
+    """Rows of a JSON Lines file: one object per line; `keys` are all their keys, in order of appearance."""
+
+    keys: tuple[str, ...]
+    _texts: dict[str, pa.ChunkedArray] = field(default_factory=dict)
+    _kinds: dict[str, set[type]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, name: str, content: bytes, format: Format, settings: LogSettings) -> "JsonRecords":
+        """Read a JSON Lines file's (decompressed) bytes.
+
+        Raises:
+            InputError: bytes that are not text in the encoding, NUL bytes, a line that is not a JSON object,
+                an object with a key twice.
+            UsageError: an unusable encoding.
+        """
+        text, encoding = decoded(name, content, settings.encoding)
+        keys: dict[str, None] = {}
+        starts = []
+        for start, line in Lines(name, text, line_offsets(text, lone_returns=False)):
+            if line.strip(_JSON_SPACE):
+                starts.append(start)
+                keys.update(dict.fromkeys(_object(name, text, start, line)))
+        return cls(name, format, text, np.array([*starts, len(text)], np.int64), encoding, tuple(keys))
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns: all keys, in order of appearance."""
+        return list(self.keys)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one column [rows], null where an object lacks the key.
+
+        Its type is int64, float64, bool, large_string or, for lists and objects, what Arrow makes of them.
+        A column that mixes types, or whose numbers no machine type holds exactly, is large_string: strings as
+        they stand, everything else as JSON text.
+        """
+        return self.joined([self], name)
+
+    @classmethod
+    def joined(cls, files: Sequence[Records], name: str) -> pa.ChunkedArray:
+        """Return one column of several files: what `column` would return were they one."""
+        own = [file for file in files if isinstance(file, cls)]
+        kinds: set[type] = set().union(*(file.kinds(name) for file in own))
+        chunks = [chunk for file in own for chunk in file._texts[name].chunks]
+        return _typed(pa.chunked_array(chunks, pa.large_string()), kinds)
+
+    def kinds(self, name: str) -> set[type]:
+        """Return the Python types of a column's values, null left out."""
+        self.load([name])
+        return self._kinds[name]
+
+    def load(self, names: Iterable[str]) -> None:
+        """Parse several columns in one pass over the text."""
+        wanted = [name for name in dict.fromkeys(names) if name not in self._texts]
+        if not wanted:
+            return
+        blocks: dict[str, list[pa.Array]] = {name: [] for name in wanted}
+        kinds: dict[str, set[type]] = {name: set() for name in wanted}
+        objects = (json.loads(self.record(row).decode()) for row in range(self.num_rows))
+        while block := list(islice(objects, _BLOCK)):
+            for name in wanted:
+                values = [record.get(name) for record in block]
+                kinds[name].update(map(type, values))
+                blocks[name].append(_strings([_json_text(value) for value in values]))
+        for name in wanted:
+            self._kinds[name] = kinds[name] - {type(None)}
+            self._texts[name] = pa.chunked_array(blocks[name], pa.large_string())
+
+
+def _object(name: str, text: bytes, start: int, line: str) -> dict[str, Any]:
+    try:
+        value = _JSON.decode(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{name}, line {line_number(text, start)}: this is not valid JSON ({error}).",
+            "Give one JSON object per line; say --format if the file is something else.",
+        ) from error
+    if not isinstance(value, dict):
+        found = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+        raise InputError(
+            f"{name}, line {line_number(text, start)}: expected a JSON object, "
+            f"found {found.get(type(value), 'a number')}.",
+            'Give one object per line, such as {"user_id": 1, "item_id": 2}; jq -c ".[]" makes that of a list.',
+        )
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    record = dict(pairs)
+    if len(record) != len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f'an object has the key "{twice}" twice')
+    return record
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def _json_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _strings(values: list[str | None]) -> pa.Array:
+    try:
+        return pa.array(values, pa.large_string())
+    except UnicodeEncodeError:
+        # JSON can escape half of a surrogate pair, which is no character: it stays an escape.
+        return pa.array(
+            [value and value.encode("utf-8", "backslashreplace").decode() for value in values],
+            pa.large_string(),
+        )
+
+
+def _typed(texts: pa.ChunkedArray, kinds: set[type]) -> pa.ChunkedArray:
+    """Return `texts` as the one type that holds all of them exactly; as they are where there is none."""
+    try:
+        if kinds == {int}:
+            return pc.cast(texts, pa.int64())
+        if kinds == {bool}:
+            return pc.cast(texts, pa.bool_())
+        if kinds in ({float}, {int, float}):
+            numbers = pc.cast(texts, pa.float64())
+            # An int beyond 2^53 beside a float would be rounded, 2^53 + 1 to 2^53 itself.
+            if kinds == {float} or (pc.max(pc.abs(numbers)).as_py() or 0) < 2**53:
+                return numbers
+        if kinds in ({list}, {dict}):
+            values = [None if text is None else json.loads(text) for text in texts.to_pylist()]
+            return pa.chunked_array([pa.array(values)])
+    except (pa.ArrowException, UnicodeEncodeError):
+        pass
+    return texts

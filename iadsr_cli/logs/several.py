@@ -1,0 +1,132 @@
+"""The rows of several files of one format and schema, one file after the other."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, pairwise
+from pathlib import Path, PurePath
+
+import pyarrow as pa
+
+from iadsr_cli.errors import InputError
+from iadsr_cli.logs.files import partition_values
+from iadsr_cli.logs.records import Records
+
+_REMEDY = "Files of one log have the same columns: mend the file, or choose files with a quoted pattern such as '{}'."
+_WHOLE_NUMBER = re.compile(r"0|-?[1-9]\d{0,17}")
+
+
+@dataclass(frozen=True, eq=False)
+class SeveralRecords(Records):
+    """Rows of several files. What folders say of them (`day=2024-01-01/`) is a column of its own, after the files'.
+
+    `records` are the files' own rows, at least one; `paths` are the files' names below the log's folder.
+    """
+
+    records: tuple[Records, ...]
+    paths: tuple[PurePath, ...]
+    _partitions: dict[str, tuple[str | None, ...]]
+
+    @classmethod
+    def of(cls, name: str, base: Path, records: Sequence[Records]) -> "SeveralRecords":
+        """Put the rows of files below the folder `base` together.
+
+        Raises:
+            InputError: a file's columns, their types or its partitions are not those of the first.
+        """
+        first = records[0]
+        paths = [Path(one.name) for one in records]
+        folders = [partition_values(path, base) for path in paths]
+        for one, path, values in zip(records, paths, folders, strict=True):
+            _check_schema(one, first)
+            if list(values) != list(folders[0]):
+                raise InputError(
+                    f"{path} lies in {_keys(values)}, {paths[0]} in {_keys(folders[0])}.",
+                    _REMEDY.format(base / "*=*" / f"*{path.suffix}"),
+                )
+        # A column of the files themselves is the better witness.
+        own = {column for one in records for column in one.column_names}
+        partitions = {key: tuple(values[key] for values in folders) for key in folders[0] if key not in own}
+        return cls(name, first.format, tuple(records), tuple(path.relative_to(base) for path in paths), partitions)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns: the files', in order of appearance, and the partitions."""
+        return [*dict.fromkeys(column for one in self.records for column in one.column_names), *self._partitions]
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        return self._edges[-1]
+
+    @property
+    def partitions(self) -> list[str]:
+        """The columns that stand in the names of folders and in no file."""
+        return list(self._partitions)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one column [rows]; a partition's values are whole numbers if all look so, else text (large_string)."""
+        if name not in self._partitions:
+            return type(self.records[0]).joined(self.records, name)
+        values = self._partitions[name]
+        numbers = all(value is None or _WHOLE_NUMBER.fullmatch(value) for value in values)
+        kind, make = (pa.int64(), int) if numbers and any(values) else (pa.large_string(), str)
+        chunks = [
+            pa.repeat(pa.scalar(None if value is None else make(value), kind), one.num_rows)
+            for value, one in zip(values, self.records, strict=True)
+        ]
+        return pa.chunked_array(chunks, kind)
+
+    def kinds(self, name: str) -> set[type]:
+        """Return the Python types of a column's values where the format leaves them open, null left out."""
+        return set() if name in self._partitions else set().union(*(one.kinds(name) for one in self.records))
+
+    def load(self, names: Iterable[str]) -> None:
+        """Make several columns ready at once, for `column` to return."""
+        own = [name for name in names if name not in self._partitions]
+        for one in self.records:
+            one.load(own)
+
+    def files(self) -> Iterator[tuple[Records, slice]]:
+        """Yield the records of each file, with the numbers that its rows have here."""
+        for one, (start, stop) in zip(self.records, pairwise(self._edges), strict=True):
+            yield one, slice(start, stop)
+
+    def place(self, row: int) -> str:
+        """Return where row `row` (from 0) is: its place in its file, and which that is."""
+        for (one, rows), path in zip(self.files(), self.paths, strict=True):
+            if row < rows.stop:
+                return f"{one.place(row - rows.start)} of {path}"
+        raise IndexError(row)
+
+    @cached_property
+    def _edges(self) -> list[int]:
+        """The number of each file's first row, and last that of all rows."""
+        return list(accumulate((one.num_rows for one in self.records), initial=0))
+
+
+def _keys(values: dict[str, str | None]) -> str:
+    return "/".join(f"{key}=" for key in values) or "no partition"
+
+
+def _check_schema(one: Records, first: Records) -> None:
+    """Check that a file has the columns of the first, and their types, in their order."""
+    types, expected = one.types, first.types
+    missing = next((column for column in expected if column not in types), None)
+    added = next((column for column in types if column not in expected), None)
+    if missing is not None:
+        wrong = f'{one.name} has no column "{missing}", which {first.name} has.'
+    elif added is not None:
+        wrong = f'{one.name} has a column "{added}", which {first.name} has not.'
+    else:
+        for (column, kind), (place, kind_there) in zip(types.items(), expected.items(), strict=True):
+            if column != place:
+                wrong = f'{one.name} has column "{column}" where {first.name} has "{place}".'
+                break
+            if kind != kind_there:
+                wrong = f'{one.name} has {kind} values in column "{column}", {first.name} has {kind_there}.'
+                break
+        else:
+            return
+    raise InputError(wrong, _REMEDY.format("logs/2024-*" + Path(one.name).suffix))

@@ -1,0 +1,102 @@
+"""The rows of a Parquet file: a table, with its own types."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise, zip_longest
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from iadsr_cli.errors import InputError
+from iadsr_cli.logs.formats import Format
+from iadsr_cli.logs.records import Records, check_names
+
+
+@dataclass(frozen=True, eq=False)
+class TableRecords(Records):
+    """Rows of a Parquet file, with its own types and schema metadata.
+
+    `codecs` are the compressions of its leaf columns, none if it has no row group; `edges` are the numbers of its row
+    groups' first rows, and last that of all rows.
+    """
+
+    table: pa.Table
+    codecs: tuple[str, ...]
+    edges: tuple[int, ...]
+
+    @classmethod
+    def read(cls, name: str, content: bytes) -> "TableRecords":
+        """Read a Parquet file's bytes.
+
+        Raises:
+            InputError: it is not whole, not Parquet, or has two columns of one name.
+        """
+        try:
+            # Not read_table: that would make columns out of folder names such as "day=1/".
+            file = pq.ParquetFile(pa.BufferReader(content))
+            table = file.read()
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{name} is not a readable Parquet file: {_first_line(error)}",
+                "It may be cut off or be another format: copy it again, or say what it is with --format.",
+            ) from error
+        check_names(table.column_names, name)
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        codecs = [groups[0].column(leaf).compression for leaf in range(groups[0].num_columns)] if groups else []
+        return cls(
+            name,
+            Format("parquet"),
+            table,
+            tuple({"UNCOMPRESSED": "none", "LZ4_RAW": "lz4"}.get(codec, codec.lower()) for codec in codecs),
+            tuple(accumulate((group.num_rows for group in groups), initial=0)),
+        )
+
+    @property
+    def column_names(self) -> list[str]:
+        """The columns, in the file's order."""
+        return list(self.table.column_names)
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows there are."""
+        return int(self.table.num_rows)
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The types of the columns."""
+        return {field.name: str(field.type) for field in self.table.schema}
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Return one column [rows] with the type it has in the file."""
+        return self.table.column(name)
+
+    def groups(self) -> Iterator[slice]:
+        """Yield the numbers of the rows of each row group."""
+        return (slice(start, stop) for start, stop in pairwise(self.edges))
+
+
+def write_tables(file: IO[bytes], schema: pa.Schema, tables: Iterable[pa.Table], codecs: Sequence[str]) -> None:
+    """Write a Parquet file with a row group for each table that has rows.
+
+    `codecs` are the compressions of the first leaf columns; further ones get that of the first.
+    """
+    compression: str | dict[str, str] = codecs[0] if codecs else "none"
+    if len(set(codecs)) > 1:
+        compression = dict(zip_longest(_leaves(schema), codecs, fillvalue=codecs[0]))
+    with pq.ParquetWriter(file, schema, compression=compression) as writer:
+        for table in tables:
+            if table.num_rows:
+                writer.write_table(table, row_group_size=table.num_rows)
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """Return the paths of the leaf columns as the writer names them: a reader may have named lists' items otherwise."""
+    buffer = pa.BufferOutputStream()
+    pq.ParquetWriter(buffer, schema).close()
+    leaves = pq.read_metadata(pa.BufferReader(buffer.getvalue())).schema
+    return [leaves.column(number).path for number in range(len(leaves))]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".") + "."
