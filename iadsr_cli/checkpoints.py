@@ -1,7 +1,6 @@
 """The state of a training run at the end of an epoch: one safetensors file, replaced whole, never unpickled."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from iadsr_cli.drafts import draft_name, sweep
 from iadsr_cli.errors import ArtifactError
 
 
@@ -28,13 +28,9 @@ class Checkpoint:
 
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Keep `tensors` and the JSON values of `state` in place of what was kept before."""
-        draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        try:
+        with draft_name(self.path) as draft:
             save_file(whole, draft, metadata={"run": self._run, "state": json.dumps(state)})
-            draft.replace(self.path)
-        finally:
-            draft.unlink(missing_ok=True)
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return what was kept last, or None where nothing was.
@@ -71,3 +67,4 @@ class Checkpoint:
     def clear(self) -> None:
         """Remove what was kept."""
         self.path.unlink(missing_ok=True)
+        sweep(self.path)

@@ -174,7 +174,7 @@ class Workspace:
         )
 
     def _made(self, kind: str, key: dict[str, Any], build: Callable[[Path], Manifest]) -> Path:
-        return cached(cache_folder(self.config), kind, key, build, self.reporter.warn)
+        return cached(cache_folder(self.config), kind, key, build, self.reporter)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from iadsr_cli.encoders.contract import json_hash
+from iadsr_cli.locks import one_at_a_time
 from iadsr_cli.progress import Reporter
 
 BUSY_SECONDS = 30.0
@@ -32,6 +33,7 @@ class VectorStore:
     def __init__(self, cache_dir: Path, identity: dict[str, Any], reporter: Reporter) -> None:
         """Choose the file for `identity`; nothing is opened before the `with`."""
         self.path = cache_dir / "vectors" / f"{json_hash(identity)[:24]}.sqlite"
+        self._cache = cache_dir
         self._identity = json.dumps(identity, sort_keys=True)
         self._reporter = reporter
         self._connection: sqlite3.Connection | None = None
@@ -55,6 +57,10 @@ class VectorStore:
     ) -> None:
         """Close the file; every finished batch is already in it."""
         self._close()
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Return a context in which no other process computes vectors for this file."""
+        return one_at_a_time(self._cache, f"vectors-{self.path.stem}", "vectors with this encoder", self._reporter)
 
     def get(self, hashes: Sequence[str]) -> dict[str, np.ndarray]:
         """Return the vectors, float32 [S], of those `hashes` that are stored whole."""

@@ -4,8 +4,6 @@ import contextlib
 import itertools
 import json
 import math
-import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time
@@ -18,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from iadsr_cli.drafts import draft_file, try_writing
 from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.logs.formats import BOM, DELIMITERS, Format, compressing, format_of, nameless
 from iadsr_cli.logs.reader import Log
@@ -50,9 +49,7 @@ def check_target(target: str, force: bool) -> None:
         if not folder.is_dir():
             raise OutputError(f"{folder} is a file, not a folder.", "Name another place for the output.")
         # Permissions alone do not tell: root passes them all, and a file system may be read-only.
-        probe = _beside(path.resolve())
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        try_writing(path.resolve())
     except OSError as error:
         raise OutputError(
             f"{target} cannot be written: {error.strerror}.", "Name another place for the output."
@@ -163,24 +160,8 @@ def replacing(target: str) -> Iterator[IO[bytes]]:
         with Path(target).open("wb") as file:
             yield file
         return
-    path = Path(target).resolve()
-    beside = _beside(path)
-    try:
-        # Mode "x" makes it with the permissions of any new file; tempfile would make it 0600.
-        with beside.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, beside)
-        beside.replace(path)
-    except BaseException:  # an interrupt too leaves nothing behind
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
+    with draft_file(Path(target).resolve()) as file:
+        yield file
 
 
 def _mask(rows: np.ndarray, size: int) -> np.ndarray:
