@@ -81,6 +81,16 @@ class Workspace:
         """How many items the log has."""
         return len(self.texts.ids)
 
+    def check_unchanged(self) -> None:
+        """Check, before anything is written, that the files are what was read from them.
+
+        Raises:
+            InputError: if one is not, or is gone.
+        """
+        for source in (self.log.source, self.texts.source):
+            if source is not None:
+                source.check_unchanged()
+
     @cached_property
     def sequences(self) -> Sequences:
         """The log as sequences."""
@@ -224,13 +234,18 @@ def open_log(source: str, items: str | None, config: Config, reporter: Reporter)
 
 
 def denoise(workspace: Workspace, model: Path | None) -> Denoised:
-    """Score every row of a log and decide on it; nothing is written but to the cache."""
+    """Score every row of a log and decide on it; nothing is written but to the cache.
+
+    Raises:
+        InputError: if the log, or the file of its items' texts, was changed meanwhile.
+    """
     log, config = workspace.log, workspace.config
     if model is None:
         _ = workspace.trainable  # a log that cannot be learned from is refused before anything is embedded
     scores = workspace.scores(model)
     users = row_codes(log.user_ids())
     decisions = decide(scores.noise, users, config.decision)
+    workspace.check_unchanged()
     return Denoised(scores, decisions, _summary(log, users, scores, decisions))
 
 

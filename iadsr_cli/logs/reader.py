@@ -1,11 +1,8 @@
 """Open an interaction log or an items file: its rows, which column is what, and what the values mean."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +13,7 @@ from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.formats import Format, check_content, decompressed, format_of, nameless, shown
 from iadsr_cli.logs.records import DelimitedRecords, JsonRecords, Records, TableRecords
 from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
+from iadsr_cli.logs.source import Source, read_source
 from iadsr_cli.logs.values import canonical_ids, is_text, plain, times
 
 
@@ -25,6 +23,7 @@ class ItemTexts:
 
     `columns` are the columns the texts were joined from. `conflicting` counts items that have several
     different texts (the first counts). `rejected` says which guessed columns do not describe items, and why.
+    `source` is the file they were read from, if it was one of their own.
     """
 
     ids: list[str]
@@ -32,6 +31,7 @@ class ItemTexts:
     columns: tuple[str, ...] = ()
     conflicting: int = 0
     rejected: str | None = None
+    source: Source | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,7 @@ class Log:
     format: Format
     roles: Roles
     records: Records
+    source: Source | None
     time_description: str | None
     _users: pa.Array
     _items: pa.Array
@@ -100,14 +101,14 @@ def read_log(source: str, settings: LogSettings) -> Log:
         InputError: the file or a value in it cannot be used (see the message).
         UsageError: a setting does not fit the file.
     """
-    format, records = _read(source, settings)
+    format, records, file = _read(source, settings)
     roles = find_roles(records.column_names, settings, records.name)
     if isinstance(records, JsonRecords):
         records.load(name for name in (roles.user, roles.item, roles.time, *roles.text) if name is not None)
     users = canonical_ids(records, roles.user, "user", settings.null_ids)
     items = canonical_ids(records, roles.item, "item", settings.null_ids)
     order, description = times(records, roles.time, settings.time_unit) if roles.time else (None, None)
-    return Log(records.name, format, roles, records, description, users, items, order, not settings.text_column)
+    return Log(records.name, format, roles, records, file, description, users, items, order, not settings.text_column)
 
 
 def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> ItemTexts:
@@ -122,7 +123,7 @@ def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> It
     """
     if joined:
         settings = replace(settings, format="auto", header=True, columns=None)
-    _, records = _read(source, settings)
+    _, records, file = _read(source, settings)
     item = find_item(records.column_names, settings, records.name)
     text = find_text(records.column_names, settings, records.name)
     if not text:
@@ -134,48 +135,28 @@ def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> It
     if isinstance(records, JsonRecords):
         records.load([item, *text])
     items = canonical_ids(records, item, "item", settings.null_ids)
-    return _item_texts(records, text, items, check=not joined and not settings.text_column)
+    texts = _item_texts(records, text, items, check=not joined and not settings.text_column)
+    return replace(texts, source=file)
 
 
-def _read(source: str, settings: LogSettings) -> tuple[Format, Records]:
+def _read(source: str, settings: LogSettings) -> tuple[Format, Records, Source | None]:
     name = shown(source)
-    content = _bytes(source)
+    content, file = read_source(source)
     # Only the bytes tell the format of what comes through a pipe.
     format = format_of(source, settings.format, content if source == "-" or nameless(source) else None)
+    return format, _records(source, name, format, content, settings), file
+
+
+def _records(source: str, name: str, format: Format, content: bytes, settings: LogSettings) -> Records:
     if format.kind == "parquet":
-        return format, TableRecords.read(name, content)
+        return TableRecords.read(name, content)
     content = decompressed(content, format.compression, source)
     if not content:
         raise InputError(f"{name} is empty.", "Give a log with at least one interaction.")
     check_content(source, format, content)
     if format.kind == "jsonl":
-        return format, JsonRecords.read(name, content, settings)
-    return format, DelimitedRecords.read(name, content, format, settings)
-
-
-def _bytes(source: str) -> bytes:
-    if source == "-":
-        return sys.stdin.buffer.read()
-    path = Path(source)
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{source} does not exist.", _near(path)) from error
-    except IsADirectoryError as error:
-        raise InputError(f"{source} is a folder.", "Give one file.") from error
-    except OSError as error:
-        raise InputError(
-            f"{source} cannot be read: {error.strerror}.", "Check the path and its permissions."
-        ) from error
-
-
-def _near(path: Path) -> str:
-    try:
-        siblings = sorted(entry.name for entry in path.parent.iterdir())
-    except OSError:
-        return f"There is no folder {path.parent}."
-    near = get_close_matches(path.name, siblings, n=3, cutoff=0.6)
-    return f"Did you mean {' or '.join(near)}?" if near else "Check the path."
+        return JsonRecords.read(name, content, settings)
+    return DelimitedRecords.read(name, content, format, settings)
 
 
 def _item_texts(records: Records, columns: Sequence[str], items: pa.Array, check: bool) -> ItemTexts:
