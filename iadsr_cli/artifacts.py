@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from iadsr_cli import __version__
 from iadsr_cli.drafts import draft_folder, sweep, sweep_all, try_writing
-from iadsr_cli.errors import ArtifactError, OutputError
+from iadsr_cli.errors import ArtifactError, OutputError, reason
 from iadsr_cli.locks import one_at_a_time
 from iadsr_cli.progress import Reporter
 
@@ -109,15 +111,24 @@ def write_artifact(
     """Write an artifact whole or not at all: `fill` writes its files into a folder beside `folder`.
 
     An earlier artifact at `folder` is replaced only once the new one is complete.
+
+    Raises:
+        OutputError: if something cannot be written, such as for want of space.
     """
-    with draft_folder(folder.absolute()) as draft:
-        fill(draft)
-        outputs = {path.name: file_digest(path) for path in sorted(draft.iterdir())}
-        manifest = Manifest(kind, SCHEMA_VERSION, __version__, dict(config), dict(inputs), outputs, dict(facts))
-        text = json.dumps(asdict(manifest), indent=2, sort_keys=True, ensure_ascii=False)
-        (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        for name in outputs:  # safetensors makes files that nobody else can read
-            shutil.copymode(draft / MANIFEST, draft / name)
+    try:
+        with draft_folder(folder.absolute()) as draft:
+            fill(draft)
+            outputs = {path.name: file_digest(path) for path in sorted(draft.iterdir())}
+            manifest = Manifest(kind, SCHEMA_VERSION, __version__, dict(config), dict(inputs), outputs, dict(facts))
+            text = json.dumps(asdict(manifest), indent=2, sort_keys=True, ensure_ascii=False)
+            (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            for name in outputs:  # safetensors makes files that nobody else can read
+                shutil.copymode(draft / MANIFEST, draft / name)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"{folder} could not be written: {reason(error)}.",
+            "What was there before is unchanged. Make room or name another place.",
+        ) from error
     return manifest
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from iadsr_cli.drafts import draft_name, sweep
-from iadsr_cli.errors import ArtifactError
+from iadsr_cli.errors import ArtifactError, OutputError, reason
 
 
 class Checkpoint:
@@ -27,10 +27,20 @@ class Checkpoint:
         self.path, self._run, self._strict = path, run, strict
 
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Keep `tensors` and the JSON values of `state` in place of what was kept before."""
+        """Keep `tensors` and the JSON values of `state` in place of what was kept before.
+
+        Raises:
+            OutputError: if they cannot be written, such as for want of space.
+        """
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        with draft_name(self.path) as draft:
-            save_file(whole, draft, metadata={"run": self._run, "state": json.dumps(state)})
+        try:
+            with draft_name(self.path) as draft:
+                save_file(whole, draft, metadata={"run": self._run, "state": json.dumps(state)})
+        except (OSError, SafetensorError) as error:
+            raise OutputError(
+                f"The checkpoint {self.path} could not be written: {reason(error)}.",
+                "Make room or name another place. The last epoch that was kept is still there.",
+            ) from error
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return what was kept last, or None where nothing was.

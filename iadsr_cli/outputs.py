@@ -1,5 +1,6 @@
 """Where the rows of a log go: checked before any work, written whole when all is decided."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.explanations import explain
 from iadsr_cli.logs.reader import Log
-from iadsr_cli.logs.writer import check_rows, check_target, write_rows
+from iadsr_cli.logs.writer import check_rows, check_target, drafted_rows
 from iadsr_cli.progress import Reporter
 
 REMOVED = ("noise_score", "reason")
@@ -86,32 +87,30 @@ class OutputPlan:
             check_rows(log, self.removed, REMOVED)
 
     def write(self, log: Log, scores: Scores, decisions: Decisions, reporter: Reporter) -> None:
-        """Write the outputs, each whole or not at all."""
+        """Write the outputs, whole and all of them, or none."""
         if not self.written:
             return
-        with reporter.stage("write", None, "rows") as stage:
+        with reporter.stage("write", None, "rows") as stage, ExitStack() as files:
             if self.removed is not None:
                 gone = np.flatnonzero(~decisions.keep)
                 reasons = pa.array(explain(scores, decisions, gone), pa.string())
                 extra = dict(zip(REMOVED, (pa.array(scores.noise[gone]), reasons), strict=True))
-                write_rows(log, self.removed, gone, extra=extra, force=self.force)
+                files.enter_context(drafted_rows(log, self.removed, gone, extra=extra, force=self.force))
                 stage.advance(len(gone))
             if self.output is not None and self.annotate:
                 rows = np.arange(log.num_rows)
                 noise = pa.array(scores.noise, mask=np.isnan(scores.noise))
                 reasons = pa.array(explain(scores, decisions, rows), pa.string())
                 columns = (noise, pa.array(decisions.keep), reasons)
-                write_rows(
-                    log,
-                    self.output,
-                    rows,
-                    extra=dict(zip(ANNOTATED, columns, strict=True)),
-                    force=self.force,
-                    format_override=self.format,
+                extra = dict(zip(ANNOTATED, columns, strict=True))
+                files.enter_context(
+                    drafted_rows(log, self.output, rows, extra=extra, force=self.force, format_override=self.format)
                 )
                 stage.advance(len(rows))
             elif self.output is not None:
-                write_rows(log, self.output, decisions.keep, force=self.force, format_override=self.format)
+                files.enter_context(
+                    drafted_rows(log, self.output, decisions.keep, force=self.force, format_override=self.format)
+                )
                 stage.advance(int(decisions.keep.sum()))
 
 

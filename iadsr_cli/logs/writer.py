@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from iadsr_cli.drafts import draft_file, try_writing
-from iadsr_cli.errors import OutputError, UsageError
+from iadsr_cli.errors import OutputError, UsageError, reason
 from iadsr_cli.logs.formats import BOM, DELIMITERS, Format, compressing, format_of, nameless
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.records import DelimitedRecords, JsonRecords, TableRecords, TextRecords
@@ -96,7 +96,8 @@ def target_format(log: Log, target: str, format_override: str = "auto") -> Forma
     return format_of(target, format_override, option="--output-format")
 
 
-def write_rows(
+@contextlib.contextmanager
+def drafted_rows(
     log: Log,
     target: str,
     rows: np.ndarray,
@@ -104,8 +105,11 @@ def write_rows(
     extra: Mapping[str, pa.Array | np.ndarray] | None = None,
     force: bool = False,
     format_override: str = "auto",
-) -> None:
-    """Write some rows of a log, in the log's order, to a file or to standard output ("-").
+) -> Iterator[None]:
+    """Write some rows of a log, in the log's order, beside a file that they replace when the block ends well.
+
+    So of several files either all are replaced or, where one cannot be written, none. To standard output ("-") they
+    are written at once.
 
     In the log's own format the rows are exactly as they were: the same bytes for text, the same types, values
     and schema metadata for Parquet. Another format gets typed columns only where every value comes back the
@@ -129,13 +133,16 @@ def write_rows(
     format = target_format(log, target, format_override)
     check_target(target, force)
     write = _writer(log, format, keep, columns)
-    if target == "-":
-        write(sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-        return
     try:
-        with replacing(target) as file:
-            write(file)
+        if target == "-":
+            write(sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+            yield
+        else:
+            with replacing(target) as file:
+                write(file)
+                file.flush()
+                yield
     except BrokenPipeError:
         raise
     except (UnicodeError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -145,9 +152,15 @@ def write_rows(
         ) from error
     except OSError as error:
         raise OutputError(
-            f"{target} could not be written: {error.strerror or error}.",
+            f"{'Standard output' if target == '-' else target} could not be written: {reason(error)}.",
             "What was there before is unchanged. Make room or name another place.",
         ) from error
+
+
+def write_rows(log: Log, target: str, rows: np.ndarray, **options: Any) -> None:
+    """Write some rows of a log to one file: `drafted_rows`, with its options, and no other file to wait for."""
+    with drafted_rows(log, target, rows, **options):
+        pass
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def interrupt(process) -> list[str]:
 
 
 MESSAGE = [
-    "error: Interrupted: no output was written, and what was there before is unchanged.",
+    "error: Interrupted: every output is whole or as it was before.",
     "hint: Run the same command again (pretrain, align: with --resume): what was finished is not made twice.",
 ]
 
