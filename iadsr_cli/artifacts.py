@@ -9,7 +9,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ _MAKES = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder says of itself."""
+    """What a folder says of itself; `seal` is the SHA-256 of the rest."""
 
     kind: str
     schema_version: int
@@ -50,6 +50,11 @@ class Manifest:
     inputs: dict[str, str]
     outputs: dict[str, str]
     facts: dict[str, Any]
+    seal: str = ""
+
+    def sealed(self) -> "Manifest":
+        """Return the manifest with the seal that it should have."""
+        return replace(self, seal=digest({**asdict(self), "seal": ""}))
 
 
 def digest(value: Any) -> str:
@@ -120,6 +125,7 @@ def write_artifact(
             fill(draft)
             outputs = {path.name: file_digest(path) for path in sorted(draft.iterdir())}
             manifest = Manifest(kind, SCHEMA_VERSION, __version__, dict(config), dict(inputs), outputs, dict(facts))
+            manifest = manifest.sealed()
             text = json.dumps(asdict(manifest), indent=2, sort_keys=True, ensure_ascii=False)
             (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
             for name in outputs:  # safetensors makes files that nobody else can read
@@ -170,6 +176,8 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
             raise ArtifactError(f"{file} cannot be read: {error.strerror}.", rebuild) from None
         if not unchanged:
             raise ArtifactError(f"{file} was changed after it was written.", rebuild)
+    if manifest != manifest.sealed():
+        raise ArtifactError(f"{path} was changed after it was written.", rebuild)
     return manifest
 
 

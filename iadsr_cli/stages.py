@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from iadsr_cli import __version__
 from iadsr_cli.artifacts import Manifest, checkpoint_of, digest, read_manifest, write_artifact
 from iadsr_cli.config import Config
 from iadsr_cli.encoders import ItemVectors, embed_items
@@ -199,7 +200,9 @@ def _checkpoint(folder: Path, run: dict[str, Any], resume: Resume) -> "Checkpoin
     """Return the checkpoint of the run that makes `folder`; empty unless resumed."""
     from iadsr_cli.checkpoints import Checkpoint
 
-    checkpoint = Checkpoint(checkpoint_of(folder), digest(run), strict=resume is Resume.ASKED)
+    checkpoint = Checkpoint(
+        checkpoint_of(folder), digest({**run, "package": __version__}), strict=resume is Resume.ASKED
+    )
     if resume is Resume.NO:
         checkpoint.clear()
     return checkpoint

@@ -93,6 +93,28 @@ def test_what_is_not_the_artifact_is_refused_with_the_command_that_makes_it(
     assert "iadsr embed" in caught.value.hint
 
 
+def test_a_flipped_bit_anywhere_is_found(tmp_path: Path) -> None:
+    write(tmp_path / "one")
+    for file in (tmp_path / "one").iterdir():
+        whole = file.read_bytes()
+        for place in range(len(whole)):
+            for content in (whole[:place], whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :]):
+                file.write_bytes(content)
+                if file.name == "manifest.json" and json_or_none(content) == json.loads(whole):
+                    continue  # a lost line ending, or one kind of blank for another
+                with pytest.raises(ArtifactError):
+                    read_manifest(tmp_path / "one", "embed")
+        file.write_bytes(whole)
+    read_manifest(tmp_path / "one", "embed")
+
+
+def json_or_none(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="There is no folder"):
         read_manifest(tmp_path / "none", "align")
