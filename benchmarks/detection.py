@@ -1,7 +1,7 @@
 """How well the default method finds noise: by kind, against single scorers, with parts of it left out, whether that
 costs cold items more than others, and how much of a log it takes for noise.
 
-    python benchmarks/detection.py LOG [--label is_noise] [--seeds 3] [--share 10%] [--encoder minilm]
+    python benchmarks/detection.py LOG [--label is_noise] [--kinds ...] [--seeds 3] [--share 10%] [--encoder minilm]
 
 Noise is injected into histories only and scorers see the log whole, as `denoise` would; labels are read after scoring.
 Figures are means over seeds ± half of the 95% interval; ablations and shares are of the first seed.
@@ -148,6 +148,7 @@ def main() -> None:
     parser.add_argument("--label")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--share", default="10%")
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--encoder", default="auto")
     parser.add_argument("--cache-dir")
     arguments = parser.parse_args()
@@ -164,9 +165,9 @@ def main() -> None:
         compare(bench, arguments.label, [(bench.sequences, truth, everything, seed) for seed in seeds])
         ablated = [(arguments.label, bench.sequences, truth, everything)]
     else:
-        for kind in KINDS:
+        for kind in arguments.kinds:
             compare(bench, kind, [(*bench.noisy(kind, rate, seed), seed) for seed in seeds])
-        ablated = [(kind, *bench.noisy(kind, rate, 0)) for kind in KINDS[:3]]
+        ablated = [(kind, *bench.noisy(kind, rate, 0)) for kind in arguments.kinds if kind in KINDS[:3]]
     for kind, sequences, is_noise, counted in ablated:
         for name, options in ABLATIONS.items():
             _, score = bench.judge(sequences, 0, **options)

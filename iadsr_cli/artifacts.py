@@ -6,17 +6,20 @@ every input and output. There is no time and no path in it: the same inputs and 
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from iadsr_cli import __version__
-from iadsr_cli.errors import ArtifactError, OutputError
+from iadsr_cli.drafts import draft_folder, sweep, sweep_all, try_writing
+from iadsr_cli.errors import ArtifactError, OutputError, reason
+from iadsr_cli.locks import one_at_a_time
+from iadsr_cli.progress import Reporter
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
@@ -29,11 +32,18 @@ _REBUILD = {
     "buckets": "iadsr denoise",
     "evaluate": "iadsr evaluate",
 }
+_MAKES = {
+    "embed": "these item vectors",
+    "pretrain": "this recommender",
+    "align": "this aligned model",
+    "scores": "these scores",
+    "buckets": "these buckets",
+}
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder says of itself."""
+    """What a folder says of itself; `seal` is the SHA-256 of the rest."""
 
     kind: str
     schema_version: int
@@ -42,6 +52,11 @@ class Manifest:
     inputs: dict[str, str]
     outputs: dict[str, str]
     facts: dict[str, Any]
+    seal: str = ""
+
+    def sealed(self) -> "Manifest":
+        """Return the manifest with the seal that it should have."""
+        return replace(self, seal=digest({**asdict(self), "seal": ""}))
 
 
 def digest(value: Any) -> str:
@@ -70,6 +85,7 @@ def check_folder(folder: Path, *, force: bool, foreign: Callable[[Path], str | N
     Raises:
         OutputError: if it exists without `force`, is not ours to replace, or its parent cannot be written.
     """
+    sweep(folder.absolute())
     if folder.exists():
         if not folder.is_dir():
             raise OutputError(f"{folder} is a file, and a folder is to be written.", "Name another folder.")
@@ -88,17 +104,11 @@ def check_folder(folder: Path, *, force: bool, foreign: Callable[[Path], str | N
             f"{parent} is not a folder, so {folder.name} cannot be written there.", "Make it first: mkdir -p."
         )
     try:
-        _try_writing(parent)
+        try_writing(folder.absolute())
     except OSError as error:
         raise OutputError(
             f"The folder {parent} cannot be written: {error.strerror}.", "Name a folder that can be."
         ) from None
-
-
-def _try_writing(folder: Path) -> None:
-    """Raise the OSError that writing in `folder` would; permission bits do not bind root, a mount may be read-only."""
-    with tempfile.TemporaryDirectory(prefix=".iadsr-", dir=folder):
-        pass
 
 
 def write_artifact(
@@ -113,37 +123,26 @@ def write_artifact(
     """Write an artifact whole or not at all: `fill` writes its files into a folder beside `folder`.
 
     An earlier artifact at `folder` is replaced only once the new one is complete.
+
+    Raises:
+        OutputError: if something cannot be written, such as for want of space.
     """
-    with replacing_folder(folder) as draft:
-        fill(draft)
-        outputs = {path.name: file_digest(path) for path in sorted(draft.iterdir())}
-        manifest = Manifest(kind, SCHEMA_VERSION, __version__, dict(config), dict(inputs), outputs, dict(facts))
-        text = json.dumps(asdict(manifest), indent=2, sort_keys=True, ensure_ascii=False)
-        (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
-    return manifest
-
-
-@contextmanager
-def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a folder that becomes `folder` when the block ends well, and is gone when it does not."""
-    folder = folder.absolute()
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    draft.chmod(0o777 & ~_umask())
     try:
-        yield draft
-        old = draft.with_name(draft.name + "-old")
-        if folder.exists():
-            folder.rename(old)
-        draft.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        with draft_folder(folder.absolute()) as draft:
+            fill(draft)
+            outputs = {path.name: file_digest(path) for path in sorted(draft.iterdir())}
+            manifest = Manifest(kind, SCHEMA_VERSION, __version__, dict(config), dict(inputs), outputs, dict(facts))
+            manifest = manifest.sealed()
+            text = json.dumps(asdict(manifest), indent=2, sort_keys=True, ensure_ascii=False)
+            (draft / MANIFEST).write_text(text + "\n", encoding="utf-8")
+            for name in outputs:  # safetensors makes files that nobody else can read
+                shutil.copymode(draft / MANIFEST, draft / name)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(
+            f"{folder} could not be written: {reason(error)}.",
+            "What was there before is unchanged. Make room or name another place.",
+        ) from error
+    return manifest
 
 
 def read_manifest(folder: Path, kind: str) -> Manifest:
@@ -154,6 +153,8 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
     """
     rebuild = f"Make it with: {_REBUILD[kind]}."
     path = folder / MANIFEST
+    if not folder.is_dir():
+        sweep(folder.absolute())
     if not folder.is_dir():
         raise ArtifactError(f"There is no folder {folder}.", rebuild)
     try:
@@ -176,8 +177,14 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
         file = folder / Path(name).name
         if not file.is_file():
             raise ArtifactError(f"{folder} lacks its file {name}.", rebuild)
-        if file_digest(file) != expected:
+        try:
+            unchanged = file_digest(file) == expected
+        except OSError as error:
+            raise ArtifactError(f"{file} cannot be read: {error.strerror}.", rebuild) from None
+        if not unchanged:
             raise ArtifactError(f"{file} was changed after it was written.", rebuild)
+    if manifest != manifest.sealed():
+        raise ArtifactError(f"{path} was changed after it was written.", rebuild)
     return manifest
 
 
@@ -200,32 +207,57 @@ def _other_version(folder: Path, found: object, kind: str) -> ArtifactError:
     )
 
 
-def cached(
-    cache: Path,
-    kind: str,
-    key: Mapping[str, Any],
-    build: Callable[[Path], object],
-    on_damage: Callable[[str], None],
-) -> Path:
+def checkpoint_of(folder: Path) -> Path:
+    """Return where the training that makes `folder` keeps its state: a hidden file beside it."""
+    return folder.absolute().with_name(f".{folder.name}.checkpoint")
+
+
+def cached(cache: Path, kind: str, key: Mapping[str, Any], build: Callable[[Path], object], reporter: Reporter) -> Path:
     """Return the cache's folder for `key`, calling `build(folder)` only where it is missing or damaged.
 
-    `key` is everything that determines the content. `on_damage` is told of an entry that had to be made again.
+    Of several processes one builds, and the others wait for it and use what it made. A cache that cannot be written
+    serves what it has.
+
+    Args:
+        cache: the cache.
+        kind: of artifact.
+        key: everything that determines the content.
+        build: writes the artifact into the folder.
+        reporter: told of waiting, and of an entry that has to be made again.
+
+    Raises:
+        OutputError: if the entry has to be made and the cache cannot be written.
     """
-    folder = cache / kind / digest({"key": dict(key), "schema": SCHEMA_VERSION, "package": __version__})[:32]
-    if folder.exists():
-        try:
-            read_manifest(folder, kind)
-        except ArtifactError as error:
-            on_damage(f"A cache entry is made again: {error.message}")
-            shutil.rmtree(folder)
-        else:
+    name = digest({"key": dict(key), "schema": SCHEMA_VERSION, "package": __version__})[:32]
+    folder = cache / kind / name
+    if _damage(folder, kind) is None:
+        # A process that was killed at the end of its training has left its last state.
+        with suppress(OSError):
+            checkpoint_of(folder).unlink(missing_ok=True)
+        return folder
+    with one_at_a_time(cache, f"{kind}-{name}", _MAKES[kind], reporter):
+        damage = _damage(folder, kind)  # it may have been made while we waited
+        if damage is None:
             return folder
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _try_writing(folder.parent)
-    except OSError as error:
-        raise OutputError(
-            f"The cache folder {cache} cannot be written: {error.strerror}.", "Name another one with --cache-dir."
-        ) from None
-    build(folder)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            try_writing(folder)
+            if folder.exists():
+                reporter.warn(f"A cache entry is made again: {damage}")
+                shutil.rmtree(folder)
+        except OSError as error:
+            raise OutputError(
+                f"The cache folder {cache} cannot be written: {error.strerror}.", "Name another one with --cache-dir."
+            ) from None
+        sweep_all(folder.parent)
+        build(folder)
     return folder
+
+
+def _damage(folder: Path, kind: str) -> str | None:
+    """Return what is wrong with an entry of the cache, None if it is whole."""
+    try:
+        read_manifest(folder, kind)
+    except ArtifactError as error:
+        return error.message
+    return None

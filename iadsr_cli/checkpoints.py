@@ -1,16 +1,18 @@
 """The state of a training run at the end of an epoch: one safetensors file, replaced whole, never unpickled."""
 
+import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from iadsr_cli.errors import ArtifactError
+from iadsr_cli.drafts import draft_name, sweep
+from iadsr_cli.errors import ArtifactError, OutputError, reason
 
 
 class Checkpoint:
@@ -27,14 +29,20 @@ class Checkpoint:
         self.path, self._run, self._strict = path, run, strict
 
     def save(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Keep `tensors` and the JSON values of `state` in place of what was kept before."""
-        draft = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
+        """Keep `tensors` and the JSON values of `state` in place of what was kept before.
+
+        Raises:
+            OutputError: if they cannot be written, such as for want of space.
+        """
         whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         try:
-            save_file(whole, draft, metadata={"run": self._run, "state": json.dumps(state)})
-            draft.replace(self.path)
-        finally:
-            draft.unlink(missing_ok=True)
+            with draft_name(self.path) as draft:
+                save_file(whole, draft, metadata=_sealed(whole, self._run, json.dumps(state)))
+        except (OSError, SafetensorError) as error:
+            raise OutputError(
+                f"The checkpoint {self.path} could not be written: {reason(error)}.",
+                "Make room or name another place. The last epoch that was kept is still there.",
+            ) from error
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return what was kept last, or None where nothing was.
@@ -52,22 +60,36 @@ class Checkpoint:
             return None
 
     def _read(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        damaged = ArtifactError(
+            f"The checkpoint {self.path} is damaged.", "Run the command without --resume to start over."
+        )
         try:
             with safe_open(self.path, "pt") as file:
                 metadata = file.metadata()
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            run, state = metadata["run"], json.loads(metadata["state"])
+            run, state = metadata["run"], metadata["state"]
         except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-            raise ArtifactError(
-                f"The checkpoint {self.path} is damaged.", "Run the command without --resume to start over."
-            ) from None
+            raise damaged from None
+        if metadata != _sealed(tensors, run, state):
+            raise damaged
         if run != self._run:
             raise ArtifactError(
                 f"The checkpoint {self.path} is of another log or other settings.",
                 "Give the settings it was made with, or run without --resume to start over.",
             )
-        return tensors, state
+        return tensors, json.loads(state)
 
     def clear(self) -> None:
         """Remove what was kept."""
         self.path.unlink(missing_ok=True)
+        sweep(self.path)
+
+
+def _sealed(tensors: Mapping[str, Tensor], run: str, state: str) -> dict[str, str]:
+    """Return the file's metadata, with the SHA-256 of all that is in it: a flipped bit is not gone on from."""
+    content = hashlib.sha256(json.dumps([run, state]).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        content.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        content.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return {"run": run, "state": state, "sha256": content.hexdigest()}

@@ -1,9 +1,11 @@
 """What can go wrong, as the user reads it: one line saying what, one line saying what to do, an exit code.
 
 Exit codes: 0 done, 1 could not, 2 wrong usage, 3 a gate that the user asked for, 130 interrupted, 141 the reader of our
-output went away.
+output went away, 143 terminated.
 """
 
+import os
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -59,6 +61,13 @@ class TrainingError(IadsrError):
 
 class EvaluationError(IadsrError):
     """An evaluation cannot be made, or its own checks found it unsound."""
+
+
+def reason(error: Exception) -> str:
+    """Return why the system could not do something, as it says so itself: "No space left on device"."""
+    in_text = re.search(r"\(os error (\d+)\)", str(error))  # as libraries in Rust spell it
+    number = int(in_text[1]) if in_text else getattr(error, "errno", None)
+    return os.strerror(number) if number else next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def closest(name: str, candidates: Iterable[str]) -> list[str]:

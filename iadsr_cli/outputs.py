@@ -1,5 +1,6 @@
 """Where the rows of a log go: checked before any work, written whole when all is decided."""
 
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from iadsr_cli.logs.folders import check_folder_target, check_outside, is_folder
 from iadsr_cli.logs.parts import PartedLog, check_writing
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.remote import is_remote, without_secrets
-from iadsr_cli.logs.writer import check_extra_names, check_rows, check_target, write_folder, write_rows
+from iadsr_cli.logs.writer import check_extra_names, check_rows, check_target, drafted_folder, drafted_rows
 from iadsr_cli.progress import Reporter
 
 REMOVED = ("noise_score", "reason")
@@ -113,36 +114,38 @@ class OutputPlan:
             check_writing(log, self.removed, {name: EXTRA[name] for name in REMOVED})
 
     def write(self, log: Log, scores: Scores, decisions: Decisions, reporter: Reporter) -> None:
-        """Write the outputs, each whole or not at all."""
+        """Write the outputs, whole and all of them, or none."""
         if not self.written:
             return
-        with reporter.stage("write", None, "rows") as stage:
+        with reporter.stage("write", None, "rows") as stage, ExitStack() as files:
             if self.removed is not None:
                 gone = np.flatnonzero(~decisions.keep)
                 reasons = pa.array(explain(scores, decisions, gone), pa.string())
                 extra = dict(zip(REMOVED, (pa.array(scores.noise[gone]), reasons), strict=True))
-                write_rows(log, self.removed, gone, extra=extra, force=self.force)
+                files.enter_context(drafted_rows(log, self.removed, gone, extra=extra, force=self.force))
                 stage.advance(len(gone))
             if self.output is not None and self.annotate:
                 rows = np.arange(log.num_rows)
                 noise = pa.array(scores.noise, mask=np.isnan(scores.noise))
                 reasons = pa.array(explain(scores, decisions, rows), pa.string())
                 columns = (noise, pa.array(decisions.keep), reasons)
-                self._write_log(log, self.output, rows, dict(zip(ANNOTATED, columns, strict=True)))
+                extra = dict(zip(ANNOTATED, columns, strict=True))
+                files.enter_context(self._drafted(log, self.output, rows, extra))
                 stage.advance(len(rows))
             elif self.output is not None:
-                self._write_log(log, self.output, decisions.keep, {})
+                files.enter_context(self._drafted(log, self.output, decisions.keep, {}))
                 stage.advance(int(decisions.keep.sum()))
 
     def _is_folder(self, target: str, source: str) -> bool:
         """Whether `target` gets the log `source` file by file; the removed rows are always one file."""
         return target == self.output and is_folder_target(source, target, self.format)
 
-    def _write_log(self, log: Log, target: str, rows: np.ndarray, extra: dict[str, pa.Array]) -> None:
+    def _drafted(
+        self, log: Log, target: str, rows: np.ndarray, extra: dict[str, pa.Array]
+    ) -> AbstractContextManager[None]:
         if self._is_folder(target, log.name):
-            write_folder(log, target, rows, extra=extra)
-        else:
-            write_rows(log, target, rows, extra=extra, force=self.force, format_override=self.format)
+            return drafted_folder(log, target, rows, extra=extra)
+        return drafted_rows(log, target, rows, extra=extra, force=self.force, format_override=self.format)
 
 
 def _same_file(one: str, other: str) -> bool:

@@ -82,6 +82,15 @@ class Workspace:
         """How many items the log has."""
         return len(self.texts.ids)
 
+    def check_unchanged(self) -> None:
+        """Check, before anything is written, that the files are what was read from them.
+
+        Raises:
+            InputError: if one is not, or is gone.
+        """
+        for source in (*self.log.sources, *self.texts.sources):
+            source.check_unchanged()
+
     @cached_property
     def sequences(self) -> Sequences:
         """The log as sequences."""
@@ -158,7 +167,7 @@ class Workspace:
 
 def made(kind: str, key: dict[str, Any], build: Callable[[Path], Manifest], config: Config, reporter: Reporter) -> Path:
     """Return the artifact of a kind and key in the cache, built where it is missing."""
-    return cached(cache_folder(config), kind, key, build, reporter.warn)
+    return cached(cache_folder(config), kind, key, build, reporter)
 
 
 def embedded(texts: ItemTexts, config: Config, reporter: Reporter) -> Path | None:
@@ -254,7 +263,11 @@ def open_log(source: str, items: str | None, config: Config, reporter: Reporter)
 
 
 def denoise(workspace: Workspace, model: Path | None) -> Denoised:
-    """Score every row of a log and decide on it; nothing is written but to the cache."""
+    """Score every row of a log and decide on it; nothing is written but to the cache.
+
+    Raises:
+        InputError: if the log, or the file of its items' texts, was changed meanwhile.
+    """
     log, config = workspace.log, workspace.config
     if model is None:
         _ = workspace.trainable  # a log that cannot be learned from is refused before anything is embedded
@@ -264,6 +277,7 @@ def denoise(workspace: Workspace, model: Path | None) -> Denoised:
     noise = np.where(protections.judged, scores.noise, np.nan)
     decisions = decide(noise, users, config.decision, protections.protected)
     decisions = replace(decisions, protections=protections)
+    workspace.check_unchanged()
     refusal = gate(int((~decisions.keep).sum()), log.num_rows, config)
     summary = {**_summary(log, users, scores, decisions, protections.judged), "refused": refusal and refusal.message}
     return Denoised(scores, decisions, summary, refusal)

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from iadsr_cli.artifacts import Manifest, digest, read_manifest, write_artifact
+from iadsr_cli import __version__
+from iadsr_cli.artifacts import Manifest, checkpoint_of, digest, read_manifest, write_artifact
 from iadsr_cli.config import Config
 from iadsr_cli.encoders import ItemVectors, embed_items
 from iadsr_cli.encoders.contract import text_hash
@@ -196,11 +197,12 @@ def load_scores(folder: Path) -> Scores:
 
 
 def _checkpoint(folder: Path, run: dict[str, Any], resume: Resume) -> "Checkpoint":
-    """Return the checkpoint of the run that makes `folder`, a hidden file beside it; empty unless resumed."""
+    """Return the checkpoint of the run that makes `folder`; empty unless resumed."""
     from iadsr_cli.checkpoints import Checkpoint
 
-    path = folder.absolute().with_name(f".{folder.name}.checkpoint")
-    checkpoint = Checkpoint(path, digest(run), strict=resume is Resume.ASKED)
+    checkpoint = Checkpoint(
+        checkpoint_of(folder), digest({**run, "package": __version__}), strict=resume is Resume.ASKED
+    )
     if resume is Resume.NO:
         checkpoint.clear()
     return checkpoint

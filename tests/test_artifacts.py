@@ -1,10 +1,26 @@
+import errno
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from iadsr_cli.artifacts import cached, check_folder, read_manifest, write_artifact
+from iadsr_cli.artifacts import cached, check_folder, checkpoint_of, read_manifest, write_artifact
 from iadsr_cli.errors import ArtifactError, OutputError
+from iadsr_cli.progress import Silent
+
+
+class Recorder(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
 
 
 def write(folder: Path, kind: str = "embed", content: str = "x") -> None:
@@ -77,6 +93,28 @@ def test_what_is_not_the_artifact_is_refused_with_the_command_that_makes_it(
     assert "iadsr embed" in caught.value.hint
 
 
+def test_a_flipped_bit_anywhere_is_found(tmp_path: Path) -> None:
+    write(tmp_path / "one")
+    for file in (tmp_path / "one").iterdir():
+        whole = file.read_bytes()
+        for place in range(len(whole)):
+            for content in (whole[:place], whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :]):
+                file.write_bytes(content)
+                if file.name == "manifest.json" and json_or_none(content) == json.loads(whole):
+                    continue  # a lost line ending, or one kind of blank for another
+                with pytest.raises(ArtifactError):
+                    read_manifest(tmp_path / "one", "embed")
+        file.write_bytes(whole)
+    read_manifest(tmp_path / "one", "embed")
+
+
+def json_or_none(content: bytes) -> object:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return None
+
+
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="There is no folder"):
         read_manifest(tmp_path / "none", "align")
@@ -92,22 +130,104 @@ def test_a_manifest_cannot_name_files_outside_its_folder(tmp_path: Path) -> None
 
 def test_the_cache_builds_once_and_again_after_damage(tmp_path: Path) -> None:
     built: list[Path] = []
-    said: list[str] = []
+    recorder = Recorder()
 
     def build(folder: Path) -> None:
         built.append(folder)
         write(folder)
 
-    first = cached(tmp_path, "embed", {"log": "a"}, build, said.append)
-    assert cached(tmp_path, "embed", {"log": "a"}, build, said.append) == first
-    assert cached(tmp_path, "embed", {"log": "b"}, build, said.append) != first
+    first = cached(tmp_path, "embed", {"log": "a"}, build, recorder)
+    assert cached(tmp_path, "embed", {"log": "a"}, build, recorder) == first
+    assert cached(tmp_path, "embed", {"log": "b"}, build, recorder) != first
     assert len(built) == 2
-    assert not said
+    assert not recorder.warnings
     (first / "a.txt").write_text("damaged")
-    assert cached(tmp_path, "embed", {"log": "a"}, build, said.append) == first
+    assert cached(tmp_path, "embed", {"log": "a"}, build, recorder) == first
     assert len(built) == 3
-    assert "made again" in said[0]
-    assert "was changed" in said[0]
+    assert "made again" in recorder.warnings[0]
+    assert "was changed" in recorder.warnings[0]
+
+
+def test_a_cache_that_cannot_be_written_gives_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = cached(tmp_path, "embed", {"log": "a"}, write, Silent())
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    # Tests may run as root, whom no permissions stop.
+    for name in ("mkdir", "touch", "unlink", "rename"):
+        monkeypatch.setattr(Path, name, read_only)
+    assert cached(tmp_path, "embed", {"log": "a"}, write, Silent()) == there
+    with pytest.raises(OutputError, match=r"cannot be written: Read-only file system.*\n.*--cache-dir"):
+        cached(tmp_path, "embed", {"log": "b"}, write, Silent())
+    (there / "a.txt").write_text("damaged")
+    with pytest.raises(OutputError, match="Read-only file system"):
+        cached(tmp_path, "embed", {"log": "a"}, write, Silent())
+
+
+def test_the_last_state_of_a_training_that_was_done_is_removed(tmp_path: Path) -> None:
+    folder = cached(tmp_path, "pretrain", {}, lambda folder: write(folder, "pretrain"), Silent())
+    checkpoint_of(folder).touch()
+    assert cached(tmp_path, "pretrain", {}, write, Silent()) == folder
+    assert not checkpoint_of(folder).exists()
+
+
+def test_a_killed_process_s_drafts_in_the_cache_are_removed(tmp_path: Path) -> None:
+    left = tmp_path / "embed" / f".{'0' * 32}.01234567.draft"
+    left.mkdir(parents=True)
+    cached(tmp_path, "embed", {}, write, Silent())
+    assert not left.exists()
+
+
+# Two processes.
+
+BUILDER = """
+import sys, time
+from pathlib import Path
+from iadsr_cli.artifacts import cached, write_artifact
+from iadsr_cli.progress import Silent
+
+class Spoken(Silent):
+    def note(self, text):
+        print(text, flush=True)
+
+def build(folder):
+    def fill(draft):
+        print("builds", flush=True)
+        (draft / "a.txt").write_text("x")
+        time.sleep(float(sys.argv[2]))
+    write_artifact(folder, "pretrain", fill, config={}, inputs={}, facts={})
+
+print(cached(Path(sys.argv[1]), "pretrain", {}, build, Spoken()).name, flush=True)
+"""
+
+
+def builder(cache: Path, seconds: float) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-c", BUILDER, str(cache), str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_of_two_processes_one_builds_and_the_other_waits_and_says_so(tmp_path: Path) -> None:
+    first = builder(tmp_path, 2)
+    assert first.stdout.readline() == "builds\n"
+    second = builder(tmp_path, 2)
+    made, waited = first.communicate()[0], second.communicate()[0]
+    assert first.returncode == second.returncode == 0
+    assert waited == f"waiting for another iadsr that makes this recommender\n{made}"
+
+
+def test_who_waits_for_a_process_that_is_killed_builds(tmp_path: Path) -> None:
+    first = builder(tmp_path, 60)
+    assert first.stdout.readline() == "builds\n"
+    second = builder(tmp_path, 0)
+    assert second.stdout.readline().startswith("waiting")
+    first.kill()
+    first.communicate()
+    assert second.communicate()[0].startswith("builds\n")
+    assert second.returncode == 0
+    (folder,) = (tmp_path / "pretrain").iterdir()
+    read_manifest(folder, "pretrain")
 
 
 def test_an_output_folder_is_checked_before_any_work(tmp_path: Path) -> None:
@@ -128,3 +248,64 @@ def test_an_output_folder_is_checked_before_any_work(tmp_path: Path) -> None:
     ]:
         with pytest.raises(OutputError, match=message):
             check_folder(tmp_path / folder, force=force)
+
+
+# A process that is killed between the two renames of a replacement.
+
+REPLACER = """
+import os, signal, sys
+from pathlib import Path
+from iadsr_cli.artifacts import write_artifact
+
+rename = Path.rename
+
+def killed(self, target):
+    rename(self, target)
+    if target.name.endswith(".old"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Path.rename = killed
+write_artifact(Path(sys.argv[1]), "embed", lambda d: (d / "c.txt").touch(), config={}, inputs={}, facts={})
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX locks")
+@pytest.mark.parametrize("again", ["read", "check", "write"])
+def test_what_a_killed_process_had_moved_away_comes_back(tmp_path: Path, again: str) -> None:
+    place = tmp_path / "one"
+    write(place, content="before")
+    killed = subprocess.run([sys.executable, "-c", REPLACER, str(place)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not place.exists()
+    if again == "read":
+        read_manifest(place, "embed")
+    elif again == "check":
+        with pytest.raises(OutputError, match="exists"):
+            check_folder(place, force=False)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            write_artifact(place, "embed", interrupted, config={}, inputs={}, facts={})
+    assert (place / "a.txt").read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def interrupted(_: Path) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupt_between_the_renames_puts_the_old_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, rename = tmp_path / "one", Path.rename
+    write(place, content="before")
+
+    def stop(self: Path, target: Path) -> None:
+        if self.suffix == ".draft":
+            raise KeyboardInterrupt
+        rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write(place)
+    assert (place / "a.txt").read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]

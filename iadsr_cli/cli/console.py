@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich import box
@@ -30,6 +30,12 @@ from iadsr_cli.errors import IadsrError
 
 # Columns of a log file or a pipe, which have no width of their own.
 _UNWATCHED_WIDTH = 120
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        # Rich would end the process with exit code 1.
+        raise BrokenPipeError
 
 
 class _BarStage:
@@ -60,7 +66,7 @@ class Face:
         self.spoken = not (quiet or json)
         self.seconds: dict[str, float] = {}
         self.warnings: list[str] = []
-        self.console = Console(stderr=True, highlight=False)
+        self.console = _Console(stderr=True, highlight=False)
         if not self.console.is_terminal and "COLUMNS" not in os.environ:
             self.console.width = _UNWATCHED_WIDTH
 
@@ -166,6 +172,7 @@ def duration(seconds: float) -> str:
 
 def print_error(error: IadsrError) -> None:
     """Print what is wrong and, on its own line, what to do."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]error:[/] {escape(error.message)}")
-    console.print(f"[bold]hint:[/] {escape(error.hint)}")
+    console = _Console(stderr=True, highlight=False, soft_wrap=True)
+    with suppress(BrokenPipeError):
+        console.print(f"[bold red]error:[/] {escape(error.message)}")
+        console.print(f"[bold]hint:[/] {escape(error.hint)}")

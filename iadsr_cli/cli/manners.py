@@ -1,7 +1,9 @@
 """How a command ends: what went wrong becomes two lines on standard error and an exit code."""
 
 import contextlib
+import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from iadsr_cli.errors import IadsrError, UsageError
+from iadsr_cli.errors import IadsrError, OutputError, UsageError, reason
 
 # What Typer raises for a command line that it cannot parse; Typer names only this subclass in public.
 _ParseError: type[Any] = typer.BadParameter.__mro__[1]
@@ -18,6 +20,24 @@ _WANTED = {
     "number": "Give a number.",
     "boolean": "Give true or false.",
 }
+
+
+# Errors of writing that say something about the disk and nothing about us.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+class Terminated(SystemExit):
+    """The process was asked to end (SIGTERM)."""
+
+
+def end_on_termination() -> None:
+    """Let SIGTERM end the process as Ctrl-C does, cleaning up; a second one does not disturb that."""
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise Terminated(143)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 class Manners:
@@ -32,36 +52,51 @@ class Manners:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         from iadsr_cli.cli.console import print_error
 
-        if error is None or isinstance(error, (typer.Exit, SystemExit)):
+        if error is None:
             return
-        if isinstance(error, BrokenPipeError):
-            # Python would complain again when it flushes standard output at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(141) from None
-        if isinstance(error, KeyboardInterrupt):
+        _abandon_standard_output()
+        if isinstance(error, (KeyboardInterrupt, Terminated)):
+            word, code = ("Terminated", 143) if isinstance(error, Terminated) else ("Interrupted", 130)
             print_error(
                 IadsrError(
-                    "Interrupted: no output was written, and what was there before is unchanged.",
+                    f"{word}: every output is whole or as it was before.",
                     "Run the same command again (pretrain, align: with --resume): what was finished is not made twice.",
                 )
             )
-            raise typer.Exit(130) from None
+            raise typer.Exit(code) from None
+        if isinstance(error, (typer.Exit, SystemExit)):
+            return
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(141) from None
         if self._debug:
             import traceback
 
             traceback.print_exception(error)
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            error = OutputError(
+                f"{error.filename or 'Something'} could not be written: {reason(error)}.",
+                "Make room, here and in the cache (--cache-dir), and run the same command again.",
+            )
         if isinstance(error, IadsrError):
             print_error(error)
             raise typer.Exit(error.exit_code) from None
         if isinstance(error, Exception):
-            reason = next(iter(str(error).strip().splitlines()), "")
+            said = next(iter(str(error).strip().splitlines()), "")
             print_error(
                 IadsrError(
-                    f"Unexpected {type(error).__name__}{': ' if reason else ''}{reason}",
+                    f"Unexpected {type(error).__name__}{': ' if said else ''}{said}",
                     "This is a defect in iadsr. Run again with --debug and report what it prints.",
                 )
             )
             raise typer.Exit(1) from None
+
+
+def _abandon_standard_output() -> None:
+    """Let go of standard output if it cannot be written: Python would try again, and complain, when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Commands(TyperGroup):

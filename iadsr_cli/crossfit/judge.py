@@ -20,7 +20,7 @@ FOLDS = 5
 MIXTURE = {"insert-uniform": 0.02, "insert-popular": 0.02, "insert-burst": 0.0075, "insert-similar": 0.0025}
 _PLAIN = ("insert-uniform", "insert-popular")
 # How far to go to where there would be no genuine rows, for each kind: rows near in text look genuine all along.
-_BEYOND = {"insert-uniform": 2, "insert-popular": 2, "insert-burst": 1.5, "insert-similar": 1}
+_BEYOND = {"insert-uniform": 2.5, "insert-popular": 2.5, "insert-burst": 1.5, "insert-similar": 1}
 # Beside plain noise there is some of the other kinds: at least this part of what the mixture has of them.
 _AS_USUAL = 0.5
 # Rows of the users that noise is injected into: enough for the head.

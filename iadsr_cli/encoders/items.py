@@ -64,27 +64,44 @@ def _embed_through_store(
     """Return hash -> vector for `texts` (hash -> text), from the cache where it can."""
     with VectorStore(cache_dir, encoder.identity, reporter) as store:
         found = store.get(list(texts))
-        if found:
+        if len(found) == len(texts):
             reporter.note(f"{len(found):,} of {len(texts):,} texts were in the cache.")
-        missing = [key for key in texts if key not in found]
-        if not missing:
             return found
-        with reporter.stage("embed", len(missing), "items") as stage:
-            stage.describe("preparing the encoder")
-            missing = _shortest_first(encoder, texts, missing)
-            stage.describe("")
-            for start in range(0, len(missing), batch_size):
-                batch = missing[start : start + batch_size]
-                vectors = encoder.encode([texts[key] for key in batch], stage)
-                size = next(iter(found.values())).size if found else vectors.shape[1]
-                if vectors.shape[1] != size:
-                    raise EncoderError(
-                        f"The encoder gives {vectors.shape[1]} dimensions where it gave {size} before.",
-                        f"If the model behind it was changed, delete {store.path} and run again.",
-                    )
-                store.put(batch, vectors)
-                found.update(zip(batch, vectors, strict=True))
+        with store.alone():
+            # Another process may have made some of them while we waited.
+            found |= store.get([key for key in texts if key not in found])
+            if found:
+                reporter.note(f"{len(found):,} of {len(texts):,} texts were in the cache.")
+            if missing := [key for key in texts if key not in found]:
+                _embed_missing(encoder, texts, missing, batch_size, found, store, reporter)
         return found
+
+
+def _embed_missing(
+    encoder: Encoder,
+    texts: dict[str, str],
+    missing: list[str],
+    batch_size: int,
+    found: dict[str, np.ndarray],
+    store: VectorStore,
+    reporter: Reporter,
+) -> None:
+    """Embed the texts of the hashes `missing`, batch by batch into the cache and into `found`."""
+    with reporter.stage("embed", len(missing), "items") as stage:
+        stage.describe("preparing the encoder")
+        missing = _shortest_first(encoder, texts, missing)
+        stage.describe("")
+        for start in range(0, len(missing), batch_size):
+            batch = missing[start : start + batch_size]
+            vectors = encoder.encode([texts[key] for key in batch], stage)
+            size = next(iter(found.values())).size if found else vectors.shape[1]
+            if vectors.shape[1] != size:
+                raise EncoderError(
+                    f"The encoder gives {vectors.shape[1]} dimensions where it gave {size} before.",
+                    f"If the model behind it was changed, delete {store.path} and run again.",
+                )
+            store.put(batch, vectors)
+            found.update(zip(batch, vectors, strict=True))
 
 
 def _shortest_first(encoder: Encoder, texts: dict[str, str], keys: list[str]) -> list[str]:

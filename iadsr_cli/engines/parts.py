@@ -28,6 +28,7 @@ from iadsr_cli.evidence import Scores, Status
 from iadsr_cli.explanations import Whys, reasons, verdict_of, whys
 from iadsr_cli.logs.parts import PartedLog, writing
 from iadsr_cli.logs.reader import ItemTexts, read_items
+from iadsr_cli.logs.source import Source
 from iadsr_cli.outputs import ANNOTATED, EXTRA, REMOVED, OutputPlan
 from iadsr_cli.pipeline import crossfit_key, embedded, gate, made
 from iadsr_cli.progress import Reporter, Silent
@@ -227,7 +228,9 @@ def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, re
 
     What is reached on the way is kept in the cache until the outputs are written.
     """
-    content, count = file_digest(log.path), buckets.count(log.num_rows)
+    state = log.path.stat()
+    source = Source(log.name, state.st_size, state.st_mtime_ns, file_digest(log.path))
+    content, count = source.sha256, buckets.count(log.num_rows)
     split_key = {
         "log": content,
         "roles": [log.roles.user, log.roles.item, log.roles.time],
@@ -266,6 +269,7 @@ def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, re
     }
     refusal = gate(summary["removed"], log.num_rows, config)
     summary["refused"] = refusal and refusal.message
+    source.check_unchanged()
     if refusal is None:
         _write(log, files, rule, plan, config, reporter)
         shutil.rmtree(judged)

@@ -33,7 +33,7 @@ def study(workspace: Workspace) -> Outcome:
 
     Raises:
         UsageError: if a name, share or label column cannot be used.
-        InputError: if the log is too small to hold anything out.
+        InputError: if the log is too small to hold anything out, or was changed meanwhile.
     """
     config = _resolved(workspace.config)
     lab = _Lab(replace(workspace, config=config))
@@ -42,6 +42,7 @@ def study(workspace: Workspace) -> Outcome:
     ranking = list(lab.ranking())
     judged = lab.judged(None, config.run.seed)
     cleaning = findings.cleaning(judged)
+    workspace.check_unchanged()
     return findings.outcome(
         workspace,
         judged,

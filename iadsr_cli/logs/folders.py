@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from iadsr_cli import __version__
-from iadsr_cli.artifacts import check_folder, replacing_folder
+from iadsr_cli.artifacts import check_folder
+from iadsr_cli.drafts import draft_folder
 from iadsr_cli.errors import OutputError
 from iadsr_cli.logs.files import base_folder, is_several, would_hold
 from iadsr_cli.logs.formats import named_format, nameless
@@ -62,7 +63,7 @@ def check_outside(target: str, source: str) -> None:
 @contextlib.contextmanager
 def replacing_log(target: str) -> Iterator[Path]:
     """Yield a folder that becomes `target` when the block ends well, and is gone when it does not."""
-    with replacing_folder(Path(target).resolve()) as draft:
+    with draft_folder(Path(target).resolve()) as draft:
         yield draft
         names = sorted(path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file())
         text = json.dumps({"package_version": __version__, "files": names}, indent=2, ensure_ascii=False)

@@ -19,7 +19,7 @@ from iadsr_cli.logs.conversion import Rows, delimited_pieces, json_pieces
 from iadsr_cli.logs.formats import DELIMITERS, Format, compressing, format_of
 from iadsr_cli.logs.reader import ItemTexts, texts_of
 from iadsr_cli.logs.schema import Roles, find_roles
-from iadsr_cli.logs.tables import TableRecords
+from iadsr_cli.logs.tables import TableRecords, first_line
 from iadsr_cli.logs.values import canonical_ids, is_text, times
 from iadsr_cli.logs.writer import check_target, replacing
 from iadsr_cli.progress import Reporter
@@ -201,7 +201,7 @@ def _readable(name: str) -> Iterator[None]:
         raise InputError(f"{name} does not exist.", "Check the path.") from error
     except (pa.ArrowException, OSError) as error:
         raise InputError(
-            f"{name} cannot be read as Parquet: {str(error).strip().partition(chr(10))[0].rstrip('.')}.",
+            f"{name} is not a readable Parquet file: {first_line(error)}",
             "It may be cut off or be another format: copy it again, or say what it is with --format.",
         ) from error
 

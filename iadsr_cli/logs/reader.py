@@ -1,11 +1,8 @@
 """Open an interaction log or an items file: its rows, which column is what, and what the values mean."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +18,7 @@ from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.remote import is_remote, read_remote
 from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
 from iadsr_cli.logs.several import SeveralRecords
+from iadsr_cli.logs.source import Source, read_source
 from iadsr_cli.logs.tables import TableRecords
 from iadsr_cli.logs.values import canonical_ids, is_text, plain, times, without
 
@@ -31,6 +29,7 @@ class ItemTexts:
 
     `columns` are the columns the texts were joined from. `conflicting` counts items that have several
     different texts (the first counts). `rejected` says which guessed columns do not describe items, and why.
+    `sources` are the ordinary files they were read from, if these are their own.
     """
 
     ids: list[str]
@@ -38,6 +37,7 @@ class ItemTexts:
     columns: tuple[str, ...] = ()
     conflicting: int = 0
     rejected: str | None = None
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,7 @@ class Log:
     name: str
     roles: Roles
     records: Records
+    sources: tuple[Source, ...]
     time_description: str | None
     _users: pa.Array
     _items: pa.Array
@@ -114,7 +115,7 @@ def read_log(source: str, settings: LogSettings) -> Log:
         InputError: the file or a value in it cannot be used (see the message).
         UsageError: a setting does not fit the file.
     """
-    records = _read(source, settings)
+    records, sources = _read(source, settings)
     roles = find_roles(records.column_names, settings, records.name)
     records.load(name for name in (roles.user, roles.item, roles.time, *roles.text) if name is not None)
     users = canonical_ids(records, roles.user, "user", settings.null_ids, settings.missing)
@@ -123,7 +124,7 @@ def read_log(source: str, settings: LogSettings) -> Log:
         times(records, roles.time, settings.time_unit, settings.missing) if roles.time else (None, None)
     )
     guessed = not settings.text_column
-    return Log(records.name, roles, records, description, users, items, order, guessed, settings.missing)
+    return Log(records.name, roles, records, sources, description, users, items, order, guessed, settings.missing)
 
 
 def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> ItemTexts:
@@ -138,7 +139,7 @@ def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> It
     """
     if joined:
         settings = replace(settings, format="auto", header=True, columns=None)
-    records = _read(source, settings)
+    records, sources = _read(source, settings)
     item = find_item(records.column_names, settings, records.name)
     text = find_text(records.column_names, settings, records.name)
     if not text:
@@ -149,27 +150,35 @@ def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> It
         )
     records.load([item, *text])
     items = canonical_ids(records, item, "item", settings.null_ids, settings.missing)
-    return texts_of(records, text, items, settings.missing, check=not joined and not settings.text_column)
+    texts = texts_of(records, text, items, settings.missing, check=not joined and not settings.text_column)
+    return replace(texts, sources=sources)
 
 
-def _read(source: str, settings: LogSettings) -> Records:
+def _read(source: str, settings: LogSettings) -> tuple[Records, tuple[Source, ...]]:
+    """Return the rows of a log, and the ordinary files that they come from."""
     if is_several(source):
-        files = [_read_file(str(path), settings) for path in log_files(source, settings.format)]
-        records: Records = SeveralRecords.of(source, base_folder(source), files)
+        read = [_read_file(str(path), settings) for path in log_files(source, settings.format)]
+        records: Records = SeveralRecords.of(source, base_folder(source), [each for each, _ in read])
+        sources = tuple(file for _, file in read if file is not None)
     else:
-        records = _read_file(source, settings)
+        records, file = _read_file(source, settings)
+        sources = (file,) if file else ()
     if not records.num_rows:
         raise InputError(f"{records.name} has no rows.", "Give a log with at least one interaction.")
-    return records
+    return records, sources
 
 
-def _read_file(source: str, settings: LogSettings) -> Records:
+def _read_file(source: str, settings: LogSettings) -> tuple[Records, Source | None]:
     name = shown(source)
-    content = _bytes(source)
+    content, file = (read_remote(source), None) if is_remote(source) else read_source(source)
     # Only the bytes tell the format of what comes through a pipe.
     format = format_of(
         name if is_remote(source) else source, settings.format, content if source == "-" or nameless(source) else None
     )
+    return _records(source, name, format, content, settings), file
+
+
+def _records(source: str, name: str, format: Format, content: bytes, settings: LogSettings) -> Records:
     if format.kind == "parquet":
         return TableRecords.read(name, content)
     content = decompressed(content, format.compression, source)
@@ -177,31 +186,6 @@ def _read_file(source: str, settings: LogSettings) -> Records:
     if format.kind == "jsonl":
         return JsonRecords.read(name, content, format, settings)
     return DelimitedRecords.read(name, content, format, settings)
-
-
-def _bytes(source: str) -> bytes:
-    if source == "-":
-        return sys.stdin.buffer.read()
-    if is_remote(source):
-        return read_remote(source)
-    path = Path(source)
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{source} does not exist.", _near(path)) from error
-    except OSError as error:
-        raise InputError(
-            f"{source} cannot be read: {error.strerror}.", "Check the path and its permissions."
-        ) from error
-
-
-def _near(path: Path) -> str:
-    try:
-        siblings = sorted(entry.name for entry in path.parent.iterdir())
-    except OSError:
-        return f"There is no folder {path.parent}."
-    near = get_close_matches(path.name, siblings, n=3, cutoff=0.6)
-    return f"Did you mean {' or '.join(near)}?" if near else "Check the path."
 
 
 def texts_of(

@@ -38,7 +38,7 @@ class TableRecords(Records):
             table = file.read()
         except (pa.ArrowException, OSError) as error:
             raise InputError(
-                f"{name} is not a readable Parquet file: {_first_line(error)}",
+                f"{name} is not a readable Parquet file: {first_line(error)}",
                 "It may be cut off or be another format: copy it again, or say what it is with --format.",
             ) from error
         check_names(table.column_names, name)
@@ -98,5 +98,6 @@ def _leaves(schema: pa.Schema) -> list[str]:
     return [leaves.column(number).path for number in range(len(leaves))]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, as a sentence."""
     return str(error).strip().partition("\n")[0].rstrip(".") + "."

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
-from iadsr_cli.errors import OutputError, UsageError
+from iadsr_cli.drafts import draft_file, try_writing
+from iadsr_cli.errors import OutputError, UsageError, reason
 from iadsr_cli.logs.conversion import cells, delimited_pieces, json_pieces, json_values, quoted, selected
 from iadsr_cli.logs.delimited import DelimitedRecords
 from iadsr_cli.logs.folders import replacing_log
@@ -48,9 +48,7 @@ def check_target(target: str, force: bool) -> None:
         if not folder.is_dir():
             raise OutputError(f"{folder} is a file, not a folder.", "Name another place for the output.")
         # Permissions alone do not tell: root passes them all, and a file system may be read-only.
-        probe = _beside(path.resolve())
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        try_writing(path.resolve())
     except OSError as error:
         raise OutputError(
             f"{target} cannot be written: {error.strerror}.", "Name another place for the output."
@@ -101,7 +99,8 @@ def target_format(log: Log, target: str, format_override: str = "auto") -> Forma
     return format
 
 
-def write_rows(
+@contextlib.contextmanager
+def drafted_rows(
     log: Log,
     target: str,
     rows: np.ndarray,
@@ -109,8 +108,11 @@ def write_rows(
     extra: Mapping[str, pa.Array | np.ndarray] | None = None,
     force: bool = False,
     format_override: str = "auto",
-) -> None:
-    """Write some rows of a log, in the log's order, to a file or to standard output ("-").
+) -> Iterator[None]:
+    """Write some rows of a log, in the log's order, beside a file that they replace when the block ends well.
+
+    So of several files either all are replaced or, where one cannot be written, none. To standard output ("-") they
+    are written at once.
 
     In the log's own format the rows are exactly as they were: the same bytes for text, the same types, values
     and schema metadata for Parquet. Another format gets typed columns only where every value comes back the
@@ -132,25 +134,31 @@ def write_rows(
     format = target_format(log, target, format_override)
     check_target(target, force)
     write = _writer(log.records, format, keep, columns)
-    if target == "-":
-        write(sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-        return
-    with _explained(target, format), replacing(target) as file:
-        write(file)
+    with _explained(target, format):
+        if target == "-":
+            write(sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+            yield
+        else:
+            with replacing(target) as file:
+                write(file)
+                file.flush()
+                yield
 
 
-def write_folder(
+@contextlib.contextmanager
+def drafted_folder(
     log: Log,
     target: str,
     rows: np.ndarray,
     *,
     extra: Mapping[str, pa.Array | np.ndarray] | None = None,
-) -> None:
+) -> Iterator[None]:
     """Write some rows of a log of several files to a folder: of each file its rows, under its name and in its format.
 
-    A file of which no row is selected has none then. The folder appears whole or not at all, and takes the place of
-    one that is there (`folders.check_folder_target` says which). `rows` and `extra` are those of `write_rows`.
+    A file of which no row is selected has none then. When the block ends well, the folder appears whole, and takes the
+    place of one that is there (`folders.check_folder_target` says which). `rows` and `extra` are those of
+    `drafted_rows`.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -171,6 +179,7 @@ def write_folder(
                 write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
+        yield
 
 
 @contextlib.contextmanager
@@ -186,9 +195,15 @@ def _explained(target: str, format: Format) -> Iterator[None]:
         ) from error
     except OSError as error:
         raise OutputError(
-            f"{target} could not be written: {error.strerror or error}.",
+            f"{'Standard output' if target == '-' else target} could not be written: {reason(error)}.",
             "What was there before is unchanged. Make room or name another place.",
         ) from error
+
+
+def write_rows(log: Log, target: str, rows: np.ndarray, **options: Any) -> None:
+    """Write some rows of a log to one file: `drafted_rows`, with its options, and no other file to wait for."""
+    with drafted_rows(log, target, rows, **options):
+        pass
 
 
 @contextlib.contextmanager
@@ -201,24 +216,8 @@ def replacing(target: str) -> Iterator[IO[bytes]]:
         with Path(target).open("wb") as file:
             yield file
         return
-    path = Path(target).resolve()
-    beside = _beside(path)
-    try:
-        # Mode "x" makes it with the permissions of any new file; tempfile would make it 0600.
-        with beside.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, beside)
-        beside.replace(path)
-    except BaseException:  # an interrupt too leaves nothing behind
-        beside.unlink(missing_ok=True)
-        raise
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
+    with draft_file(Path(target).resolve()) as file:
+        yield file
 
 
 def _checked(

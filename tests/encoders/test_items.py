@@ -1,6 +1,8 @@
 """embed_items: each distinct text once, ever; nothing made up; the same bytes again."""
 
+import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 
 from iadsr_cli.config import EncoderSettings
 from iadsr_cli.encoders import ItemVectors, embed_items
+from iadsr_cli.encoders.contract import text_hash
+from iadsr_cli.encoders.store import VectorStore
 from iadsr_cli.errors import EncoderError
 from iadsr_cli.progress import Silent
 
@@ -105,3 +109,21 @@ def test_a_text_of_which_the_encoder_can_say_nothing_is_unknown(
     assert "1 items" in recorder.notes[0]
     again = embed(["a", "b"], tmp_path)
     assert again.known.tolist() == [True, False]
+
+
+def test_texts_that_another_process_is_embedding_are_waited_for(counting: Any, tmp_path: Path, recorder: Any) -> None:
+    with VectorStore(tmp_path, counting.identity, recorder) as other:
+        with other.alone():
+            thread = Thread(target=embed, args=(["a", "bb", "ccc"], tmp_path, recorder), daemon=True)
+            thread.start()
+            while not recorder.notes:
+                time.sleep(0.01)
+            other.put([text_hash("a"), text_hash("bb")], counting.encode(["a", "bb"], recorder))
+            counting.seen.clear()
+        thread.join()
+    assert counting.seen == ["ccc"]
+    assert recorder.notes == [
+        "waiting for another iadsr that makes vectors with this encoder",
+        "2 of 3 texts were in the cache.",
+    ]
+    assert recorder.warnings == []

@@ -129,3 +129,33 @@ def test_a_lock_that_does_not_go_away_is_no_damage(
     assert "locked" in recorder.warnings[0]
     with VectorStore(tmp_path, IDENTITY, recorder) as store:
         assert store.get(["a"]).keys() == {"a"}
+
+
+def test_a_flipped_bit_anywhere_is_no_wrong_vector_and_no_end(tmp_path: Path) -> None:
+    keys = [f"{row:064}" for row in range(60)]
+    vectors = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
+    with VectorStore(tmp_path, IDENTITY, Silent()) as store:
+        store.put(keys, vectors)
+    whole = store.path.read_bytes()
+    rng = np.random.default_rng(1)
+    for place in (*range(100), *rng.integers(0, len(whole), 200).tolist()):
+        content = bytearray(whole)
+        content[place] ^= 1 << int(rng.integers(8))
+        store.path.write_bytes(content)
+        with VectorStore(tmp_path, IDENTITY, Silent()) as store:
+            for key, vector in store.get(keys).items():
+                assert np.array_equal(vector, vectors[keys.index(key)]), place
+            store.put(["new"], vectors[:1])
+
+
+def test_a_file_whose_damage_is_found_when_it_is_written_is_built_again(tmp_path: Path, recorder: Any) -> None:
+    with VectorStore(tmp_path, IDENTITY, Silent()) as store:
+        store.put([f"{row:064}" for row in range(300)], np.tile(VECTORS[:1], (300, 1)))
+    with VectorStore(tmp_path, IDENTITY, recorder) as store:
+        content = bytearray(store.path.read_bytes())
+        content[3 * 4096 :] = b"\xff" * (len(content) - 3 * 4096)
+        store.path.write_bytes(content)
+        store.put([f"{row:064}" for row in range(300, 600)], np.tile(VECTORS[:1], (300, 1)))
+        assert len(store.get([f"{row:064}" for row in range(600)])) == 300
+    assert len(recorder.warnings) == 1
+    assert "is built again" in recorder.warnings[0]

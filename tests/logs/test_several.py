@@ -18,7 +18,7 @@ from iadsr_cli.logs import writer
 from iadsr_cli.logs.files import is_several, log_files, partition_values, passed_over, would_hold
 from iadsr_cli.logs.folders import MARKER, check_folder_target, check_outside, is_folder_target
 from iadsr_cli.logs.reader import read_items, read_log
-from iadsr_cli.logs.writer import write_folder, write_rows
+from iadsr_cli.logs.writer import drafted_folder, write_rows
 
 HEADER = "user_id,item_id,time\n"
 
@@ -265,7 +265,8 @@ def test_each_file_comes_back_with_its_kept_rows(data):
     log = read_log("logs", settings)
     keep = np.array(data.draw(st.lists(st.booleans(), min_size=log.num_rows, max_size=log.num_rows)))
     for selection, target in ((keep, "kept"), (~keep, "removed")):
-        write_folder(log, target, selection)
+        with drafted_folder(log, target, selection):
+            pass
         left = iter(selection.tolist())
         expected = {
             f"{number}/log.{kind}": (header + "".join(row for row in rows if next(left))).encode()
@@ -300,7 +301,8 @@ def test_two_byte_orders_in_one_file():
     log = read_log("logs", LogSettings(encoding="utf-16"))
     write_rows(log, "all.csv", np.ones(2, bool))
     assert Path("all.csv").read_bytes().decode("utf-16-le") == "\ufeffuser_id,item_id\n1,a\n1,b\n"
-    write_folder(log, "back", np.ones(2, bool))
+    with drafted_folder(log, "back", np.ones(2, bool)):
+        pass
     assert tree("back")["b.csv"] == Path("logs/b.csv").read_bytes()
 
 
@@ -314,7 +316,8 @@ def test_parquet_files_come_back_as_they_were():
         pq.write_table(table, f"logs/day={number}/p.parquet", compression=codec)
     log = read_log("logs", LogSettings())
     keep = np.array([True, False, True, False, False, False])
-    write_folder(log, "back/", keep)
+    with drafted_folder(log, "back/", keep):
+        pass
     one, two = (pq.ParquetFile(f"back/day={number}/p.parquet") for number in range(2))
     before = pq.ParquetFile("logs/day=0/p.parquet").read()
     assert one.read().equals(before.filter(pa.array(keep[:3])))
@@ -338,13 +341,17 @@ def test_partitions_of_text_become_fields_in_one_file():
     log = read_log("logs", LogSettings())
     write_rows(log, "all.csv", np.ones(2, bool), extra={"s": np.array([7, 8])})
     assert Path("all.csv").read_text() == "user_id,item_id,time,day,s\n1,2,3,1,7\n4,5,6,,8\n"
-    with pytest.raises(UsageError, match='logs already has a column "day"'):
-        write_folder(log, "out", np.ones(2, bool), extra={"day": np.zeros(2)})
+    with (
+        pytest.raises(UsageError, match='logs already has a column "day"'),
+        drafted_folder(log, "out", np.ones(2, bool), extra={"day": np.zeros(2)}),
+    ):
+        pass
 
 
 def test_scores_go_into_each_file():
     make({"logs/a.csv": HEADER + "1,2,3\n4,5,6\n", "logs/b.csv": HEADER + "7,8,9\n"})
-    write_folder(read_log("logs", LogSettings()), "out", np.array([1, 2]), extra={"s": np.array([0.5, 0.25])})
+    with drafted_folder(read_log("logs", LogSettings()), "out", np.array([1, 2]), extra={"s": np.array([0.5, 0.25])}):
+        pass
     assert Path("out/a.csv").read_text() == "user_id,item_id,time,s\n4,5,6,0.5\n"
     assert Path("out/b.csv").read_text() == "user_id,item_id,time,s\n7,8,9,0.25\n"
 
@@ -353,7 +360,8 @@ def test_scores_go_into_each_file():
 def test_a_failure_leaves_the_folder_that_was_there(monkeypatch, error):
     make({"logs/a.csv": HEADER + "1,2,3\n", "logs/b.csv": HEADER + "4,5,6\n"})
     log = read_log("logs", LogSettings())
-    write_folder(log, "out", np.array([True, False]))
+    with drafted_folder(log, "out", np.array([True, False])):
+        pass
     before, calls = tree("."), []
 
     def fail(descriptor):
@@ -363,8 +371,8 @@ def test_a_failure_leaves_the_folder_that_was_there(monkeypatch, error):
 
     monkeypatch.setattr(writer.os, "fsync", fail)
     expected = OutputError if isinstance(error, OSError) else KeyboardInterrupt
-    with pytest.raises(expected) as caught:
-        write_folder(log, "out", np.ones(2, bool))
+    with pytest.raises(expected) as caught, drafted_folder(log, "out", np.ones(2, bool)):
+        pass
     if expected is OutputError:
         assert caught.value.message == "out could not be written: No space left on device."
     assert tree(".") == before
@@ -400,7 +408,8 @@ def test_a_folder_is_replaced_only_if_iadsr_wrote_all_of_it():
     make({"logs/a.csv": HEADER + "1,2,3\n", "mine/a.csv": "precious", "file": ""})
     Path("empty").mkdir()
     log = read_log("logs", LogSettings())
-    write_folder(log, "out", np.ones(1, bool))
+    with drafted_folder(log, "out", np.ones(1, bool)):
+        pass
     check_folder_target("new", "logs", force=False)
     check_folder_target("empty", "logs", force=False)
     check_folder_target("out", "logs", force=True)
@@ -444,10 +453,12 @@ def test_no_output_among_the_logs_files():
 
 def test_a_folder_that_iadsr_wrote_can_be_cleaned_in_place():
     make({"logs/a.csv": HEADER + "1,2,3\n4,5,6\n"})
-    write_folder(read_log("logs", LogSettings()), "out", np.ones(2, bool))
+    with drafted_folder(read_log("logs", LogSettings()), "out", np.ones(2, bool)):
+        pass
     log = read_log("out", LogSettings())
     check_folder_target("out", "out", force=True)
-    write_folder(log, "out", np.array([False, True]))
+    with drafted_folder(log, "out", np.array([False, True])):
+        pass
     assert Path("out/a.csv").read_text() == HEADER + "4,5,6\n"
     assert sorted(path.name for path in Path().iterdir()) == ["logs", "out"]
 
@@ -455,9 +466,11 @@ def test_a_folder_that_iadsr_wrote_can_be_cleaned_in_place():
 def test_a_link_to_a_folder_keeps_pointing():
     make({"logs/a.csv": HEADER + "1,2,3\n"})
     log = read_log("logs", LogSettings())
-    write_folder(log, "real", np.ones(1, bool))
+    with drafted_folder(log, "real", np.ones(1, bool)):
+        pass
     Path("link").symlink_to("real")
-    write_folder(log, "link", np.zeros(1, bool))
+    with drafted_folder(log, "link", np.zeros(1, bool)):
+        pass
     assert Path("link").is_symlink()
     assert Path("real/a.csv").read_text() == HEADER
 

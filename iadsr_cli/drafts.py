@@ -1,0 +1,160 @@
+"""Drafts: what is being written has a hidden name beside its place, and moves there when it is whole.
+
+A process holds a lock of the operating system on its draft. The lock ends with the process, however it ends: a draft
+without one was left by a process that was killed, and the next that writes to the same place removes it. Where there
+are no such locks (Windows, some network file systems) left-overs stay.
+"""
+
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+_HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<token>[0-9a-f]{8})\.(?:draft|old)", re.DOTALL)
+_LONGEST = 200  # bytes of a name are limited, to 255 on most file systems
+
+
+@contextmanager
+def draft_file(place: Path) -> Iterator[IO[bytes]]:
+    """Yield a file that becomes `place` when the block ends well, and is gone when it does not.
+
+    A file that is there keeps its permissions.
+    """
+    with _draft(place, lambda draft: draft.touch(exist_ok=False)) as draft:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if place.exists():
+            shutil.copymode(place, draft)
+        draft.replace(place)
+
+
+@contextmanager
+def draft_name(place: Path) -> Iterator[Path]:
+    """Yield a name for a library to write a file under, in a folder of its own, where it may have drafts itself.
+
+    The file becomes `place` when the block ends well.
+    """
+    with _draft(place, Path.mkdir) as folder:
+        yield folder / place.name
+        (folder / place.name).replace(place)
+
+
+@contextmanager
+def draft_folder(place: Path) -> Iterator[Path]:
+    """Yield a folder that becomes `place` when the block ends well, and is gone when it does not."""
+    with _draft(place, Path.mkdir) as draft:
+        yield draft
+        # A folder cannot be renamed over another. Whoever is killed between the two renames leaves draft and old one
+        # behind, by which `sweep` knows that the old one has to come back.
+        old = draft.with_suffix(".old")
+        try:
+            if place.exists():
+                place.rename(old)
+            draft.rename(place)
+        finally:
+            _put_back_or_remove(old, place, back=draft.exists())
+
+
+def try_writing(place: Path) -> None:
+    """Raise the OSError that writing `place` would; permission bits do not bind root, a mount may be read-only."""
+    with _draft(place, lambda draft: draft.touch(exist_ok=False)):
+        pass
+
+
+def sweep(place: Path) -> None:
+    """Remove what killed processes left beside `place`; a folder that one had moved away comes back."""
+    for name, token in _found(place.parent):
+        if name == place.name[:_LONGEST]:
+            _sweep(place, token)
+
+
+def sweep_all(folder: Path) -> None:
+    """Do so for all places in `folder`."""
+    for name, token in _found(folder):
+        _sweep(folder / name, token)
+
+
+@contextmanager
+def _draft(place: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    sweep(place)
+    while True:
+        draft, lock = _hidden(place, secrets.token_hex(4), "draft"), None
+        try:
+            make(draft)
+            lock = _lock(draft, wait=True)
+            if draft.exists():  # else another process swept it away before it was locked
+                yield draft
+                return
+        finally:
+            _remove(draft)
+            if lock is not None:
+                os.close(lock)
+
+
+def _hidden(place: Path, token: str, what: str) -> Path:
+    return place.with_name(f".{place.name[:_LONGEST]}.{token}.{what}")
+
+
+def _found(folder: Path) -> set[tuple[str, str]]:
+    """Return name and token of all drafts and old folders, whoever's they are."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError:
+        return set()
+    return {(match["name"], match["token"]) for match in map(_HIDDEN.fullmatch, names) if match}
+
+
+def _sweep(place: Path, token: str) -> None:
+    draft, old = _hidden(place, token, "draft"), _hidden(place, token, "old")
+    there = draft.exists()
+    lock = _lock(draft, wait=False)
+    if there and lock is None:
+        return  # its process lives
+    try:
+        with suppress(OSError):
+            _put_back_or_remove(old, place, back=there)
+            _remove(draft)
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _put_back_or_remove(old: Path, place: Path, *, back: bool) -> None:
+    if back and old.exists() and not place.exists():
+        old.rename(place)
+    _remove(old)
+
+
+def _lock(path: Path, *, wait: bool) -> int | None:
+    """Return a descriptor that holds the lock on a file or folder, or None where it cannot be had."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException as error:
+        os.close(descriptor)
+        if isinstance(error, OSError):
+            return None
+        raise
+    return descriptor
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()

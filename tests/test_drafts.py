@@ -1,0 +1,80 @@
+"""Drafts: whole or not at all; those of a process that lives are left alone, others go."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from iadsr_cli.drafts import draft_file, draft_folder, draft_name, sweep, sweep_all, try_writing
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX locks")
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from iadsr_cli import drafts
+
+with getattr(drafts, sys.argv[1])(Path(sys.argv[2])) as draft:
+    if sys.argv[1] == "draft_folder":
+        (draft / "half").touch()
+    elif sys.argv[1] == "draft_name":
+        draft.with_name(".tmp123").touch()
+    print("writes", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("kind", ["draft_file", "draft_folder", "draft_name"])
+def test_a_draft_is_removed_once_its_process_is_dead_and_not_before(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "out.csv"
+    command = [sys.executable, "-c", WRITER, kind, str(place)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "writes\n"
+        for clean in (sweep, try_writing, lambda place: sweep_all(place.parent)):
+            clean(place)
+            assert len(list(tmp_path.iterdir())) == 1, "the draft of a living process was taken away"
+        process.kill()
+    assert len(list(tmp_path.iterdir())) == 1
+    sweep(tmp_path / "out")
+    assert len(list(tmp_path.iterdir())) == 1, "that of another place is not ours"
+    with draft_file(place) as file:
+        file.write(b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_what_only_looks_like_a_draft_stays(tmp_path: Path) -> None:
+    for name in (".out.csv.draft", ".out.csv.1234.draft", ".out.csv.01234567.part", "out.csv.01234567.draft"):
+        (tmp_path / name).touch()
+    sweep(tmp_path / "out.csv")
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("draft", [draft_file, draft_folder, draft_name])
+def test_a_block_that_fails_leaves_nothing(tmp_path: Path, draft) -> None:
+    with pytest.raises(KeyboardInterrupt), draft(tmp_path / "out"):
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_has_the_permissions_of_a_new_one_or_of_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    place = tmp_path / "out"
+    with draft_file(place):
+        pass
+    assert place.stat().st_mode == (tmp_path / "usual").stat().st_mode
+    place.chmod(0o640)
+    with draft_file(place):
+        pass
+    assert place.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_long_name_is_cut(tmp_path: Path) -> None:
+    place = tmp_path / ("x" * 250)
+    with draft_file(place) as file:
+        file.write(b"y")
+    assert place.read_bytes() == b"y"
+    assert len(list(tmp_path.iterdir())) == 1
