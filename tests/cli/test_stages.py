@@ -25,7 +25,7 @@ def published(run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def manifest(folder: str) -> dict[str, object]:
     content = json.loads(Path(folder, "manifest.json").read_text(encoding="utf-8"))
-    assert set(content) == {"kind", "schema_version", "package_version", "config", "inputs", "outputs", "facts"}
+    assert set(content) == {"kind", "schema_version", "package_version", "config", "inputs", "outputs", "facts", "seal"}
     return content  # type: ignore[no-any-return]
 
 
