@@ -18,6 +18,7 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TaskProgressColumn,
     TextColumn,
@@ -25,6 +26,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from iadsr_cli.errors import IadsrError
 
@@ -33,22 +35,44 @@ _UNWATCHED_WIDTH = 120
 
 
 class _Console(Console):
+    """Rich's console, but for a closed pipe."""
+
     def on_broken_pipe(self) -> None:
         # Rich would end the process with exit code 1.
         raise BrokenPipeError
 
 
-class _BarStage:
+class _Speed(ProgressColumn):
+    """Units per second, once there are any: "12,300 rows/s"."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} {self._unit}/s" if task.speed else self._unit, style="dim")
+
+
+class Bar:
+    """A stage as it is shown.
+
+    Attributes:
+        done: units so far.
+        detail: what `describe` was told last.
+    """
+
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress, self._task = progress, task
         self.done = 0
         self.detail = ""
 
     def advance(self, amount: int = 1) -> None:
+        """Move on."""
         self.done += amount
         self._progress.advance(self._task, amount)
 
     def describe(self, detail: str) -> None:
+        """Show a detail."""
         self.detail = detail
         self._progress.update(self._task, detail=detail)
 
@@ -57,7 +81,9 @@ class Face:
     """A run's reporter: for people unless `quiet` or `json`, in which case only errors are for people.
 
     Attributes:
+        spoken: whether anything but errors is said.
         seconds: how long each stage took, by name, in order.
+        began: when the run did, by `time.perf_counter`.
         warnings: all that was warned of.
     """
 
@@ -65,41 +91,48 @@ class Face:
         self.json = json
         self.spoken = not (quiet or json)
         self.seconds: dict[str, float] = {}
+        self.began = time.perf_counter()
         self.warnings: list[str] = []
         self.console = _Console(stderr=True, highlight=False)
         if not self.console.is_terminal and "COLUMNS" not in os.environ:
             self.console.width = _UNWATCHED_WIDTH
 
     @contextmanager
-    def stage(self, name: str, total: int | None, unit: str) -> Iterator[_BarStage]:
-        """Show a bar on a terminal, and when the stage is over one line of what was done."""
+    def stage(self, name: str, total: int | None, unit: str) -> Iterator[Bar]:
+        """Show a bar on a terminal, and when the stage is over say what was done."""
         start = time.perf_counter()
-        live = self.spoken and self.console.is_terminal
-        columns: list[ProgressColumn] = [
-            SpinnerColumn(),
-            TextColumn("{task.description:9}"),
-            BarColumn(bar_width=20),
-            TaskProgressColumn(),
-            MofNCompleteColumn(),
-            TextColumn(unit, style="dim"),
-            TextColumn("left", style="dim"),
-            TimeRemainingColumn(compact=True),
-        ]
+        wide = self.console.width >= 100
+        columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.description:9}")]
         if total is None:
-            columns = [SpinnerColumn(), TextColumn("{task.description:9}"), TimeElapsedColumn()]
-        if self.console.width >= 100:
+            columns += [TimeElapsedColumn(), _Speed(unit)]
+        else:
+            columns += [
+                BarColumn(bar_width=20 if wide else 10),
+                TaskProgressColumn(),
+                MofNCompleteColumn(),
+                _Speed(unit),
+                TimeRemainingColumn(compact=True),
+                TextColumn("left", style="dim"),
+            ]
+        if wide:
             columns.append(TextColumn("{task.fields[detail]}", style="dim"))
-        with Progress(*columns, console=self.console, disable=not live, transient=True) as progress:
-            task = progress.add_task(name, total=total, detail="")
-            stage = _BarStage(progress, task)
-            yield stage
+        with Progress(*columns, console=self.console, disable=not self._live, transient=True) as progress:
+            bar = Bar(progress, progress.add_task(name, total=total, detail=""))
+            yield bar
         elapsed = time.perf_counter() - start
         self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
+        self._stage_over(name, bar, unit, elapsed)
+
+    @property
+    def _live(self) -> bool:
+        return self.spoken and self.console.is_terminal
+
+    def _stage_over(self, name: str, bar: Bar, unit: str, elapsed: float) -> None:
         if self.spoken:
-            amount = counted(stage.done, unit.removesuffix("s")) if stage.done else ""
-            detail = f"  [dim]{escape(stage.detail)}[/]" if stage.detail else ""
+            amount = counted(bar.done, unit.removesuffix("s")) if bar.done else ""
+            detail = f"  [dim]{escape(bar.detail)}[/]" if bar.detail else ""
             line = f"[green]✓[/] {name:9} {duration(elapsed):>8}  {amount}{detail}"
-            if live:
+            if self._live:
                 self.console.print(line, no_wrap=True, overflow="ellipsis")
             else:
                 self.console.print(line, soft_wrap=True)
@@ -140,20 +173,35 @@ class Face:
     def summary(self, content: dict[str, Any], *, data_on_stdout: bool = False) -> None:
         """Print the JSON object of `--json`: on standard output, or on standard error when data is there."""
         if self.json:
-            whole = {**content, "seconds": self.rounded_seconds(), "warnings": self.warnings}
             stream = sys.stderr if data_on_stdout else sys.stdout
-            stream.write(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+            stream.write(json.dumps(self.summarised(content), indent=2, ensure_ascii=False) + "\n")
             stream.flush()
 
-    def rounded_seconds(self) -> dict[str, float]:
-        """Return the seconds of each stage to the millisecond."""
-        return {name: round(value, 3) for name, value in self.seconds.items()}
+    def summarised(self, content: dict[str, Any]) -> dict[str, Any]:
+        """Return `content` with the seconds of each stage, to the millisecond, and what was warned of."""
+        seconds = {name: round(value, 3) for name, value in self.seconds.items()}
+        return {**content, "seconds": seconds, "warnings": self.warnings}
 
     def slowest(self) -> str:
         """Return the stage that took longest, its time and the time of all stages."""
         name = max(self.seconds, key=lambda key: self.seconds[key])
         total = sum(self.seconds.values())
         return f"{name}, {duration(self.seconds[name])} of {duration(total)}"
+
+    def whole(self) -> str:
+        """Return how long the run took up to now and the most memory that it had."""
+        memory = peak_memory()
+        return duration(time.perf_counter() - self.began) + (f", {memory:,} MiB at the peak" if memory else "")
+
+
+def peak_memory() -> int | None:
+    """Return the most memory that this process had, in MiB; None where the system does not tell (Windows)."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most // (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def counted(count: int, noun: str) -> str:
@@ -170,9 +218,11 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 60)}:{int(seconds % 60):02} min"
 
 
-def print_error(error: IadsrError) -> None:
-    """Print what is wrong and, on its own line, what to do."""
+def print_error(error: IadsrError, trace: str | None = None) -> None:
+    """Print what is wrong and, on its own line, what to do; before them the traceback where it was asked for."""
     console = _Console(stderr=True, highlight=False, soft_wrap=True)
     with suppress(BrokenPipeError):
+        if trace:
+            sys.stderr.write(trace)
         console.print(f"[bold red]error:[/] {escape(error.message)}")
         console.print(f"[bold]hint:[/] {escape(error.hint)}")

@@ -5,7 +5,9 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -41,54 +43,56 @@ def end_on_termination() -> None:
 
 
 class Manners:
-    """Turns what a command raises into its printed error and exit code."""
+    """Turns what a command raises into its printed error, or a line for machines, and its exit code."""
 
-    def __init__(self, *, debug: bool) -> None:
-        self._debug = debug
+    def __init__(self, *, debug: bool, lines: bool = False) -> None:
+        self._debug, self._lines = debug, lines
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        from iadsr_cli.cli.console import print_error
-
         if error is None:
             return
         _abandon_standard_output()
-        if isinstance(error, (KeyboardInterrupt, Terminated)):
-            word, code = ("Terminated", 143) if isinstance(error, Terminated) else ("Interrupted", 130)
-            print_error(
-                IadsrError(
-                    f"{word}: every output is whole or as it was before.",
-                    "Run the same command again (pretrain, align: with --resume): what was finished is not made twice.",
-                )
-            )
-            raise typer.Exit(code) from None
-        if isinstance(error, (typer.Exit, SystemExit)):
+        stopped = isinstance(error, (KeyboardInterrupt, Terminated))
+        if isinstance(error, (typer.Exit, SystemExit)) and not stopped:
             return
         if isinstance(error, BrokenPipeError):
             raise typer.Exit(141) from None
-        if self._debug:
-            import traceback
+        said, code = _said(error)
+        trace_text = "".join(traceback.format_exception(error)) if self._debug and not stopped else None
+        if self._lines:
+            from iadsr_cli.cli.lines import write_error
 
-            traceback.print_exception(error)
-        if isinstance(error, OSError) and error.errno in _NO_ROOM:
-            error = OutputError(
-                f"{error.filename or 'Something'} could not be written: {reason(error)}.",
-                "Make room, here and in the cache (--cache-dir), and run the same command again.",
-            )
-        if isinstance(error, IadsrError):
-            print_error(error)
-            raise typer.Exit(error.exit_code) from None
-        if isinstance(error, Exception):
-            said = next(iter(str(error).strip().splitlines()), "")
-            print_error(
-                IadsrError(
-                    f"Unexpected {type(error).__name__}{': ' if said else ''}{said}",
-                    "This is a defect in iadsr. Run again with --debug and report what it prints.",
-                )
-            )
-            raise typer.Exit(1) from None
+            write_error(said, code, trace_text)
+        else:
+            from iadsr_cli.cli.console import print_error
+
+            print_error(said, trace_text)
+        raise typer.Exit(code) from None
+
+
+def _said(error: BaseException) -> tuple[IadsrError, int]:
+    """Return what to say of an error, and the exit code."""
+    if isinstance(error, IadsrError):
+        return error, error.exit_code
+    if isinstance(error, (KeyboardInterrupt, Terminated)):
+        word, code = ("Terminated", 143) if isinstance(error, Terminated) else ("Interrupted", 130)
+        return IadsrError(
+            f"{word}: every output is whole or as it was before.",
+            "Run the same command again (pretrain, align: with --resume): what was finished is not made twice.",
+        ), code
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return OutputError(
+            f"{error.filename or 'Something'} could not be written: {reason(error)}.",
+            "Make room, here and in the cache (--cache-dir), and run the same command again.",
+        ), 1
+    text = next(iter(str(error).strip().splitlines()), "")
+    return IadsrError(
+        f"Unexpected {type(error).__name__}{': ' if text else ''}{text}",
+        "This is a defect in iadsr. Run again with --debug and report what it prints.",
+    ), 1
 
 
 def _abandon_standard_output() -> None:
@@ -102,25 +106,32 @@ def _abandon_standard_output() -> None:
 class Commands(TyperGroup):
     """The root command, whose parsing errors look like all others."""
 
-    def make_context(self, *arguments: Any, **options: Any) -> Any:
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **options: Any) -> Any:
         """Parse the root's own options."""
-        with _parsing():
-            return super().make_context(*arguments, **options)
+        self._lines = asks_for_lines(args)
+        with _parsing(self._lines):
+            return super().make_context(info_name, args, *rest, **options)
 
     def invoke(self, ctx: Any) -> Any:
         """Parse and run the subcommand."""
-        with _parsing():
+        with _parsing(self._lines):
             return super().invoke(ctx)
 
 
+def asks_for_lines(words: Sequence[str]) -> bool:
+    """Return whether a command line asks for JSON lines, though it may not be one that can be parsed."""
+    asked = "--log-format=json" in words or ("--log-format", "json") in pairwise(words)
+    return asked or os.environ.get("IADSR_LOG_FORMAT") == "json"
+
+
 @contextlib.contextmanager
-def _parsing() -> Iterator[None]:
+def _parsing(lines: bool) -> Iterator[None]:
     try:
         yield
     except _ParseError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             raise
-        with Manners(debug=False):
+        with Manners(debug=False, lines=lines):
             raise _as_usage_error(error) from error
 
 

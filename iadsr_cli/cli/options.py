@@ -1,16 +1,17 @@
 """Command-line options made from the settings dataclasses, the TOML file, and the manners all commands share."""
 
 import inspect
+import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from iadsr_cli.cli.manners import Manners, help_instead_of_a_terminal
+from iadsr_cli.cli.manners import Manners, asks_for_lines, help_instead_of_a_terminal
 from iadsr_cli.config import (
     AlignSettings,
     BackboneSettings,
@@ -28,6 +29,9 @@ from iadsr_cli.config import (
     setting,
 )
 from iadsr_cli.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from iadsr_cli.cli.console import Face
 
 # Field of Config -> its class and the panel of --help in which its options stand.
 GROUPS: dict[str, tuple[type[Settings], str]] = {
@@ -64,6 +68,9 @@ ItemsFile = Annotated[
 ]
 
 
+LOG_FORMATS = ("text", "json")
+
+
 @dataclass(frozen=True)
 class FaceSettings(Settings):
     """How a run shows itself; never recorded."""
@@ -71,6 +78,13 @@ class FaceSettings(Settings):
     quiet: bool = setting(False, "Print errors only.", recorded=False, alias="-q")
     json: bool = setting(
         False, "Print one JSON summary, to stdout or, when data goes there, to stderr.", recorded=False
+    )
+    log_format: str = setting(
+        "text",
+        "How messages look on stderr: for people, or one JSON object per line.",
+        choices=LOG_FORMATS,
+        recorded=False,
+        metavar="FORMAT",
     )
     debug: bool = setting(False, "Show the traceback of an error.", recorded=False)
 
@@ -90,19 +104,16 @@ def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) 
         made = [_option(item, kind, panel) for kind, panel in _classes(groups) for item in fields(kind)]
 
         def run(**values: Any) -> None:
-            from iadsr_cli.cli.console import Face
-
             values.pop("config_file")
             context: typer.Context = values.pop("context")
-            with Manners(debug=values["debug"]):
+            with Manners(debug=values["debug"], lines=values["log_format"] == "json"):
                 help_instead_of_a_terminal(context, values)
-                face_values = _split(FaceSettings, values)
+                shown = FaceSettings(**_split(FaceSettings, values))
                 made_groups: dict[str, Any] = {
                     group: GROUPS[group][0](**_split(GROUPS[group][0], values)) for group in groups
                 }
                 config = Config(**made_groups)
-                face = Face(quiet=face_values["quiet"], json=face_values["json"])
-                function(**values, config=config, face=face)
+                function(**values, config=config, face=_face(shown))
 
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
         parameters = [context, *own, *made, _config_file(name)]
@@ -115,6 +126,13 @@ def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) 
         return function
 
     return register
+
+
+def _face(shown: FaceSettings) -> "Face":
+    from iadsr_cli.cli.console import Face
+    from iadsr_cli.cli.lines import LinesFace
+
+    return (LinesFace if shown.log_format == "json" else Face)(quiet=shown.quiet, json=shown.json)
 
 
 def _classes(groups: tuple[str, ...]) -> list[tuple[type[Settings], str]]:
@@ -173,7 +191,7 @@ def _completion(choices: tuple[str, ...]) -> Callable[[str], list[str]]:
 def _config_file(command_name: str) -> inspect.Parameter:
     def load(context: typer.Context, path: Path | None) -> Path | None:
         if path is not None:
-            with Manners(debug=False):
+            with Manners(debug=False, lines=asks_for_lines(sys.argv)):
                 context.default_map = {**(context.default_map or {}), **read_config(path, command_name)}
         return path
 

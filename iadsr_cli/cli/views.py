@@ -89,6 +89,7 @@ def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "Outpu
     if facts["estimated_noise_share"] is not None:
         face.note(f"estimated noise in the log: {facts['estimated_noise_share']:.1%} of rows")
     face.note(f"slowest stage: {face.slowest()}")
+    face.note(f"the whole run: {face.whole()}")
 
 
 def show_history(face: Face, user: str, rows: list["ExplainedRow"]) -> None:

@@ -5,6 +5,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from iadsr_cli.cli.console import Face
 from iadsr_cli.cli.manners import Terminated
 
+ROOT = Path(__file__).parents[2]
 QUICK = ["--encoder", "tfidf", "--device", "cpu"]
 
 
@@ -154,8 +156,11 @@ STAGES = {
 ENDINGS = {KeyboardInterrupt: ("Interrupted", 130), Terminated: ("Terminated", 143)}
 
 
-@pytest.mark.parametrize("ending", ENDINGS)
-@pytest.mark.parametrize(("method", "stage"), [(method, stage) for method, names in STAGES.items() for stage in names])
+@pytest.mark.parametrize(
+    ("method", "stage", "ending"),
+    [(method, stage, KeyboardInterrupt) for method, stages in STAGES.items() for stage in stages]
+    + [("crossfit", "write", Terminated)],
+)
 def test_an_end_in_any_stage(
     run, shop: Path, monkeypatch: pytest.MonkeyPatch, method: str, stage: str, ending: type[BaseException]
 ) -> None:
@@ -195,3 +200,12 @@ def test_termination_of_a_process(iadsr, tmp_path: Path, shop: Path) -> None:
     assert error.decode().splitlines()[-2].startswith("error: Terminated: ")
     assert out == b""
     assert names(tmp_path) == {"shop.csv", ".gru.checkpoint"}, "what --resume goes on from stays"
+
+
+@pytest.mark.slow
+def test_killed_runs_leave_nothing_that_a_resumed_one_does_not_mend() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "faults.py"), "--kills", "4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("2 kills, 0 faults") == 2
+    assert "resumed to the same bytes" in done.stdout
