@@ -121,12 +121,6 @@ class PartedLog:
         """How many rows the file has."""
         return int(self.metadata.num_rows)
 
-    @property
-    def size(self) -> int:
-        """How many bytes it takes to hold the whole log in memory, and what denoising makes of it; a rough guess."""
-        groups = (self.metadata.row_group(number) for number in range(self.metadata.num_row_groups))
-        return 2 * sum(group.total_byte_size for group in groups) + _BYTES_PER_ROW * self.num_rows
-
     def item_texts(self, reporter: Reporter) -> ItemTexts:
         """Return the items' texts, as `Log.item_texts` does; whether a guessed column is one, the first rows tell."""
         found: dict[str, str | None] = {}
@@ -191,6 +185,18 @@ class PartedLog:
                 for batch in file.iter_batches(BATCH, [group], columns):
                     yield first, pa.Table.from_batches([batch])
                     first += batch.num_rows
+
+
+def memory_needed(source: str) -> int:
+    """Return how many bytes it takes to hold a Parquet file whole, and what denoising makes of it; a rough guess.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with _readable(source):
+        metadata = pq.read_metadata(source)
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    return int(2 * sum(group.total_byte_size for group in groups) + _BYTES_PER_ROW * metadata.num_rows)
 
 
 @contextlib.contextmanager

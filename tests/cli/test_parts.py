@@ -256,6 +256,19 @@ def test_a_log_that_fits_is_cleaned_in_memory(
     assert "cannot go to standard output" in clean(*arguments, code=2).stderr
 
 
+def test_a_log_that_fits_may_be_one_that_cannot_be_cleaned_in_parts(
+    clean: Callable[..., Result], tmp_path: Path
+) -> None:
+    table, _ = shelves()
+    days = pa.array([f"2024-01-{1 + int(each) % 28:02}" for each in table["ts"].to_pylist()])
+    pq.write_table(table.set_column(3, "ts", days), tmp_path / "days.parquet")
+    result = clean("-o", "clean.parquet", "--encoder", "tfidf", log=tmp_path / "days.parquet")
+    assert json.loads(result.stdout)["rows"] == ROWS
+    (tmp_path / "text.parquet").write_text("user_id,item_id\n1,2\n")
+    result = clean("-o", "a.csv", "--format", "csv", "--dry-run", log=tmp_path / "text.parquet", code=1)
+    assert "in parts" not in result.stderr
+
+
 @pytest.mark.parametrize("size", [0, 1, 5, 37, 80, 200])
 def test_a_budget_takes_the_worst_rows_first_and_of_equal_ones_the_earliest(tmp_path: Path, size: int) -> None:
     from iadsr_cli.config import Config, DecisionSettings
