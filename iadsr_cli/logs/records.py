@@ -72,7 +72,7 @@ class TableRecords(Records):
         try:
             # Not read_table: that would make columns out of folder names such as "day=1/".
             file = pq.ParquetFile(pa.BufferReader(content))
-            table = file.read()
+            table = _unwrapped(file.read(), file, content)
         except (pa.ArrowException, OSError) as error:
             raise InputError(
                 f"{name} is not a readable Parquet file: {_first_line(error)}",
@@ -97,6 +97,21 @@ class TableRecords(Records):
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column [rows] with the type it has in the file."""
         return self.table.column(name)
+
+
+def _unwrapped(table: pa.Table, file: pq.ParquetFile, content: bytes) -> pa.Table:
+    """Return a table with its old 96-bit times as they are: beyond the year 2262 Arrow wraps their nanoseconds."""
+    leaves = [file.schema.column(index) for index in range(len(file.schema))]
+    names = [leaf.path for leaf in leaves if leaf.physical_type == "INT96" and leaf.path in table.column_names]
+    if not names:
+        return table
+    wide = pq.ParquetFile(pa.BufferReader(content), coerce_int96_timestamp_unit="us").read(columns=names)
+    for name in names:
+        micros = pc.cast(wide.column(name), pa.int64())
+        if (pc.max(pc.abs(micros)).as_py() or 0) > (2**63 - 1) // 1000:
+            index = table.column_names.index(name)
+            table = table.set_column(index, table.field(index).with_type(wide.field(name).type), wide.column(name))
+    return table
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,9 +192,13 @@ class DelimitedRecords(TextRecords):
 
 @dataclass(frozen=True, eq=False)
 class JsonRecords(TextRecords):
-    """Rows of a JSON Lines file: one object per line; `keys` are all their keys, in order of appearance."""
+    """Rows of a JSON Lines file: one object per line; `keys` are all their keys, in order of appearance.
+
+    `halves` are the loaded columns with an escaped half of a surrogate pair, which is no character.
+    """
 
     keys: tuple[str, ...]
+    halves: set[str] = field(default_factory=set)
     _columns: dict[str, pa.ChunkedArray] = field(default_factory=dict)
     _kinds: dict[str, set[type]] = field(default_factory=dict)
 
@@ -235,7 +254,10 @@ class JsonRecords(TextRecords):
             for name in wanted:
                 values = [record.get(name) for record in block]
                 kinds[name].update(map(type, values))
-                blocks[name].append(_strings([_json_text(value) for value in values]))
+                texts, whole = _strings([_json_text(value) for value in values])
+                blocks[name].append(texts)
+                if not whole:
+                    self.halves.add(name)
         for name in wanted:
             self._kinds[name] = kinds[name] - {type(None)}
             self._columns[name] = _typed(pa.chunked_array(blocks[name]), self._kinds[name])
@@ -561,15 +583,14 @@ def _json_text(value: Any) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _strings(values: list[str | None]) -> pa.Array:
+def _strings(values: list[str | None]) -> tuple[pa.Array, bool]:
+    """Return strings as an array, and whether they are whole."""
     try:
-        return pa.array(values, pa.large_string())
+        return pa.array(values, pa.large_string()), True
     except UnicodeEncodeError:
         # JSON can escape half of a surrogate pair, which is no character: it stays an escape.
-        return pa.array(
-            [value and value.encode("utf-8", "backslashreplace").decode() for value in values],
-            pa.large_string(),
-        )
+        escaped = [value and value.encode("utf-8", "backslashreplace").decode() for value in values]
+        return pa.array(escaped, pa.large_string()), False
 
 
 def _typed(texts: pa.ChunkedArray, kinds: set[type]) -> pa.ChunkedArray:
@@ -587,6 +608,6 @@ def _typed(texts: pa.ChunkedArray, kinds: set[type]) -> pa.ChunkedArray:
         if kinds in ({list}, {dict}):
             values = [None if text is None else json.loads(text) for text in texts.to_pylist()]
             return pa.chunked_array([pa.array(values)])
-    except (pa.ArrowException, UnicodeEncodeError):
-        pass
+    except (pa.ArrowException, UnicodeEncodeError, OverflowError):
+        pass  # in lists, a number beyond 64 bits is an OverflowError
     return texts

@@ -8,8 +8,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, time
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,8 +20,10 @@ from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.logs.formats import BOM, DELIMITERS, Format, compressing, format_of, nameless
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.records import DelimitedRecords, JsonRecords, TableRecords, TextRecords
+from iadsr_cli.logs.values import is_text
 
 _BLOCK = 1 << 16  # rows turned into text at a time
+_YEARS = (-62_135_596_800, 253_402_300_800)  # seconds since 1970 of the years 1 and 10000
 
 
 def check_target(target: str, force: bool) -> None:
@@ -210,16 +210,15 @@ def _writer(log: Log, format: Format, keep: np.ndarray, extra: dict[str, pa.Arra
     if isinstance(records, TextRecords) and _same_text(records, log.format, format):
         pieces = _raw_pieces(records, keep, extra)
     else:
-        table = _table(log, keep)
+        table = _table(log)
+        _check_held(table, log, format)
+        table = _selected(table, keep)
         for name, column in extra.items():
             table = table.append_column(name, column)
         if format.kind == "parquet":
             codec = records.codec if isinstance(records, TableRecords) else "zstd"
             return lambda file: pq.write_table(table, file, compression=codec)
-        if format.kind == "jsonl":
-            pieces = _json_pieces(table)
-        else:
-            pieces = _delimited_pieces(table, DELIMITERS[format.kind], log.name)
+        pieces = _json_pieces(table) if format.kind == "jsonl" else _delimited_pieces(table, DELIMITERS[format.kind])
 
     def write(file: IO[bytes]) -> None:
         with compressing(file, format.compression) as stream:
@@ -280,34 +279,161 @@ def _with_keys(records: TextRecords, keep: np.ndarray, extra: dict[str, pa.Array
 # Another format than the log's.
 
 
-def _table(log: Log, keep: np.ndarray) -> pa.Table:
-    """Return the selected rows as a table; types depend on all rows, so kept and removed rows agree."""
+def _table(log: Log) -> pa.Table:
+    """Return all rows as a table: types depend on all of them, so that kept and removed rows agree."""
     records = log.records
-    mask = pa.array(keep)
     if isinstance(records, TableRecords):
-        return records.table.filter(mask)
+        return records.table
+    names = records.column_names
     if isinstance(records, JsonRecords):
-        records.load(records.column_names)
-    columns = [records.column(name) for name in records.column_names]
+        records.load(names)
+        for name in names:
+            if name in records.halves or not _is_text(name):
+                raise _unheld(_readable(name), log, "half of a surrogate pair", "Parquet, CSV and TSV", ".jsonl")
+    columns = [records.column(name) for name in names]
     if isinstance(records, DelimitedRecords):
-        columns = [_narrowed(column) for column in columns]
-    return pa.table([column.filter(mask) for column in columns], names=records.column_names)
+        ids = (log.roles.user, log.roles.item)
+        columns = [
+            # Ids are whole numbers or strings: "1.5" and "true" have to stay ids.
+            _narrowed(column, (pa.int64(),) if name in ids else (pa.int64(), pa.float64(), pa.bool_()))
+            for name, column in zip(names, columns, strict=True)
+        ]
+    return pa.table(columns, names=names)
 
 
-def _narrowed(strings: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return strings as the type that gives every one of them back exactly; as they are if none does.
+def _selected(table: pa.Table, keep: np.ndarray) -> pa.Table:
+    try:
+        return table.filter(pa.array(keep))
+    except pa.ArrowNotImplementedError:  # it cannot filter string views
+        edges = np.flatnonzero(np.diff(keep.astype(np.int8), prepend=0, append=0)).reshape(-1, 2).tolist()
+        runs = [table.slice(start, stop - start) for start, stop in edges]
+        return pa.concat_tables(runs or [table.slice(0, 0)]).combine_chunks()
+
+
+def _check_held(table: pa.Table, log: Log, format: Format) -> None:
+    """Check that a format can hold all values of the log's, before a file is opened.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    if format.kind == "parquet":
+        for name, column in zip(table.column_names, table.columns, strict=True):
+            if any(pa.types.is_struct(leaf.type) and not leaf.type.num_fields for leaf in _leaves(column)):
+                raise _unheld(name, log, "an object without a key", "Parquet", ".jsonl")
+        return
+    formats, others = ("JSON", ".parquet") if format.kind == "jsonl" else ("CSV and TSV", ".parquet or .jsonl")
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if format.delimited and "\0" in name:
+            raise _unheld(_readable(name), log, "a NUL character in its name", formats, others)
+        if format.delimited and pa.types.is_nested(column.type):
+            raise _unheld(name, log, f"{column.type} values", formats, others)
+        for leaf in _leaves(column):
+            found = _unspeakable(leaf, format)
+            if found:
+                raise _unheld(name, log, found, formats, ".parquet" if "NUL" not in found else others)
+
+
+def _unheld(name: str, log: Log, found: str, formats: str, others: str) -> OutputError:
+    return OutputError(
+        f'Column "{name}" of {log.name} holds {found}, which {formats} cannot hold.', f"Write to a {others} file."
+    )
+
+
+def _unspeakable(leaf: pa.Array, format: Format) -> str | None:
+    """Return what an array of simple values holds that text of `format` cannot say; None if it says everything."""
+    type = leaf.type
+    found = None
+    if pa.types.is_struct(type):
+        found = "an object with one key twice" if type.num_fields else None
+    elif is_text(type) or pa.types.is_fixed_size_binary(type):
+        try:
+            # By way of bytes: Arrow does not look at what it takes for text already.
+            texts = pc.cast(pc.cast(leaf, pa.large_binary()), pa.large_string())
+        except pa.ArrowInvalid:
+            return "bytes that are not UTF-8 text"
+        if format.delimited and pc.any(pc.match_substring(texts, "\0")).as_py():
+            found = "a NUL character"
+    elif pa.types.is_floating(type):
+        if format.kind == "jsonl" and pc.any(pc.is_inf(leaf)).as_py():
+            found = "an infinite number"
+    elif pa.types.is_timestamp(type) or pa.types.is_date(type):
+        # Beyond these Arrow writes things that are no times.
+        if (
+            leaf.null_count < len(leaf)
+            and not _YEARS[0] <= _seconds(leaf, pc.min) <= _seconds(leaf, pc.max) < _YEARS[1]
+        ):
+            found = "a time outside the years 1 to 9999"
+    else:
+        try:
+            _texts(leaf.slice(0, 0))
+        except pa.ArrowException:
+            found = f"{type} values"
+    return found
+
+
+def _seconds(times: pa.Array, choose: Callable[[pa.Array], pa.Scalar]) -> int:
+    """Return the one time that `choose` takes, in seconds since 1970."""
+    type = times.type
+    if pa.types.is_date32(type):
+        return int(choose(times.view(pa.int32())).as_py()) * 86_400
+    unit = "ms" if pa.types.is_date(type) else type.unit
+    return int(choose(times.view(pa.int64())).as_py()) // {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+
+
+def _leaves(column: pa.ChunkedArray | pa.Array) -> Iterator[pa.Array]:
+    """Yield the arrays of simple values that a column is made of; of structs, those with no fields or unclear ones."""
+    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+        array = _stored(chunk)
+        type = array.type
+        if pa.types.is_dictionary(type):
+            yield from _leaves(array.dictionary_decode())
+        elif pa.types.is_struct(type):
+            if len({field.name for field in type}) != max(type.num_fields, 1):
+                yield array
+            for values in array.flatten():
+                yield from _leaves(values)
+        elif pa.types.is_nested(type):
+            yield from _leaves(pc.list_flatten(array))
+        else:
+            yield array
+
+
+def _stored(array: pa.Array) -> pa.Array:
+    """Return an array as lists, structs and simple values: maps are lists of pairs, UUIDs are text."""
+    type = array.type
+    if isinstance(type, pa.BaseExtensionType):
+        if type.extension_name == "arrow.uuid":
+            return pa.array([value and str(value) for value in array.to_pylist()], pa.large_string())
+        return _stored(array.storage)
+    if pa.types.is_map(type):
+        return array.cast(pa.list_(pa.struct([("key", type.key_type), ("value", type.item_type)])))
+    return array
+
+
+def _is_text(name: str) -> bool:
+    """Return whether all of a name is characters: JSON can escape halves of them."""
+    return _readable(name) == name
+
+
+def _readable(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _narrowed(strings: pa.ChunkedArray, types: Sequence[pa.DataType]) -> pa.ChunkedArray:
+    """Return strings as the first of `types` that gives every one of them back exactly; as they are if none does.
 
     Empty strings become null beside numbers and booleans (and null is written as an empty field).
     """
     filled = pc.if_else(pc.equal(strings, ""), pa.scalar(None, pa.large_string()), strings)
     if filled.null_count == len(filled):
         return strings
-    for type in (pa.int64(), pa.float64(), pa.bool_()):
+    for type in types:
         try:
             typed = pc.cast(filled, type)
         except pa.ArrowInvalid:
             continue
-        if _texts(typed).equals(filled):
+        # Not every format has infinity.
+        if _texts(typed).equals(filled) and not (pa.types.is_floating(type) and pc.any(pc.is_inf(typed)).as_py()):
             return typed
     return strings
 
@@ -319,19 +445,22 @@ def _texts(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
         pa.ArrowException: its values have no such form.
     """
     type = column.type
+    if isinstance(column, pa.ChunkedArray):
+        return pa.chunked_array([_texts(chunk) for chunk in column.chunks], pa.large_string())
     if pa.types.is_dictionary(type):
-        return _texts(pc.cast(column, type.value_type))
+        return _texts(column.dictionary_decode())
+    if isinstance(type, pa.BaseExtensionType):
+        return _texts(_stored(column))
     if pa.types.is_duration(type):
-        return pc.cast(pc.cast(column, pa.int64()), pa.large_string())
-    if pa.types.is_timestamp(type):
+        column = pc.cast(column, pa.int64())
+    elif pa.types.is_timestamp(type):
         if type.tz is not None:
             column = pc.cast(column, pa.timestamp(type.unit, "UTC"))
-        return pc.replace_substring(pc.cast(column, pa.large_string()), " ", "T", max_replacements=1)
-    if pa.types.is_floating(type):
+        column = pc.replace_substring(pc.cast(column, pa.large_string()), " ", "T", max_replacements=1)
+    elif pa.types.is_floating(type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, type), column)
-        texts = pc.cast(column, pa.large_string())
         # Arrow writes 4.0 as "4", which would be read as an integer.
-        return pc.replace_substring_regex(texts, r"^(-?\d+)$", r"\1.0")
+        column = pc.replace_substring_regex(pc.cast(column, pa.large_string()), r"^(-?\d+)$", r"\1.0")
     return pc.cast(column, pa.large_string())
 
 
@@ -341,21 +470,13 @@ def _cells(column: pa.ChunkedArray | pa.Array) -> list[str]:
 
 
 def _quoted(cell: str, delimiter: str) -> str:
-    if any(character in cell for character in (delimiter, '"', "\r", "\n")):
+    # The first cell of a file must not begin with what readers take for a byte order mark.
+    if any(character in cell for character in (delimiter, '"', "\r", "\n")) or cell.startswith("\ufeff"):
         return '"' + cell.replace('"', '""') + '"'
     return cell
 
 
-def _delimited_pieces(table: pa.Table, delimiter: str, name: str) -> Iterator[bytes]:
-    for field in table.schema:
-        try:
-            _texts(pa.array([], field.type) if not pa.types.is_nested(field.type) else table.column(field.name))
-        except pa.ArrowException as error:
-            raise OutputError(
-                f'Column "{field.name}" of {name} holds {field.type} values, which CSV and TSV cannot hold.',
-                "Write to a .parquet or .jsonl file.",
-            ) from error
-
+def _delimited_pieces(table: pa.Table, delimiter: str) -> Iterator[bytes]:
     def line(cells: Sequence[str]) -> str:
         return delimiter.join(_quoted(cell, delimiter) for cell in cells) + "\n"
 
@@ -374,28 +495,33 @@ def _json_pieces(table: pa.Table) -> Iterator[bytes]:
             yield (json.dumps(dict(zip(names, values, strict=True)), ensure_ascii=False) + "\n").encode()
 
 
-def _json_values(column: pa.ChunkedArray | pa.Array) -> list[Any]:
+def _json_values(column: pa.Array) -> list[Any]:
+    """Return a column as JSON has it: null for NaN, times in ISO 8601, decimals as strings (they are exact)."""
     type = column.type
+    column = _stored(column)
     if pa.types.is_dictionary(type):
-        return _json_values(pc.cast(column, type.value_type))
-    if pa.types.is_temporal(type) or pa.types.is_decimal(type):
-        column = _texts(column)
-    values: list[Any] = column.to_pylist()
-    if pa.types.is_floating(type) or pa.types.is_nested(type) or pa.types.is_binary(type):
-        return [_json_value(value) for value in values]
+        values = _json_values(column.dictionary_decode())
+    elif pa.types.is_struct(type):
+        fields = [_json_values(field) for field in column.flatten()]
+        rows = zip(*fields, strict=True) if fields else [()] * len(column)
+        names = [field.name for field in type]
+        values = [
+            dict(zip(names, row, strict=True)) if there else None
+            for row, there in zip(rows, column.is_valid().to_pylist(), strict=True)
+        ]
+    elif pa.types.is_nested(type):
+        inner = _json_values(pc.list_flatten(column))
+        if pa.types.is_map(type):  # pairs
+            inner = [list(pair.values()) for pair in inner]
+        left = iter(inner)
+        lengths = pc.list_value_length(column).to_pylist()
+        values = [None if length is None else list(itertools.islice(left, length)) for length in lengths]
+    elif pa.types.is_floating(type):
+        values = [None if value is None or math.isnan(value) else value for value in column.to_pylist()]
+    elif pa.types.is_integer(type) or pa.types.is_boolean(type) or pa.types.is_null(type):
+        values = column.to_pylist()
+    elif pa.types.is_duration(type):
+        values = pc.cast(column, pa.int64()).to_pylist()
+    else:
+        values = _texts(column).to_pylist()
     return values
-
-
-def _json_value(value: Any) -> Any:
-    """Return a value as JSON has it: no NaN, times in ISO 8601, decimals as strings (they are exact)."""
-    if isinstance(value, dict):
-        return {key: _json_value(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_json_value(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, (datetime, date, time)):
-        return value.isoformat()
-    return str(value) if isinstance(value, Decimal) else value
