@@ -73,12 +73,13 @@ class TableRecords(Records):
             # Not read_table: that would make columns out of folder names such as "day=1/".
             file = pq.ParquetFile(pa.BufferReader(content))
             table = _unwrapped(file.read(), file, content)
-        except (pa.ArrowException, OSError) as error:
+            names = table.column_names  # which need not be text
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"{name} is not a readable Parquet file: {_first_line(error)}",
                 "It may be cut off or be another format: copy it again, or say what it is with --format.",
             ) from error
-        _check_names(table.column_names, name)
+        _check_names(names, name)
         if not table.num_rows:
             raise _no_rows(name)
         codec = file.metadata.row_group(0).column(0).compression if table.num_columns else "UNCOMPRESSED"
