@@ -668,7 +668,11 @@ def conserve(folder: Path, random: Random, kind: str, target: str) -> Outcome:
 def _reason(error: OutputError, log: Generated, read: Any, path: Path) -> str:
     reason = next((words for words in REASONS if words in error.message), None)
     assert reason is not None, error
-    concerned = [values for name, values in log.columns.items() if f'Column "{name}" of' in error.message]
+    concerned = [
+        values
+        for name, values in log.columns.items()
+        if OutputError(f'Column "{name}" of', "").message in error.message
+    ]
     assert any(map(REASONS[reason], _inside([*log.columns, *concerned]))), error
     assert not path.exists()
     assert not list(path.parent.glob(".*")), "a draft was left"
