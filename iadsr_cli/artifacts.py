@@ -166,6 +166,9 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
         if found is not None and found != SCHEMA_VERSION:
             raise _other_version(folder, found, kind) from None
         raise ArtifactError(f"{path} is damaged.", rebuild) from None
+    parts = (manifest.config, manifest.inputs, manifest.outputs, manifest.facts)
+    if not all(isinstance(part, dict) for part in parts):
+        raise ArtifactError(f"{path} is damaged.", rebuild)
     if manifest.schema_version != SCHEMA_VERSION:
         raise _other_version(folder, manifest.schema_version, kind)
     if manifest.kind != kind:

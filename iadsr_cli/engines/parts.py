@@ -28,6 +28,7 @@ from iadsr_cli.evidence import Scores, Status
 from iadsr_cli.explanations import Whys, reasons, verdict_of, whys
 from iadsr_cli.logs.parts import PartedLog, memory_needed, writing
 from iadsr_cli.logs.reader import ItemTexts, read_items
+from iadsr_cli.logs.tables import filtered
 from iadsr_cli.outputs import ANNOTATED, EXTRA, REMOVED, OutputPlan
 from iadsr_cli.pipeline import crossfit_key, embedded, gate, made
 from iadsr_cli.progress import Reporter, Silent
@@ -419,11 +420,11 @@ def _write(
                 noise = pa.array(found["noise"], mask=np.isnan(found["noise"]))
                 all_columns = {"noise_score": noise, "keep": pa.array(keep), "reason": reason}
             if removed:
-                removed(_with(table, all_columns, REMOVED).filter(pa.array(~keep)))
+                removed(filtered(_with(table, all_columns, REMOVED), ~keep))
             if output and plan.annotate:
                 output(_with(table, all_columns, ANNOTATED))
             elif output and keep.any():
-                output(table.filter(pa.array(keep)))
+                output(filtered(table, keep))
             stage.advance(table.num_rows)
 
 
