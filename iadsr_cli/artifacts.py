@@ -167,13 +167,23 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
         if found is not None and found != SCHEMA_VERSION:
             raise _other_version(folder, found, kind) from None
         raise ArtifactError(f"{path} is damaged.", rebuild) from None
+    parts = (manifest.config, manifest.inputs, manifest.outputs, manifest.facts)
+    if not all(isinstance(part, dict) for part in parts):
+        raise ArtifactError(f"{path} is damaged.", rebuild)
     if manifest.schema_version != SCHEMA_VERSION:
         raise _other_version(folder, manifest.schema_version, kind)
     if manifest.kind != kind:
         raise ArtifactError(
             f'{folder} is an artifact of kind "{manifest.kind}", and one of kind "{kind}" is needed.', rebuild
         )
-    for name, expected in manifest.outputs.items():
+    _check_files(folder, manifest.outputs, rebuild)
+    if manifest != manifest.sealed():
+        raise ArtifactError(f"{path} was changed after it was written.", rebuild)
+    return manifest
+
+
+def _check_files(folder: Path, outputs: Mapping[str, str], rebuild: str) -> None:
+    for name, expected in outputs.items():
         file = folder / Path(name).name
         if not file.is_file():
             raise ArtifactError(f"{folder} lacks its file {name}.", rebuild)
@@ -183,9 +193,6 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
             raise ArtifactError(f"{file} cannot be read: {error.strerror}.", rebuild) from None
         if not unchanged:
             raise ArtifactError(f"{file} was changed after it was written.", rebuild)
-    if manifest != manifest.sealed():
-        raise ArtifactError(f"{path} was changed after it was written.", rebuild)
-    return manifest
 
 
 def manifest_kind(folder: Path) -> str | None:

@@ -19,12 +19,17 @@ class IadsrError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = _one_line(message)
+        self.hint = _one_line(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}"
+
+
+def _one_line(text: str) -> str:
+    """Escape line ends and what would steer a terminal: column names and values of a file stand in messages."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda found: ascii(found[0])[1:-1], text)
 
 
 class UsageError(IadsrError):

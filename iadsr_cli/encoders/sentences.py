@@ -236,10 +236,12 @@ def _check_description(folder: Path, source: str) -> None:
             )
         return
     try:
-        types = [str(module["type"]) for module in json.loads(modules.read_text("utf-8"))]
-    except (ValueError, KeyError, TypeError) as error:
+        parts = [(str(part["type"]), str(part.get("path", ""))) for part in json.loads(modules.read_text("utf-8"))]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise EncoderError(f"{source} has a modules.json that cannot be read ({error}).", WAYS_OUT) from error
-    for kind in types:
+    for kind, path in parts:
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise EncoderError(f"{source} has a part outside of it ({path}), which is not loaded.", WAYS_OUT)
         if not kind.startswith("sentence_transformers."):
             raise EncoderError(
                 f"{source} needs code of its own ({kind}), and code that comes with a model is never run.",

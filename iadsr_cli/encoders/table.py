@@ -80,7 +80,7 @@ def _read(path: Path) -> tuple[list[str], np.ndarray]:
         schema = pq.read_schema(path)
         id_name, vector_name = _roles(schema, path)
         table = pq.read_table(path, columns=[id_name, vector_name])
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise EncoderError(
             f"{path} cannot be read as parquet ({reason}).", "Write it again as a parquet file."
@@ -92,7 +92,10 @@ def _read(path: Path) -> tuple[list[str], np.ndarray]:
         raise EncoderError(
             f'{path} has no item id in row {row} (column "{id_name}").', "Remove the rows without an item id."
         )
-    ids = [_id(value) for value in raw_ids.to_pylist()]
+    try:
+        ids = [_id(value) for value in raw_ids.to_pylist()]
+    except UnicodeDecodeError as error:
+        raise EncoderError(f'{path} has an item id in "{id_name}" that is not UTF-8 text.', SHAPE) from error
     _check_unique(ids, path)
 
     present = lists.is_valid().to_numpy(zero_copy_only=False)

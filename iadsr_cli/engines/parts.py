@@ -26,9 +26,10 @@ from iadsr_cli.engines import buckets
 from iadsr_cli.errors import GateError, UsageError
 from iadsr_cli.evidence import Scores, Status
 from iadsr_cli.explanations import Whys, reasons, verdict_of, whys
-from iadsr_cli.logs.parts import PartedLog, writing
+from iadsr_cli.logs.parts import PartedLog, memory_needed, writing
 from iadsr_cli.logs.reader import ItemTexts, read_items
 from iadsr_cli.logs.source import Source
+from iadsr_cli.logs.tables import filtered
 from iadsr_cli.outputs import ANNOTATED, EXTRA, REMOVED, OutputPlan
 from iadsr_cli.pipeline import crossfit_key, embedded, gate, made
 from iadsr_cli.progress import Reporter, Silent
@@ -196,10 +197,12 @@ def chosen(source: str, model: Path | None, config: Config) -> bool:
     """Return whether a log is to be cleaned in parts: as the settings say, else where it would fill half the memory."""
     if config.run.in_parts != "auto" or source == "-" or not source.endswith((".parquet", ".pq")):
         return config.run.in_parts == "always"
-    if (model is None and config.decision.method != "crossfit") or not Path(source).is_file():
+    if config.log.format not in {"auto", "parquet"} or not Path(source).is_file():
+        return False
+    if model is None and config.decision.method != "crossfit":
         return False
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return PartedLog.open(source, config.log).size > memory / 2
+    return memory_needed(source) > memory / 2
 
 
 def run(
@@ -421,11 +424,11 @@ def _write(
                 noise = pa.array(found["noise"], mask=np.isnan(found["noise"]))
                 all_columns = {"noise_score": noise, "keep": pa.array(keep), "reason": reason}
             if removed:
-                removed(_with(table, all_columns, REMOVED).filter(pa.array(~keep)))
+                removed(filtered(_with(table, all_columns, REMOVED), ~keep))
             if output and plan.annotate:
                 output(_with(table, all_columns, ANNOTATED))
             elif output and keep.any():
-                output(table.filter(pa.array(keep)))
+                output(filtered(table, keep))
             stage.advance(table.num_rows)
 
 

@@ -28,6 +28,7 @@ class JsonRecords(TextRecords):
     keys: tuple[str, ...]
     _texts: dict[str, pa.ChunkedArray] = field(default_factory=dict)
     _kinds: dict[str, set[type]] = field(default_factory=dict)
+    _halves: set[str] = field(default_factory=set)
 
     @classmethod
     def read(cls, name: str, content: bytes, format: Format, settings: LogSettings) -> "JsonRecords":
@@ -69,6 +70,11 @@ class JsonRecords(TextRecords):
         chunks = [chunk for file in own for chunk in file._texts[name].chunks]
         return _typed(pa.chunked_array(chunks, pa.large_string()), kinds)
 
+    @property
+    def halves(self) -> set[str]:
+        """The loaded columns with an escaped half of a surrogate pair, which is no character."""
+        return self._halves
+
     def kinds(self, name: str) -> set[type]:
         """Return the Python types of a column's values, null left out."""
         self.load([name])
@@ -86,7 +92,10 @@ class JsonRecords(TextRecords):
             for name in wanted:
                 values = [record.get(name) for record in block]
                 kinds[name].update(map(type, values))
-                blocks[name].append(_strings([_json_text(value) for value in values]))
+                texts, whole = _strings([_json_text(value) for value in values])
+                blocks[name].append(texts)
+                if not whole:
+                    self._halves.add(name)
         for name in wanted:
             self._kinds[name] = kinds[name] - {type(None)}
             self._texts[name] = pa.chunked_array(blocks[name], pa.large_string())
@@ -127,15 +136,14 @@ def _json_text(value: Any) -> str | None:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _strings(values: list[str | None]) -> pa.Array:
+def _strings(values: list[str | None]) -> tuple[pa.Array, bool]:
+    """Return strings as an array, and whether they are whole."""
     try:
-        return pa.array(values, pa.large_string())
+        return pa.array(values, pa.large_string()), True
     except UnicodeEncodeError:
         # JSON can escape half of a surrogate pair, which is no character: it stays an escape.
-        return pa.array(
-            [value and value.encode("utf-8", "backslashreplace").decode() for value in values],
-            pa.large_string(),
-        )
+        escaped = [value and value.encode("utf-8", "backslashreplace").decode() for value in values]
+        return pa.array(escaped, pa.large_string()), False
 
 
 def _typed(texts: pa.ChunkedArray, kinds: set[type]) -> pa.ChunkedArray:
@@ -153,6 +161,6 @@ def _typed(texts: pa.ChunkedArray, kinds: set[type]) -> pa.ChunkedArray:
         if kinds in ({list}, {dict}):
             values = [None if text is None else json.loads(text) for text in texts.to_pylist()]
             return pa.chunked_array([pa.array(values)])
-    except (pa.ArrowException, UnicodeEncodeError):
-        pass
+    except (pa.ArrowException, UnicodeEncodeError, OverflowError):
+        pass  # in lists, a number beyond 64 bits is an OverflowError
     return texts

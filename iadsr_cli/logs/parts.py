@@ -17,9 +17,10 @@ from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError, OutputError, UsageError
 from iadsr_cli.logs.conversion import Rows, delimited_pieces, json_pieces
 from iadsr_cli.logs.formats import DELIMITERS, Format, compressing, format_of
+from iadsr_cli.logs.holding import check_held
 from iadsr_cli.logs.reader import ItemTexts, texts_of
 from iadsr_cli.logs.schema import Roles, find_roles
-from iadsr_cli.logs.tables import TableRecords, first_line
+from iadsr_cli.logs.tables import TableRecords, first_line, micros_file, replaced, wide_times
 from iadsr_cli.logs.values import canonical_ids, is_text, times
 from iadsr_cli.logs.writer import check_target, replacing
 from iadsr_cli.progress import Reporter
@@ -94,7 +95,8 @@ class PartedLog:
             )
         with _readable(source):
             schema = pq.read_schema(source)
-        roles = find_roles(schema.names, settings, source)
+            names = schema.names  # which need not be text
+        roles = find_roles(names, settings, source)
         if roles.time is not None:
             type = schema.field(roles.time).type
             type = type.value_type if pa.types.is_dictionary(type) else type
@@ -116,16 +118,26 @@ class PartedLog:
         with _readable(self.name):
             return pq.read_metadata(self.path)
 
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The columns' types, and the file's own metadata."""
+        with _readable(self.name):
+            schema = pq.read_schema(self.path)
+            for name in self._wide:
+                index = schema.names.index(name)
+                schema = schema.set(index, schema.field(index).with_type(pa.timestamp("us")))
+        return schema
+
+    @cached_property
+    def _wide(self) -> list[str]:
+        """The columns whose times do not fit nanoseconds."""
+        with _readable(self.name), micros_file(self.path) as file:
+            return wide_times(file)
+
     @property
     def num_rows(self) -> int:
         """How many rows the file has."""
         return int(self.metadata.num_rows)
-
-    @property
-    def size(self) -> int:
-        """How many bytes it takes to hold the whole log in memory, and what denoising makes of it; a rough guess."""
-        groups = (self.metadata.row_group(number) for number in range(self.metadata.num_row_groups))
-        return 2 * sum(group.total_byte_size for group in groups) + _BYTES_PER_ROW * self.num_rows
 
     def item_texts(self, reporter: Reporter) -> ItemTexts:
         """Return the items' texts, as `Log.item_texts` does; whether a guessed column is one, the first rows tell."""
@@ -186,11 +198,28 @@ class PartedLog:
 
     def _tables(self, columns: list[str] | None) -> Iterator[tuple[int, pa.Table]]:
         first = 0
-        with _readable(self.name), pq.ParquetFile(self.path) as file:
+        wide = [name for name in self._wide if columns is None or name in columns]
+        with _readable(self.name), pq.ParquetFile(self.path) as file, micros_file(self.path) as in_micros:
             for group in range(file.num_row_groups):
+                times = in_micros.read_row_group(group, wide) if wide else None
+                done = 0
                 for batch in file.iter_batches(BATCH, [group], columns):
-                    yield first, pa.Table.from_batches([batch])
-                    first += batch.num_rows
+                    table = pa.Table.from_batches([batch])
+                    yield first + done, table if times is None else replaced(table, times.slice(done, table.num_rows))
+                    done += table.num_rows
+                first += done
+
+
+def memory_needed(source: str) -> int:
+    """Return how many bytes it takes to hold a Parquet file whole, and what denoising makes of it; a rough guess.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    with _readable(source):
+        metadata = pq.read_metadata(source)
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    return int(2 * sum(group.total_byte_size for group in groups) + _BYTES_PER_ROW * metadata.num_rows)
 
 
 @contextlib.contextmanager
@@ -199,7 +228,7 @@ def _readable(name: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise InputError(f"{name} does not exist.", "Check the path.") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{name} is not a readable Parquet file: {first_line(error)}",
             "It may be cut off or be another format: copy it again, or say what it is with --format.",
@@ -209,22 +238,26 @@ def _readable(name: str) -> Iterator[None]:
 def check_writing(log: PartedLog, target: str, extra: Mapping[str, pa.DataType], format_override: str = "auto") -> None:
     """Check, before any work, that `target`'s format can hold the log's columns and those of `extra`.
 
+    For text, all rows are read.
+
     Raises:
         OutputError: its format cannot hold a column.
         UsageError: the log has a column of an extra one's name, the format cannot be told, or it is standard output.
     """
     if target == "-":
         raise UsageError("A log that is cleaned in parts cannot go to standard output.", "Name a file with -o.")
-    schema = pq.read_schema(log.path)
     for name in extra:
-        if name in schema.names:
+        if name in log.schema.names:
             raise UsageError(
                 f'{log.name} already has a column "{name}", which the output would add.',
                 "Rename the log's column first.",
             )
     format = format_of(target, format_override, option="--output-format")
     if format.kind != "parquet":
-        _pieces(schema.empty_table(), format, log.name)
+        # What the types tell, before all rows are read.
+        check_held(log.schema.empty_table(), log.name, format)
+        for _, table in log.groups():
+            check_held(table, log.name, format)
 
 
 @contextlib.contextmanager
@@ -246,7 +279,7 @@ def writing(
     """
     check_target(target, force)
     format = format_of(target, format_override, option="--output-format")
-    schema = pq.read_schema(log.path)
+    schema = log.schema
     for name, type in extra.items():
         schema = schema.append(pa.field(name, type))
     try:
@@ -270,7 +303,7 @@ def _sink(file: IO[bytes], format: Format, schema: pa.Schema, log: PartedLog) ->
 
         def write(table: pa.Table) -> None:
             nonlocal started
-            pieces = _pieces(table, format, log.name)
+            pieces = _pieces(table, format)
             if started and format.delimited:
                 next(pieces)  # the header
             stream.writelines(pieces)
@@ -281,9 +314,9 @@ def _sink(file: IO[bytes], format: Format, schema: pa.Schema, log: PartedLog) ->
             write(schema.empty_table())
 
 
-def _pieces(table: pa.Table, format: Format, name: str) -> Iterator[bytes]:
+def _pieces(table: pa.Table, format: Format) -> Iterator[bytes]:
     rows = Rows(table.schema, iter([table]))
-    return json_pieces(rows) if format.kind == "jsonl" else delimited_pieces(rows, DELIMITERS[format.kind], name)
+    return json_pieces(rows) if format.kind == "jsonl" else delimited_pieces(rows, DELIMITERS[format.kind])
 
 
 def _codecs(log: PartedLog) -> dict[str, str] | str:

@@ -37,6 +37,11 @@ class Records(ABC):
         """The types of the columns that a file of this format has to have; the files of one log agree in them."""
         return {}
 
+    @property
+    def halves(self) -> set[str]:
+        """The loaded columns with an escaped half of a surrogate pair, which is no character; only JSON has them."""
+        return set()
+
     def kinds(self, name: str) -> set[type]:
         """Return the Python types of a column's values where the format leaves them open, null left out."""
         return set()

@@ -3,9 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise, zip_longest
+from pathlib import Path
 from typing import IO
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from iadsr_cli.errors import InputError
@@ -36,12 +39,17 @@ class TableRecords(Records):
             # Not read_table: that would make columns out of folder names such as "day=1/".
             file = pq.ParquetFile(pa.BufferReader(content))
             table = file.read()
-        except (pa.ArrowException, OSError) as error:
+            in_micros = micros_file(pa.BufferReader(content))
+            wide = wide_times(in_micros)
+            if wide:
+                table = replaced(table, in_micros.read(columns=wide))
+            names = table.column_names  # which need not be text
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"{name} is not a readable Parquet file: {first_line(error)}",
                 "It may be cut off or be another format: copy it again, or say what it is with --format.",
             ) from error
-        check_names(table.column_names, name)
+        check_names(names, name)
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         codecs = [groups[0].column(leaf).compression for leaf in range(groups[0].num_columns)] if groups else []
         return cls(
@@ -74,6 +82,43 @@ class TableRecords(Records):
     def groups(self) -> Iterator[slice]:
         """Yield the numbers of the rows of each row group."""
         return (slice(start, stop) for start, stop in pairwise(self.edges))
+
+
+def micros_file(source: Path | pa.NativeFile) -> pq.ParquetFile:
+    """Open a Parquet file for its old 96-bit times as microseconds: beyond 2262 Arrow wraps their nanoseconds."""
+    return pq.ParquetFile(source, coerce_int96_timestamp_unit="us")
+
+
+def wide_times(file: pq.ParquetFile) -> list[str]:
+    """Return the columns of 96-bit times of which some do not fit nanoseconds; `file` is a `micros_file`."""
+    leaves = [file.schema.column(index) for index in range(len(file.schema))]
+    columns = file.schema_arrow.names if any(leaf.physical_type == "INT96" for leaf in leaves) else []
+    names = [leaf.path for leaf in leaves if leaf.physical_type == "INT96" and leaf.path in columns]
+    wide = dict.fromkeys(names, False)
+    for batch in file.iter_batches(columns=names) if names else ():
+        for name in names:
+            micros = pc.cast(batch.column(name), pa.int64())
+            wide[name] |= (pc.max(pc.abs(micros)).as_py() or 0) > (2**63 - 1) // 1000
+    return [name for name in names if wide[name]]
+
+
+def replaced(table: pa.Table, columns: pa.Table) -> pa.Table:
+    """Return a table with some of its columns, and their types, as another one has them."""
+    for name in columns.column_names:
+        index = table.column_names.index(name)
+        field = table.field(index).with_type(columns.field(name).type)
+        table = table.set_column(index, field, columns.column(name))
+    return table
+
+
+def filtered(table: pa.Table, keep: np.ndarray) -> pa.Table:
+    """Return the rows of a table where `keep` (bool [rows]) is true."""
+    try:
+        return table.filter(pa.array(keep))
+    except pa.ArrowNotImplementedError:  # it cannot filter string views
+        edges = np.flatnonzero(np.diff(keep.astype(np.int8), prepend=0, append=0)).reshape(-1, 2).tolist()
+        runs = [table.slice(start, stop - start) for start, stop in edges]
+        return pa.concat_tables(runs or [table.slice(0, 0)]).combine_chunks()
 
 
 def write_tables(file: IO[bytes], schema: pa.Schema, tables: Iterable[pa.Table], codecs: Sequence[str]) -> None:

@@ -21,7 +21,8 @@ def plain(column: pa.ChunkedArray) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
     if is_text(column.type):
-        column = pc.cast(column, pa.large_string())
+        # By way of bytes: Arrow does not look at what a file says is text.
+        column = pc.cast(pc.cast(column, pa.large_binary()), pa.large_string())
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):  # what an older Arrow returns
         array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
@@ -239,7 +240,8 @@ def _plain_or_error(records: Records, column: str, use: str) -> pa.Array:
     try:
         return plain(values)
     except pa.ArrowException as error:
-        raise _unusable(records, column, use, f"{values.type} values") from error
+        found = "text that is not UTF-8" if is_text(values.type) else f"{values.type} values"
+        raise _unusable(records, column, use, found) from error
 
 
 def _unusable(records: Records, column: str, use: str, found: str) -> InputError:

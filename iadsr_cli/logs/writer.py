@@ -13,13 +13,14 @@ import pyarrow as pa
 
 from iadsr_cli.drafts import draft_file, try_writing
 from iadsr_cli.errors import OutputError, UsageError, reason
-from iadsr_cli.logs.conversion import cells, delimited_pieces, json_pieces, json_values, quoted, selected
+from iadsr_cli.logs.conversion import delimited_pieces, json_pieces, selected
 from iadsr_cli.logs.delimited import DelimitedRecords
 from iadsr_cli.logs.folders import replacing_log
 from iadsr_cli.logs.formats import BOM, DELIMITERS, Format, compressing, format_of, nameless, unknown_format
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.several import SeveralRecords
+from iadsr_cli.logs.spelling import cells, json_values, quoted
 from iadsr_cli.logs.tables import TableRecords, write_tables
 from iadsr_cli.logs.texts import TextRecords
 
@@ -77,7 +78,7 @@ def check_rows(log: Log, target: str, extra: Iterable[str] = (), format_override
         UsageError: the log has a column of an extra one's name, or the format cannot be told.
     """
     check_extra_names(log, extra)
-    _writer(log.records, target_format(log, target, format_override), np.zeros(log.num_rows, dtype=bool), {})
+    _writer(log, log.records, target_format(log, target, format_override), np.zeros(log.num_rows, dtype=bool), {})
 
 
 def target_format(log: Log, target: str, format_override: str = "auto") -> Format:
@@ -133,7 +134,7 @@ def drafted_rows(
     keep, columns = _checked(log, rows, extra)
     format = target_format(log, target, format_override)
     check_target(target, force)
-    write = _writer(log.records, format, keep, columns)
+    write = _writer(log, log.records, format, keep, columns)
     with _explained(target, format):
         if target == "-":
             write(sys.stdout.buffer)
@@ -174,7 +175,7 @@ def drafted_folder(
             done += size
             place = folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
-            write = _writer(file, file.format, keep[own], added)
+            write = _writer(log, file, file.format, keep[own], added)
             with place.open("xb") as stream:
                 write(stream)
                 stream.flush()
@@ -251,25 +252,25 @@ def _extra_column(name: str, values: pa.Array | np.ndarray, size: int) -> pa.Arr
 
 
 def _writer(
-    records: Records, format: Format, keep: np.ndarray, extra: Mapping[str, pa.Array]
+    log: Log, records: Records, format: Format, keep: np.ndarray, extra: Mapping[str, pa.Array]
 ) -> Callable[[IO[bytes]], None]:
-    """Return what writes the rows into an open file; what cannot work is found out before it is opened."""
+    """Return what writes rows of the log, as `records` has them, into an open file.
+
+    What cannot work is found out before it is opened.
+    """
     pieces: Iterable[bytes | memoryview]
     first, _ = next(records.files())
     if isinstance(first, TextRecords) and _same_text(first, format):
         partitions = {name: records.column(name).filter(pa.array(keep)).combine_chunks() for name in records.partitions}
         pieces = _raw_pieces(records, keep, {**partitions, **extra})
     else:
-        rows = selected(records, keep, extra)
+        rows = selected(records, keep, extra, format, (log.roles.user, log.roles.item))
         if format.kind == "parquet":
             tables = [file for file, _ in records.files() if isinstance(file, TableRecords)]
             # A file without rows has no codecs.
             codecs = next((file.codecs for file in tables if file.codecs), ()) if tables else ("zstd",)
             return lambda file: write_tables(file, rows.schema, rows.tables, codecs)
-        if format.kind == "jsonl":
-            pieces = json_pieces(rows)
-        else:
-            pieces = delimited_pieces(rows, DELIMITERS[format.kind], records.name)
+        pieces = json_pieces(rows) if format.kind == "jsonl" else delimited_pieces(rows, DELIMITERS[format.kind])
 
     def write(file: IO[bytes]) -> None:
         with compressing(file, format.compression) as stream:

@@ -1,14 +1,16 @@
 """Trained models on disk: `vocabulary.parquet`, `weights.safetensors` and `history.jsonl`."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -18,6 +20,7 @@ from iadsr_cli.errors import ArtifactError, IadsrError
 from iadsr_cli.models import Backbone, make_backbone
 from iadsr_cli.models.alignment import AlignedModel
 
+Model = TypeVar("Model", bound=nn.Module)
 VOCABULARY, WEIGHTS, HISTORY = "vocabulary.parquet", "weights.safetensors", "history.jsonl"
 
 
@@ -50,7 +53,10 @@ def read_vocabulary(folder: Path) -> Vocabulary:
     """Return the vocabulary of a pretrain or align artifact whose manifest was read."""
     table = pq.read_table(folder / VOCABULARY)
     items = table.column("item_id").combine_chunks().slice(1)
-    return Vocabulary(items, table.column("trained_interactions").to_numpy())
+    if not pa.types.is_string(items.type) and not pa.types.is_large_string(items.type):
+        raise TypeError(f"the item ids are {items.type} values")
+    items.validate(full=True)
+    return Vocabulary(items, table.column("trained_interactions").cast(pa.int64()).to_numpy())
 
 
 def load_backbone(folder: Path, device: torch.device) -> tuple[Backbone, Vocabulary, Manifest]:
@@ -59,9 +65,8 @@ def load_backbone(folder: Path, device: torch.device) -> tuple[Backbone, Vocabul
     Raises:
         ArtifactError: if the folder is not such an artifact or its weights do not fit its manifest.
     """
-    backbone, vocabulary, manifest = _untrained(folder, "pretrain")
-    _load_weights(backbone, folder)
-    return backbone.to(device).eval(), vocabulary, manifest
+    model, vocabulary, manifest = _loaded(folder, "pretrain", lambda backbone, manifest: backbone)
+    return model.to(device).eval(), vocabulary, manifest
 
 
 def load_aligned(folder: Path, device: torch.device) -> tuple[AlignedModel, Vocabulary, Manifest]:
@@ -70,11 +75,12 @@ def load_aligned(folder: Path, device: torch.device) -> tuple[AlignedModel, Voca
     Raises:
         ArtifactError: if the folder is not such an artifact or its weights do not fit its manifest.
     """
-    backbone, vocabulary, manifest = _untrained(folder, "align")
-    codes = len(vocabulary.items) + 1
-    size = int(manifest.facts["semantic_size"])
-    model = AlignedModel(backbone, torch.zeros(codes, size), torch.zeros(codes, dtype=torch.bool))
-    _load_weights(model, folder)
+
+    def aligned(backbone: Backbone, manifest: Manifest) -> AlignedModel:
+        codes, size = backbone.item_embedding.num_embeddings, manifest.facts["semantic_size"]
+        return AlignedModel(backbone, torch.zeros(codes, size), torch.zeros(codes, dtype=torch.bool))
+
+    model, vocabulary, manifest = _loaded(folder, "align", aligned)
     return model.to(device).eval(), vocabulary, manifest
 
 
@@ -90,20 +96,36 @@ def load_recommender(folder: Path, device: torch.device) -> tuple[Backbone, Voca
     return load_backbone(folder, device)
 
 
-def _untrained(folder: Path, kind: str) -> tuple[Backbone, Vocabulary, Manifest]:
-    """Return a recommender of the artifact's kind and size, whose weights are still to be loaded."""
+def _loaded(folder: Path, kind: str, made: Callable[[Backbone, Manifest], Model]) -> tuple[Model, Vocabulary, Manifest]:
+    """Return the model that `made` makes of an artifact's untrained recommender, with its weights."""
     manifest = read_manifest(folder, kind)
-    vocabulary = read_vocabulary(folder)
     try:
+        vocabulary = read_vocabulary(folder)
         settings = BackboneSettings(**manifest.config["backbone"])
-    except (KeyError, TypeError, IadsrError) as error:
-        raise ArtifactError(f"The settings in {folder}'s manifest cannot be used: {error}", "Make it again.") from None
-    return make_backbone(settings, len(vocabulary.items)), vocabulary, manifest
 
+        def model() -> Model:
+            return made(make_backbone(settings, len(vocabulary.items)), manifest)
 
-def _load_weights(model: nn.Module, folder: Path) -> None:
+        # Without memory first: a manifest must not ask for more of it than the weights take.
+        with torch.device("meta"):
+            sizes = {name: list(tensor.shape) for name, tensor in model().state_dict().items()}
+    except IadsrError as error:
+        raise _unusable(folder, error.message) from None
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise _unusable(folder, str(error)) from None
     try:
-        model.load_state_dict(load_file(folder / WEIGHTS))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        if sizes != found:
+            raise ValueError("other tensors, or tensors of other shapes")  # noqa: TRY301
+        loaded = model()
+        loaded.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, RuntimeError, OSError, ValueError) as error:
+        reason = next(iter(str(error).strip().splitlines()), "")
         raise ArtifactError(f"The weights in {folder} do not fit its manifest: {reason}", "Make it again.") from None
+    return loaded, vocabulary, manifest
+
+
+def _unusable(folder: Path, reason: str) -> ArtifactError:
+    first = next(iter(reason.strip().splitlines()), "")
+    return ArtifactError(f"The settings or items in {folder} cannot be used: {first}", "Make it again.")

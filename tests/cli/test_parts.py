@@ -1,7 +1,9 @@
 """Cleaning in parts: the same rows, values and summary as in memory, whatever the sizes of parts and buckets."""
 
 import json
+import math
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -240,6 +242,47 @@ def test_what_cannot_be_done_in_parts_is_said_at_once(
     assert not [path for path in Path().iterdir() if path.name != "cache"]
 
 
+@pytest.mark.parametrize(
+    ("value", "output", "found"),
+    [
+        ("a\0b", "a.csv", "a NUL character, which CSV and TSV"),
+        (math.inf, "a.jsonl", "an infinite number, which JSON"),
+        (b"\xff", "a.jsonl", "bytes that are not UTF-8 text, which JSON"),
+    ],
+)
+def test_what_text_cannot_hold_is_said_before_any_work(
+    clean: Callable[..., Result], tmp_path: Path, value: object, output: str, found: str
+) -> None:
+    table, _ = shelves()
+    last = table.append_column("x", pa.array([None] * (ROWS - 1) + [value]))
+    pq.write_table(last, tmp_path / "log.parquet")
+    for outputs in (["-o", output], ["-o", "a.parquet", "--removed", output]):
+        result = clean(*outputs, "--in-parts", "always", log=tmp_path / "log.parquet", code=1)
+        assert f'Column "x" of {tmp_path / "log.parquet"} holds {found} cannot hold.' in result.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["log.parquet"]
+
+
+def test_wide_times_and_string_views_come_back_from_parts(
+    clean: Callable[..., Result], folder: Path, tmp_path: Path
+) -> None:
+    table, _ = shelves()
+    until = pa.array([datetime(9999, 12, 31, 23, 59, 59), None, datetime(2024, 1, 1)] * (ROWS // 3), pa.timestamp("us"))
+    table = table.append_column("until", until).append_column("view", table["title"].cast(pa.string_view()))
+    log = tmp_path / "log.parquet"
+    pq.write_table(table, log, row_group_size=700, use_deprecated_int96_timestamps=True)
+    found = {}
+    for way in ("never", "always"):
+        outputs = ["-o", f"{way}.parquet", "--removed", f"{way}.jsonl", "--in-parts", way]
+        clean("--model", folder / "model", "--budget", "7%", *outputs, log=log)
+        found[way] = pq.read_table(f"{way}.parquet")
+    assert found["always"].equals(found["never"])
+    assert found["always"].schema.equals(found["never"].schema, check_metadata=True)
+    assert found["always"].schema.field("until").type == pa.timestamp("us")
+    removed = [json.loads(line) for line in Path("always.jsonl").read_text().splitlines()]
+    times = [*found["always"]["until"].to_pylist(), *(row["until"] for row in removed)]
+    assert sum(str(time).startswith("9999-12-31") for time in times) == ROWS // 3
+
+
 def test_a_text_log_is_not_cleaned_in_parts(clean: Callable[..., Result], tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
     log.write_text("user_id,item_id\n1,2\n")
@@ -254,6 +297,19 @@ def test_a_log_that_fits_is_cleaned_in_memory(
     assert clean(*arguments).exit_code == 0, "standard output is possible in memory alone"
     monkeypatch.setattr(log_parts, "_BYTES_PER_ROW", 1 << 40)
     assert "cannot go to standard output" in clean(*arguments, code=2).stderr
+
+
+def test_a_log_that_fits_may_be_one_that_cannot_be_cleaned_in_parts(
+    clean: Callable[..., Result], tmp_path: Path
+) -> None:
+    table, _ = shelves()
+    days = pa.array([f"2024-01-{1 + int(each) % 28:02}" for each in table["ts"].to_pylist()])
+    pq.write_table(table.set_column(3, "ts", days), tmp_path / "days.parquet")
+    result = clean("-o", "clean.parquet", "--encoder", "tfidf", log=tmp_path / "days.parquet")
+    assert json.loads(result.stdout)["rows"] == ROWS
+    (tmp_path / "text.parquet").write_text("user_id,item_id\n1,2\n")
+    result = clean("-o", "a.csv", "--format", "csv", "--dry-run", log=tmp_path / "text.parquet", code=1)
+    assert "in parts" not in result.stderr
 
 
 @pytest.mark.parametrize("size", [0, 1, 5, 37, 80, 200])

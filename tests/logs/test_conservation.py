@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import math
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from generated import KINDS, conserve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +24,7 @@ from iadsr_cli.logs import delimited as delimited_module
 from iadsr_cli.logs.delimited import DelimitedRecords, _split_plain, _split_quoted
 from iadsr_cli.logs.reader import read_items, read_log
 from iadsr_cli.logs.texts import Lines, line_offsets
-from iadsr_cli.logs.writer import write_rows
+from iadsr_cli.logs.writer import check_rows, write_rows
 
 FAST = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -412,3 +414,143 @@ def test_a_byte_order_mark_stays_when_the_first_row_goes(tmp_path, first):
     log = read_log(str(source), LogSettings(header=False, columns="user_id,item_id"))
     write_rows(log, str(target), np.array([1]))
     assert target.read_bytes() == b"\xef\xbb\xbf2,b\n"
+
+
+@pytest.mark.parametrize("target", KINDS)
+@pytest.mark.parametrize("kind", KINDS)
+@settings(deadline=None, max_examples=8, suppress_health_check=list(HealthCheck))
+@given(random=st.randoms(use_true_random=True))
+def test_every_format_gives_back_every_row_or_refuses(tmp_path_factory, kind, target, random):
+    outcome = conserve(tmp_path_factory.mktemp("log"), random, kind, target)
+    assert (outcome.lost, outcome.added, outcome.changed) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("array", "name", "found"),
+    [
+        (pa.array([2**62, 0], pa.timestamp("us")), "out.csv", "a time outside the years 1 to 9999"),
+        (pa.array([-(2**63), 0], pa.timestamp("ms", "+05:30")), "out.jsonl", "a time outside the years 1 to 9999"),
+        (pa.array([2**31 - 1, None], pa.date32()), "out.tsv", "a time outside the years 1 to 9999"),
+        (pa.array([[2**62], None], pa.list_(pa.timestamp("us"))), "out.jsonl", "a time outside the years 1 to 9999"),
+        (pa.array(["a\0b", None]), "out.csv", "a NUL character"),
+        (pa.array([b"\xff", b""]), "out.csv", "bytes that are not UTF-8 text"),
+        (pa.array([{"b": b"\xff"}, None]), "out.jsonl", "bytes that are not UTF-8 text"),
+        (pa.array([math.inf, 1.5], pa.float16()), "out.jsonl", "an infinite number"),
+        (pa.array([[[-math.inf]], None]), "out.jsonl", "an infinite number"),
+        (pa.array([[1], None]), "out.csv", "list<element: int64> values"),
+        (pa.array([[(1, 2)], None], pa.map_(pa.int8(), pa.int8())), "out.tsv", "map<int8, int8 ('x')> values"),
+    ],
+)
+def test_what_a_text_format_cannot_hold_is_refused_before_any_work(tmp_path, array, name, found):
+    pq.write_table(pa.table({"user_id": [1, 2], "item_id": [1, 2], "x": array}), tmp_path / "log.parquet")
+    log = read_log(str(tmp_path / "log.parquet"), LogSettings())
+    for attempt in (
+        lambda: check_rows(log, str(tmp_path / name)),
+        lambda: write_rows(log, str(tmp_path / name), np.zeros(2, bool)),
+    ):
+        with pytest.raises(OutputError) as caught:
+            attempt()
+        formats = "JSON" if name.endswith("jsonl") else "CSV and TSV"
+        assert caught.value.message == f'Column "x" of {log.name} holds {found}, which {formats} cannot hold.'
+        assert caught.value.hint.startswith("Write to a .parquet ")
+    assert [path.name for path in tmp_path.iterdir()] == ["log.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "found", "formats"),
+    [
+        ('"\\ud800"', "out.csv", "half of a surrogate pair", "Parquet, CSV and TSV"),
+        ('"\\ud800"', "out.parquet", "half of a surrogate pair", "Parquet, CSV and TSV"),
+        ('{"a": {}}', "out.parquet", "an object without a key", "Parquet"),
+        ('"\\u0000"', "out.tsv", "a NUL character", "CSV and TSV"),
+    ],
+)
+def test_what_only_json_holds_is_refused(tmp_path, value, name, found, formats):
+    source = tmp_path / "log.jsonl"
+    source.write_text(f'{{"user_id": 1, "item_id": 2, "x": {value}}}\n')
+    log = read_log(str(source), LogSettings())
+    with pytest.raises(OutputError) as caught:
+        check_rows(log, str(tmp_path / name))
+    assert caught.value.message == f'Column "x" of {log.name} holds {found}, which {formats} cannot hold.'
+    assert ".jsonl" in caught.value.hint
+    write_rows(log, str(tmp_path / "out.jsonl"), np.ones(1, bool))
+    assert (tmp_path / "out.jsonl").read_bytes() == source.read_bytes()
+
+
+def test_old_96_bit_times_beyond_2262_come_back(tmp_path):
+    source, target = tmp_path / "log.parquet", tmp_path / "out.parquet"
+    times = pa.array([datetime(9999, 12, 31, 23, 59, 59, 999999), None], pa.timestamp("us"))
+    table = pa.table(
+        {"user_id": [1, 2], "item_id": [3, 4], "until": times, "since": pa.array([0, 1], pa.timestamp("us"))}
+    )
+    pq.write_table(table, source, use_deprecated_int96_timestamps=True, store_schema=False)
+    write_rows(read_log(str(source), LogSettings()), str(target), np.ones(2, bool))
+    written = pq.read_table(target)
+    assert written.column("until").combine_chunks().equals(times)
+    assert written.schema.field("since").type == pa.timestamp("ns")
+
+
+def test_string_views_come_back(tmp_path):
+    source, target = tmp_path / "log.parquet", tmp_path / "out.parquet"
+    values = ["a", "b", "a string too long to stand in the view itself"]
+    ids, views = pa.array(values, pa.string_view()), pa.array([None, *values[1:]], pa.string_view())
+    table = pa.table({"user_id": [1, 2, 3], "item_id": ids, "title": views, "x": [[1], None, []]})
+    pq.write_table(table, source)
+    log = read_log(str(source), LogSettings())
+    for keep in ([True, False, True], [False, True, False], [False, False, False]):
+        write_rows(log, str(target), np.array(keep), force=True)
+        rows = np.flatnonzero(keep).tolist()
+        assert pq.read_table(target).to_pylist() == [table.to_pylist()[row] for row in rows]
+        assert pq.read_schema(target).equals(table.schema)
+
+
+def test_values_that_json_spells_otherwise(tmp_path):
+    source, target = tmp_path / "log.parquet", tmp_path / "out.jsonl"
+    uuids = pa.ExtensionArray.from_storage(pa.uuid(), pa.array([b"0123456789abcdef"], pa.binary(16)))
+    table = pa.table(
+        {
+            "user_id": [1],
+            "item_id": uuids,
+            "map": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int8())),
+            "blob": pa.array([b"ab"], pa.binary(2)),
+            "spans": pa.array([[7, None]], pa.list_(pa.duration("us"))),
+            "far": pa.array([[1]], pa.list_(pa.timestamp("ns", "UTC"))),
+        }
+    )
+    pq.write_table(table, source)
+    log = read_log(str(source), LogSettings())
+    write_rows(log, str(target), np.ones(1, bool))
+    assert json.loads(target.read_text()) == {
+        "user_id": 1, "item_id": "30313233-3435-3637-3839-616263646566", "map": [["a", 1]], "blob": "ab",
+        "spans": [7, None], "far": ["1970-01-01T00:00:00.000000001Z"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", ["true", "1.5", "22.0", "inf"])
+def test_ids_stay_ids_in_another_format(tmp_path, cell):
+    source, target = tmp_path / "log.csv", tmp_path / "out.parquet"
+    source.write_text(f"user_id,item_id,x\n{cell},{cell},{cell}\n")
+    write_rows(read_log(str(source), LogSettings()), str(target), np.ones(1, bool))
+    again = read_log(str(target), LogSettings())
+    assert again.user_ids().to_pylist() == again.item_ids().to_pylist() == [cell]
+
+
+def test_infinity_in_text_stays_text(tmp_path):
+    source, target = tmp_path / "log.csv", tmp_path / "out.jsonl"
+    source.write_text("user_id,item_id,x\n1,2,inf\n1,3,0.5\n")
+    write_rows(read_log(str(source), LogSettings()), str(target), np.ones(2, bool))
+    assert [json.loads(line)["x"] for line in target.read_text().splitlines()] == ["inf", "0.5"]
+
+
+def test_a_first_name_that_begins_like_a_byte_order_mark(tmp_path):
+    source, target = tmp_path / "log.parquet", tmp_path / "out.csv"
+    pq.write_table(pa.table({"\ufeffx": ["\ufeff"], "user_id": [1], "item_id": [2]}), source)
+    write_rows(read_log(str(source), LogSettings()), str(target), np.ones(1, bool))
+    assert read_log(str(target), LogSettings()).column_names == ["\ufeffx", "user_id", "item_id"]
+
+
+def test_lists_with_numbers_beyond_64_bits(tmp_path):
+    source, target = tmp_path / "log.jsonl", tmp_path / "out.parquet"
+    source.write_text(f'{{"user_id": 1, "item_id": 2, "x": [{2**70}]}}\n')
+    write_rows(read_log(str(source), LogSettings()), str(target), np.ones(1, bool))
+    assert pq.read_table(target).column("x").to_pylist() == [f"[{2**70}]"]
