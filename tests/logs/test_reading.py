@@ -59,7 +59,7 @@ def test_format_by_name(name, override, expected):
         (b"\xef\xbb\xbfa\tb\n1\t2\n", Format("tsv")),
         (b'\n{"a": 1}\n', Format("jsonl")),
         (b"PAR1...", Format("parquet")),
-        (gzip.compress(b'{"a": 1}'), Format("jsonl", "gzip")),
+        (gzip.compress(b'{"a": 1}', mtime=0), Format("jsonl", "gzip")),
         (zstandard.compress(b"a\tb"), Format("tsv", "zstd")),
     ],
 )
@@ -68,7 +68,7 @@ def test_format_by_content(content, expected):
 
 
 def test_standard_input(monkeypatch):
-    content = gzip.compress(b"user\titem\n1\t2\n")
+    content = gzip.compress(b"user\titem\n1\t2\n", mtime=0)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     log = read_log("-", LogSettings())
     assert (log.name, log.format, log.num_rows) == ("standard input", Format("tsv", "gzip"), 1)
