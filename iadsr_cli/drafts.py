@@ -5,6 +5,7 @@ without one was left by a process that was killed, and the next that writes to t
 are no such locks (Windows, some network file systems) left-overs stay.
 """
 
+import atexit
 import os
 import re
 import secrets
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import IO
 
 _HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<token>[0-9a-f]{8})\.(?:draft|old)", re.DOTALL)
+# A signal can end a process anywhere, also in the line that would have removed a draft.
+_UNFINISHED: set[Path] = set()
 _LONGEST = 200  # bytes of a name are limited, to 255 on most file systems
 
 
@@ -86,6 +89,7 @@ def _draft(place: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     sweep(place)
     while True:
         draft, lock = _hidden(place, secrets.token_hex(4), "draft"), None
+        _UNFINISHED.add(draft)
         try:
             make(draft)
             lock = _lock(draft, wait=True)
@@ -94,8 +98,15 @@ def _draft(place: Path, make: Callable[[Path], None]) -> Iterator[Path]:
                 return
         finally:
             _remove(draft)
+            _UNFINISHED.discard(draft)
             if lock is not None:
                 os.close(lock)
+
+
+@atexit.register
+def _remove_unfinished() -> None:
+    for draft in _UNFINISHED:
+        _remove(draft)
 
 
 def _hidden(place: Path, token: str, what: str) -> Path:

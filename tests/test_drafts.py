@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from iadsr_cli import drafts
 from iadsr_cli.drafts import draft_file, draft_folder, draft_name, sweep, sweep_all, try_writing
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX locks")
@@ -78,3 +79,20 @@ def test_a_long_name_is_cut(tmp_path: Path) -> None:
         file.write(b"y")
     assert place.read_bytes() == b"y"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_signal_in_the_line_that_removes_a_draft_leaves_it_to_the_end_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(drafts, "_remove", interrupted)
+        with pytest.raises(KeyboardInterrupt), draft_file(tmp_path / "a") as file:
+            file.write(b"x")
+            raise ValueError
+    assert [path.suffix for path in tmp_path.iterdir()] == [".draft"]
+    drafts._remove_unfinished()
+    assert not list(tmp_path.iterdir())
+    drafts._UNFINISHED.clear()
