@@ -6,7 +6,7 @@ import typer
 
 from iadsr_cli import __version__
 from iadsr_cli.cli import align, denoise, embed, evaluate, pretrain
-from iadsr_cli.cli.manners import Commands, end_on_termination
+from iadsr_cli.cli.manners import Commands, end_on_signals
 
 app = typer.Typer(
     name="iadsr",
@@ -44,5 +44,5 @@ def main() -> None:
     # PyTorch's threads wait for each other by spinning, which on a machine that is busy with other work makes training
     # many times slower. A short spin costs nothing on an idle one. Read when PyTorch is loaded, so it is set here.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    end_on_termination()
+    end_on_signals()
     app(prog_name="iadsr")

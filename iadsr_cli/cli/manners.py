@@ -32,14 +32,26 @@ class Terminated(SystemExit):
     """The process was asked to end (SIGTERM)."""
 
 
-def end_on_termination() -> None:
+class Interrupted(KeyboardInterrupt):
+    """The process was interrupted (Ctrl-C)."""
+
+
+def end_on_signals() -> None:
     """Let SIGTERM end the process as Ctrl-C does, cleaning up; a second one does not disturb that."""
 
     def end(number: int, _: object) -> None:
         signal.signal(number, signal.SIG_IGN)
         raise Terminated(143)
 
+    def interrupt(*_: object) -> None:
+        # Where a plain KeyboardInterrupt passes through `exec`, as when a module with dataclasses is being imported,
+        # Python ends by the signal, not with our exit code, even if it is caught.
+        raise Interrupted
+
     signal.signal(signal.SIGTERM, end)
+    # Not where interrupts are ignored, as a shell asks of what it runs in the background.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
 
 
 class Manners:

@@ -3,7 +3,10 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -107,6 +110,31 @@ def test_an_interrupt_while_writing(run, tmp_path: Path, shop: Path, monkeypatch
     assert result.stderr.splitlines()[-2:] == MESSAGE
     assert output.read_text(encoding="utf-8") == "precious"
     assert sorted({path.name for path in tmp_path.iterdir()} - {"cache"}) == before
+
+
+def test_an_interrupt_inside_code_that_is_made_up(tmp_path: Path) -> None:
+    code = """
+import sys, typer
+from iadsr_cli.cli import console
+from iadsr_cli.cli.manners import Manners, end_on_signals
+
+end_on_signals()
+try:
+    with Manners(debug=False):
+        exec("import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(5)")
+except typer.Exit as error:
+    sys.exit(error.exit_code)
+"""
+    (tmp_path / "made_up.py").write_text(code, encoding="utf-8")
+    interruptible = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(
+        [sys.executable, "-m", "made_up"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        preexec_fn=interruptible,  # noqa: PLW1509
+    ) as process:
+        assert process.communicate(timeout=30)[1].decode().splitlines() == MESSAGE
+    assert process.returncode == 130
 
 
 def test_an_interrupt_while_reading_standard_input(iadsr, tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_records_with_a_long_delimiter_come_back_byte_for_byte(tmp_path, data):
     delimiter = data.draw(st.sampled_from(["::", "||", ", ", "\t\t", '","', "\u00a7\u00a7"]))
     field = st.text(st.sampled_from("a1:| ,\"'\u00e9\x1f\x1e\ue000"), min_size=1, max_size=5)
     # A field that ends as the delimiter begins would lend it a character.
-    field = field.filter(lambda text: delimiter not in text and delimiter[0] not in text[-1] + text[0])
+    field = field.filter(lambda text: (text + delimiter).index(delimiter) == len(text))
     rows = data.draw(st.lists(st.tuples(field, field, field, field), min_size=1, max_size=6))
     records = [delimiter.join(row) + data.draw(st.sampled_from(["\n", "\r\n", "\n\n"])) for row in rows]
     (tmp_path / "ratings.dat").write_bytes("".join(records).encode())
