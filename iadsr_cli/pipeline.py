@@ -22,7 +22,7 @@ from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import find_protections
-from iadsr_cli.sequences import Sequences, check_trainable, frequency_fifths, make_sequences
+from iadsr_cli.sequences import Sequences, check_trainable, make_sequences, share_by_fifth
 from iadsr_cli.stages import (
     Resume,
     align,
@@ -105,8 +105,7 @@ class Workspace:
     @cached_property
     def item_texts(self) -> list[str | None]:
         """The text of each item of the sequences, None where there is none; that of code c is at c - 1."""
-        by_id = dict(zip(self.texts.ids, self.texts.texts, strict=True))
-        return [by_id.get(item) for item in self.sequences.items.to_pylist()]
+        return self.texts.of(self.sequences.items)
 
     @cached_property
     def vectors(self) -> Path | None:
@@ -251,9 +250,8 @@ def open_log(source: str, items: str | None, config: Config, reporter: Reporter)
         stage.advance(log.num_rows)
     _tell_of(texts, reporter)
     # The log's items and no others: a catalogue may be much larger, and an item may be missing from it.
-    by_id = dict(zip(texts.ids, texts.texts, strict=True))
-    ids = pc.unique(log.item_ids()).drop_null().to_pylist()
-    texts = replace(texts, ids=ids, texts=[by_id.get(item) for item in ids])
+    ids = pc.unique(log.item_ids()).drop_null()
+    texts = replace(texts, ids=ids.to_pylist(), texts=texts.of(ids))
     if items is not None and not any(texts.texts):
         raise InputError(
             f"None of the log's {len(ids):,} items has a text in {items}.",
@@ -296,6 +294,14 @@ def gate(removed: int, rows: int, config: Config) -> GateError | None:
     )
 
 
+def noise_shares(shares: dict[str, float] | None) -> dict[str, Any]:
+    """Return the part of the summary that says how much noise of each kind there is; None where it is not estimated."""
+    return {
+        "estimated_noise_share": shares and round(sum(shares.values()), 6),
+        "estimated_noise_share_by_kind": shares and {kind: round(share, 6) for kind, share in shares.items()},
+    }
+
+
 def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions, judged: np.ndarray) -> dict[str, Any]:
     items = row_codes(log.item_ids())
     removed = ~decisions.keep
@@ -315,11 +321,9 @@ def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions, 
         **{name: int(chosen.sum()) for name, chosen in groups.items()},
         "users_by_decision": {name: _distinct(users[chosen]) for name, chosen in groups.items()},
         "items_by_decision": {name: _distinct(items[chosen]) for name, chosen in groups.items()},
-        "estimated_noise_share": None if scores.share is None else round(scores.share, 6),
-        "estimated_noise_share_by_kind": scores.shares
-        and {kind: round(share, 6) for kind, share in scores.shares.items()},
+        **noise_shares(scores.shares),
         "highest_score": round(float(highest.max()), 6) if len(highest) else None,
-        "removed_share_by_item_frequency_fifth": _share_by_fifth(removed, items),
+        "removed_share_by_item_frequency_fifth": _removed_by_fifth(removed, items),
     }
 
 
@@ -327,10 +331,6 @@ def _distinct(codes: np.ndarray) -> int:
     return len(np.unique(codes[codes >= 0]))
 
 
-def _share_by_fifth(removed: np.ndarray, items: np.ndarray) -> list[float]:
-    """Return the removed share of the rows of the rarest fifth of items, and so on to the most frequent fifth."""
-    rows = items >= 0
-    by_row = frequency_fifths(np.bincount(items[rows]))[items[rows]]
-    total = np.bincount(by_row, minlength=5)
-    gone = np.bincount(by_row, weights=removed[rows], minlength=5)
-    return [float(share) for share in gone / np.maximum(total, 1)]
+def _removed_by_fifth(removed: np.ndarray, items: np.ndarray) -> list[float]:
+    rows = np.bincount(items[items >= 0])
+    return share_by_fifth(rows, np.bincount(items[removed & (items >= 0)], minlength=len(rows)))

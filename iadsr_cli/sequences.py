@@ -136,14 +136,14 @@ def check_trainable(sequences: Sequences, source: str) -> None:
         )
 
 
-def check_shared(sequences: Sequences, source: str, model: str) -> None:
-    """Check that a model knows some of the log's items.
+def check_shared(codes: np.ndarray, items: pa.Array, source: str, model: str) -> None:
+    """Check that a model knows some of the log's items: `codes` are those that it has for them, 0 for none.
 
     Raises:
-        ArtifactError: if it knows none.
+        ArtifactError: if it knows none; `items` are its own.
     """
-    if not len(sequences.codes):
-        known = ", ".join(f'"{item}"' for item in sequences.items.slice(0, 2).to_pylist())
+    if not codes.any():
+        known = ", ".join(f'"{item}"' for item in items.slice(0, 2).to_pylist())
         raise ArtifactError(
             f"The model in {model} knows none of the items in {source} (it knows {known}, ...).",
             "Give the model that was made from this log, or name the right column with --item-column.",
@@ -158,6 +158,19 @@ def frequency_fifths(counts: np.ndarray) -> np.ndarray:
     fifths = np.empty(len(counts), dtype=np.int64)
     fifths[np.argsort(counts, kind="stable")] = np.arange(len(counts)) * 5 // max(1, len(counts))
     return fifths
+
+
+def share_by_fifth(rows: np.ndarray, chosen: np.ndarray) -> list[float]:
+    """Return the share of chosen rows of the rarest fifth of items, and so on to the most frequent fifth.
+
+    Args:
+        rows: how many rows each item has, int64 [V].
+        chosen: how many of them are chosen, [V].
+    """
+    fifth = frequency_fifths(rows)
+    total = np.bincount(fifth, weights=rows, minlength=5)
+    found: list[float] = (np.bincount(fifth, weights=chosen, minlength=5) / np.maximum(total, 1)).tolist()
+    return found
 
 
 def positions(lengths: np.ndarray) -> np.ndarray:

@@ -145,7 +145,7 @@ def score(log: Log, model: Path, config: Config, folder: Path, reporter: Reporte
     device = training.pick_device(config.run.device)
     aligned, vocabulary, source = load_aligned(model, device)
     sequences = make_sequences(log.user_ids(), log.item_ids(), log.order(), vocabulary.items)
-    check_shared(sequences, log.name, str(model))
+    check_shared(sequences.codes, vocabulary.items, log.name, str(model))
     has_ids = pc.and_(pc.is_valid(log.user_ids()), pc.is_valid(log.item_ids()))
     scores = score_rows(aligned, vocabulary.trained, sequences, has_ids.to_numpy(zero_copy_only=False), reporter)
     return _save_scores(scores, {}, {"align": source.outputs["weights.safetensors"], "log": rows_digest(log)}, folder)

@@ -35,13 +35,11 @@ class NoiseHead:
     Attributes:
         edges: ascending bounds of the steps of each piece of evidence.
         steps: value of each step, one more than there are edges.
-        neutral: value of a piece that is missing: that of the log's median.
-        base: what is added to the sum of steps.
+        base: what is added to the sum of steps, which count from that of the log's median: a missing piece adds 0.
     """
 
     edges: list[np.ndarray]
     steps: list[np.ndarray]
-    neutral: np.ndarray
     base: float
 
     def parts(self, evidence: np.ndarray) -> np.ndarray:
@@ -50,12 +48,12 @@ class NoiseHead:
         for column, (edges, steps) in enumerate(zip(self.edges, self.steps, strict=True)):
             values = evidence[:, column]
             known = ~np.isnan(values)
-            found[known, column] = (steps - self.neutral[column])[np.searchsorted(edges, values[known], side="right")]
+            found[known, column] = steps[np.searchsorted(edges, values[known], side="right")]
         return found
 
     def ratio(self, parts: np.ndarray) -> np.ndarray:
         """Return the density of injected rows over that of the log's rows, from `parts`; float64 [n]."""
-        return np.exp(np.minimum(parts.sum(axis=1, dtype=np.float64) + self.neutral.sum() + self.base, 50))
+        return np.exp(np.minimum(parts.sum(axis=1, dtype=np.float64) + self.base, 50))
 
 
 def fit(evidence: np.ndarray, injected: np.ndarray, seed: int) -> NoiseHead:
@@ -99,7 +97,7 @@ def fit(evidence: np.ndarray, injected: np.ndarray, seed: int) -> NoiseHead:
         grid[:, number] = np.arange(len(bounds) + 1)
         steps.append(learner.decision_function(grid) - origin)
     prior = np.log(injected.mean() / (1 - injected.mean()))
-    return NoiseHead(edges, steps, np.zeros(len(edges)), origin - float(prior))
+    return NoiseHead(edges, steps, origin - float(prior))
 
 
 def _edges(values: np.ndarray) -> np.ndarray:

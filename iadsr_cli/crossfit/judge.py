@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from functools import cached_property
 
 import numpy as np
+from scipy import sparse
 
 from iadsr_cli import noise
 from iadsr_cli.crossfit import head
@@ -106,13 +107,8 @@ class Judge:
         )
         self.shares = dict(zip(names, found.tolist(), strict=True))
         usual = np.array([self._mixture[name] for name in names])
-        weights = found.copy()
-        if plain:
-            weights[plain:] = np.maximum(
-                found[plain:], _AS_USUAL * found[:plain].sum() / usual[:plain].sum() * usual[plain:]
-            )
         # Where no noise is seen at all, rows still have an order.
-        weights += usual / usual.sum() * 0.5 / judged.sum()
+        weights = _weights(found, usual, plain) + usual / usual.sum() * 0.5 / judged.sum()
         self._learned = head.Mixture(heads, weights)
         return self._scored(judged, evidence, side)
 
@@ -136,19 +132,25 @@ class Judge:
     @cached_property
     def _everyone(self) -> Fold:
         """What all users of the log teach."""
-        held = user_items(self._sequences, np.ones(len(self._sequences.codes), dtype=bool)).astype(np.float32)
-        return learn(held, window_items(self._sequences, _CLOSE)[0], self._texts, self._seed)
+        return learn(self._held, self._windows[0], self._texts, self._seed)
+
+    @cached_property
+    def _held(self) -> sparse.csr_array:
+        return user_items(self._sequences, np.ones(len(self._sequences.codes), dtype=bool)).astype(np.float32)
+
+    @cached_property
+    def _windows(self) -> tuple[sparse.csr_array, np.ndarray]:
+        return window_items(self._sequences, _CLOSE)
 
     def _gathered(self, taught: Sequences) -> tuple[np.ndarray, np.ndarray]:
         """Return the evidence about the log's rows and about those of the histories with injected noise."""
         both = [np.full((len(part.codes), len(NAMES)), np.nan, np.float32) for part in (self._sequences, taught)]
-        held = user_items(self._sequences, np.ones(len(self._sequences.codes), dtype=bool)).astype(np.float32)
-        windows, owner = window_items(self._sequences, _CLOSE)
+        windows, owner = self._windows
         with self._reporter.stage("evidence", len(self._sequences.codes) + len(taught.codes), "rows") as stage:
             for number in range(self._fold.max(initial=0) + 1):
                 inside = self._fold == number
                 teachers = ~inside | inside.all()
-                fold = learn(held[teachers], windows[teachers[owner]], self._texts, self._seed)
+                fold = learn(self._held[teachers], windows[teachers[owner]], self._texts, self._seed)
                 for part, out in zip((self._sequences, taught), both, strict=True):
                     users = np.flatnonzero(inside & (part.lengths > 0))
                     gather(part, users, fold, self._texts, out)
@@ -161,11 +163,9 @@ class Judge:
         """Return histories with noise of all kinds, of as many users as are needed, and each row's kind or -1."""
         sequences = self._sequences
         order = np.random.default_rng([_STREAM, self._seed, 1]).permutation(len(sequences.lengths))
-        enough = np.zeros(len(order), dtype=bool)
-        enough[order[np.cumsum(sequences.lengths[order]) <= max(_TAUGHT_ROWS, sequences.lengths[order[:1]].sum())]] = (
-            True
-        )
-        taught = sequences.where(enough[sequences.user_index])
+        in_all = np.cumsum(sequences.lengths[order])
+        enough = order[in_all <= max(_TAUGHT_ROWS, in_all[0])]
+        taught = sequences.where(np.isin(sequences.user_index, enough))
         rows = len(taught.codes)
         kind = np.full(rows, -1)
         for number, (name, rate) in enumerate(self._mixture.items()):
@@ -181,3 +181,11 @@ class Judge:
             kind = np.where(noisy.is_noise, number, kind[np.maximum(noisy.origin, 0)])
             taught = noisy.sequences
         return taught, kind
+
+
+def _weights(shares: np.ndarray, usual: np.ndarray, plain: int) -> np.ndarray:
+    """Return the estimated shares of the kinds [K], those after the first `plain` ones raised to what is usual."""
+    if not plain:
+        return shares
+    beside = _AS_USUAL * shares[:plain].sum() / usual[:plain].sum() * usual[plain:]
+    return np.concatenate([shares[:plain], np.maximum(shares[plain:], beside)])

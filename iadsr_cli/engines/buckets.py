@@ -1,11 +1,10 @@
 """A log's interactions in buckets of whole users, one file each, so that each can be judged by itself.
 
 A bucket holds every row of its users, whichever part of the log it comes from: the bucket of a user is a hash of the
-id. What is found about a bucket's rows goes to a file of its own, cut where `BATCH` rows of the log end, so that the
-rows of one stretch of the log can be put together from all buckets again without reading them whole.
+id.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +17,7 @@ import pyarrow.compute as pc
 from iadsr_cli.artifacts import Manifest, write_artifact
 from iadsr_cli.config import ProtectionSettings
 from iadsr_cli.logs.conditions import rows_where
-from iadsr_cli.logs.parts import BATCH, Part, PartedLog
+from iadsr_cli.logs.parts import Part, PartedLog
 from iadsr_cli.logs.schema import find_column
 from iadsr_cli.logs.values import canonical_ids
 from iadsr_cli.progress import Reporter
@@ -62,11 +61,17 @@ class Bucket:
     held: np.ndarray
     judged: np.ndarray
 
-    def sequences(self, items: pa.Array) -> Sequences:
-        """Return the histories in the vocabulary of all items of the log; their `row_ids` are places in this bucket."""
-        known = np.flatnonzero(self.items >= 0)
+    def sequences(self, vocabulary: pa.Array, codes: np.ndarray | None = None) -> Sequences:
+        """Return the histories; their `row_ids` are places in this bucket.
+
+        Args:
+            vocabulary: item ids.
+            codes: code in it of each item of the log, 0 where it has none, int64 [V]; None if it is that of the log.
+        """
+        found = self.items + 1 if codes is None else np.where(self.items < 0, 0, codes[self.items])
+        known = np.flatnonzero(found)
         order = None if self.order is None else self.order[known]
-        return in_sequence(self.users[known], self.items[known] + 1, known, order, items)
+        return in_sequence(self.users[known], found[known], known, order, vocabulary)
 
 
 def joined(several: Sequence[Bucket]) -> Bucket:
@@ -233,72 +238,3 @@ def _counted(known: pa.Table | None, items: pa.ChunkedArray, userless: pa.Array)
         pa.concat_tables(tables).group_by("item", use_threads=False).aggregate([("rows", "sum"), ("userless", "sum")])
     )
     return both.rename_columns({"rows_sum": "rows", "userless_sum": "userless"})
-
-
-def write_found(file: Path, columns: dict[str, np.ndarray], rows: int) -> None:
-    """Write what was found about the rows of a bucket.
-
-    Args:
-        file: to write.
-        columns: arrays of one length; "row" among them, ascending.
-        rows: of the whole log.
-    """
-    table = pa.table(columns)
-    ends = np.searchsorted(columns["row"], np.arange(BATCH, rows + BATCH, BATCH))
-    draft = file.with_suffix(".part")
-    with pa.ipc.new_file(draft, table.schema, options=_OPTIONS) as sink:
-        for first, end in zip(np.r_[0, ends[:-1]], ends, strict=True):
-            sink.write_batch(_batch(table.slice(first, end - first)))
-    draft.replace(file)
-
-
-def _batch(table: pa.Table) -> pa.RecordBatch:
-    batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
-
-
-def read_found(file: Path) -> Iterator[dict[str, np.ndarray]]:
-    """Yield what was found about a bucket's rows, stretch by stretch of the log."""
-    with pa.OSFile(str(file)) as source:
-        reader = pa.ipc.open_file(source)
-        for number in range(reader.num_record_batches):
-            yield _columns(reader.get_batch(number))
-
-
-def _columns(batch: pa.RecordBatch) -> dict[str, np.ndarray]:
-    names = batch.schema.names
-    return {name: batch.column(name).to_numpy(zero_copy_only=False) for name in names}
-
-
-class Found:
-    """What was found about the rows of a log, from the files of all buckets."""
-
-    def __init__(self, files: list[Path], missing: dict[str, float]) -> None:
-        """Open the files; `missing` is what rows have that are in no bucket, by column."""
-        self._files, self._missing = files, missing
-        self._stretch: tuple[int, dict[str, np.ndarray]] | None = None
-
-    def rows(self, first: int, end: int) -> dict[str, np.ndarray]:
-        """Return the columns of the rows from `first` to before `end`."""
-        pieces = []
-        while first < end:
-            stretch = first // BATCH
-            last = min(end, (stretch + 1) * BATCH)
-            whole = self._whole(stretch)
-            own = slice(first - stretch * BATCH, last - stretch * BATCH)
-            pieces.append({name: column[own] for name, column in whole.items()})
-            first = last
-        return {name: np.concatenate([piece[name] for piece in pieces]) for name in self._missing}
-
-    def _whole(self, stretch: int) -> dict[str, np.ndarray]:
-        if self._stretch is None or self._stretch[0] != stretch:
-            whole: dict[str, np.ndarray] = {}
-            for file in self._files:
-                with pa.OSFile(str(file)) as source:
-                    part = _columns(pa.ipc.open_file(source).get_batch(stretch))
-                for name, missing in self._missing.items():
-                    if name not in whole:
-                        whole[name] = np.full(BATCH, missing, part[name].dtype)
-                    whole[name][part["row"] - stretch * BATCH] = part[name]
-            self._stretch = stretch, whole
-        return self._stretch[1]

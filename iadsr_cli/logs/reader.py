@@ -39,6 +39,11 @@ class ItemTexts:
     rejected: str | None = None
     sources: tuple[Source, ...] = ()
 
+    def of(self, items: pa.Array) -> list[str | None]:
+        """Return the texts of other items, by their ids, in their order; None for one that has none here."""
+        by_id = dict(zip(self.ids, self.texts, strict=True))
+        return [by_id.get(item) for item in items.to_pylist()]
+
 
 @dataclass(frozen=True, eq=False)
 class Log:

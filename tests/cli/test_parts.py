@@ -15,8 +15,9 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
 from iadsr_cli.cli.app import app
-from iadsr_cli.engines import buckets
-from iadsr_cli.engines import parts as engine
+from iadsr_cli.engines import buckets, scorers, verdicts
+from iadsr_cli.engines import found as engine_found
+from iadsr_cli.engines.found import Found, write_found
 from iadsr_cli.logs import parts as log_parts
 
 SIZES = ["--embedding-size", "8", "--hidden-size", "8", "--pretrain-epochs", "1"]
@@ -74,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def clean(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run `denoise`, by default in parts of 256 rows and in buckets of 300."""
-    for module in (log_parts, buckets):
+    for module in (log_parts, engine_found):
         monkeypatch.setattr(module, "BATCH", 256)
     monkeypatch.setattr(buckets, "_BUCKET_ROWS", 300)
     monkeypatch.setenv("IADSR_CACHE_DIR", str(tmp_path / "cache"))
@@ -88,7 +89,7 @@ def clean(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     return run
 
 
-def verdicts(reasons: pa.ChunkedArray) -> list[str]:
+def outcomes(reasons: pa.ChunkedArray) -> list[str]:
     """What is lowest is so among the rows of a bucket, or of the log, and need not be the same."""
     return [reason.partition(":")[0] for reason in reasons.to_pylist()]
 
@@ -117,7 +118,7 @@ def test_parts_give_the_rows_that_memory_gives(clean: Callable[..., Result], fol
     assert kept_in_parts.schema.equals(pq.read_schema(folder / "log.parquet"), check_metadata=True)
     removed, removed_in_parts = (pq.read_table(f"{way}-removed.parquet") for way in found)
     assert removed_in_parts.drop(["reason"]).equals(removed.drop(["reason"]))
-    assert verdicts(removed_in_parts["reason"]) == verdicts(removed["reason"])
+    assert outcomes(removed_in_parts["reason"]) == outcomes(removed["reason"])
     assert kept.num_rows + removed.num_rows == ROWS
     assert (removed.num_rows > 0) == (decision[1] != "0%")
 
@@ -175,7 +176,7 @@ def test_the_default_method_learns_from_the_first_buckets(
     annotated = pq.read_table("all.parquet")
     assert annotated.drop(["noise_score", "keep", "reason"]).equals(table)
     score, user = annotated["noise_score"].to_numpy(), annotated["user_id"]
-    assert buckets.count(12_000) == 3 > engine._TEACHING_BUCKETS
+    assert buckets.count(12_000) == 3 > scorers.TEACHING_BUCKETS
     bucket = buckets._hashes(pa.chunked_array(user)) % 3
     for taught in (bucket < 2, bucket == 2):
         assert roc_auc_score(strange[taught], score[taught]) > 0.85, "a fifth of what is strange is of the user's shelf"
@@ -203,21 +204,27 @@ def test_an_interrupted_run_goes_on_with_the_buckets_it_has(
     arguments = ["--model", folder / "model", "--null-ids", "keep", "--in-parts", "always", "--budget", "5%"]
     clean(*arguments, "-o", "undisturbed.parquet")
     judged: list[int] = []
-    judge = engine.ModelScorer.judge
+    judge = scorers.ModelScorer.judge
 
-    def failing(self: engine.ModelScorer, number: int, bucket: buckets.Bucket) -> object:
+    def failing(self: scorers.ModelScorer, number: int, bucket: buckets.Bucket) -> object:
         judged.append(number)
         if len(judged) == 4:
             raise KeyboardInterrupt
         return judge(self, number, bucket)
 
-    monkeypatch.setattr(engine.ModelScorer, "judge", failing)
+    monkeypatch.setattr(scorers.ModelScorer, "judge", failing)
     result = clean(*arguments, "-o", "resumed.parquet", code=130)
     assert "Run the same command again" in result.stderr
     assert not Path("resumed.parquet").exists()
     clean(*arguments, "-o", "resumed.parquet")
     assert judged == [0, 1, 2, 3, *range(3, 10)]
     assert Path("resumed.parquet").read_bytes() == Path("undisturbed.parquet").read_bytes()
+
+    del judged[:]
+    clean(*arguments, "-o", "again.parquet", code=130)
+    clean(*arguments, "-o", "again.parquet", "--removed", "removed.parquet")
+    assert judged == [0, 1, 2, 3, *range(10)], "reasons were not asked for the first time"
+    assert Path("again.parquet").read_bytes() == Path("undisturbed.parquet").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -324,10 +331,10 @@ def test_a_budget_takes_the_worst_rows_first_and_of_equal_ones_the_earliest(tmp_
     for number, drawn in enumerate(np.array_split(generator.permutation(100), 3)):
         rows = np.sort(drawn)
         files.append(tmp_path / f"{number}.arrow")
-        buckets.write_found(files[-1], {"row": rows, "noise": noise[rows], "allowed": allowed[rows]}, 100)
-    rule = engine._rule(files, 100, Config(decision=DecisionSettings(budget=str(size / 200))))
+        write_found(files[-1], {"row": rows, "noise": noise[rows], "allowed": allowed[rows]}, 100)
+    rule = verdicts.rule_of(files, 100, Config(decision=DecisionSettings(budget=str(size / 200))))
     candidates = np.flatnonzero(allowed)
     wanted = candidates[np.argsort(-noise[candidates], kind="stable")][: size // 2]
-    found = buckets.Found(files, {"noise": np.nan, "allowed": False}).rows(0, 100)
+    found = Found(files, {"noise": np.nan, "allowed": False}).rows(0, 100)
     found["row"] = np.arange(100)
     assert np.flatnonzero(rule.removed(found)).tolist() == sorted(wanted.tolist())

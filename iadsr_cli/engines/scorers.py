@@ -1,0 +1,130 @@
+"""What judges the buckets of one log: a ready model, or the default method, which the first buckets teach."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from iadsr_cli.artifacts import digest
+from iadsr_cli.config import Config
+from iadsr_cli.crossfit import Judge
+from iadsr_cli.encoders.folder import load_vectors
+from iadsr_cli.engines.buckets import Bucket, Split, joined
+from iadsr_cli.evidence import Scores
+from iadsr_cli.logs.reader import ItemTexts
+from iadsr_cli.pipeline import crossfit_key, embedded
+from iadsr_cli.progress import Reporter, Silent
+from iadsr_cli.sequences import check_shared, check_trainable
+from iadsr_cli.stages import vectors_by_code
+
+# Users of so many buckets teach the default method: about two million rows.
+TEACHING_BUCKETS = 2
+
+
+class Scorer(Protocol):
+    """What judges the buckets of one log."""
+
+    def key(self) -> dict[str, Any]:
+        """Return what the scores depend on, the log aside."""
+
+    def prepare(self, split: Split) -> None:
+        """Do what has to be done before the first bucket is judged."""
+
+    def judge(self, number: int, bucket: Bucket) -> Scores:
+        """Return the evidence of a bucket's rows."""
+
+    @property
+    def shares(self) -> dict[str, float] | None:
+        """The estimated share of each kind of noise, where the method estimates it."""
+
+
+class ModelScorer:
+    """IADSR as published, by the model of an `align` artifact."""
+
+    def __init__(self, model: Path, config: Config) -> None:
+        """Load the model.
+
+        Raises:
+            ArtifactError: if the folder is not such an artifact.
+        """
+        from iadsr_cli import training
+        from iadsr_cli.models.store import load_aligned
+
+        self._name = str(model)
+        self._model, self._vocabulary, self._source = load_aligned(model, training.pick_device(config.run.device))
+        self._codes = np.zeros(0, dtype=np.int64)
+
+    def key(self) -> dict[str, Any]:
+        """Return the digest of the model."""
+        return {"model": digest(self._source.outputs)}
+
+    def prepare(self, split: Split) -> None:
+        """Find the log's items in the model's vocabulary.
+
+        Raises:
+            ArtifactError: if it knows none of them.
+        """
+        places = pc.index_in(split.items, value_set=self._vocabulary.items)
+        self._codes = pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64) + 1
+        check_shared(self._codes, self._vocabulary.items, split.name, self._name)
+
+    def judge(self, number: int, bucket: Bucket) -> Scores:
+        """Return the evidence of a bucket's rows; those of unknown items have none."""
+        from iadsr_cli.evidence import score_rows
+
+        sequences = bucket.sequences(self._vocabulary.items, self._codes)
+        return score_rows(self._model, self._vocabulary.trained, sequences, bucket.items >= 0, Silent())
+
+    @property
+    def shares(self) -> None:
+        """Nothing: the method estimates none."""
+
+
+class CrossfitScorer:
+    """The default method: the users of the first buckets are judged by each other and teach how to judge the others."""
+
+    def __init__(self, texts: ItemTexts, config: Config, reporter: Reporter) -> None:
+        """Embed the items' texts, if there are any."""
+        self._texts, self._config, self._reporter = texts, config, reporter
+        self._vectors = embedded(texts, config, reporter)
+        self._taught: list[Scores] = []
+        self._judge: Judge | None = None
+        self._items = pa.array([], pa.large_string())
+
+    def key(self) -> dict[str, Any]:
+        """Return what is learned from, and how."""
+        return {**crossfit_key(self._vectors, self._texts, self._config), "buckets": TEACHING_BUCKETS}
+
+    def prepare(self, split: Split) -> None:
+        """Learn from the first buckets.
+
+        Raises:
+            InputError: if nothing can be learned from their users.
+        """
+        self._items = split.items
+        teaching = [split.bucket(number) for number in range(min(TEACHING_BUCKETS, split.count))]
+        together = joined(teaching)
+        sequences = together.sequences(self._items)
+        check_trainable(sequences, split.name)
+        matrix, _ = vectors_by_code(self._items, load_vectors(self._vectors) if self._vectors else None)
+        texts = self._texts.of(self._items)
+        self._judge = Judge(sequences, matrix, texts, self._config.run.seed, self._reporter)
+        scores = self._judge.scores().by_row(sequences.row_ids, together.items >= 0)
+        ends = np.cumsum([0, *(len(bucket.rows) for bucket in teaching)])
+        self._taught = [scores.take(np.arange(first, end)) for first, end in pairwise(ends.tolist())]
+
+    def judge(self, number: int, bucket: Bucket) -> Scores:
+        """Return the evidence of a bucket's rows."""
+        assert self._judge is not None
+        if number < len(self._taught):
+            return self._taught[number]
+        sequences = bucket.sequences(self._items)
+        return self._judge.others(sequences).by_row(sequences.row_ids, bucket.items >= 0)
+
+    @property
+    def shares(self) -> dict[str, float] | None:
+        """The estimated share of each kind of noise."""
+        return self._judge.shares if self._judge else None

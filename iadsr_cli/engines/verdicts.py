@@ -1,0 +1,159 @@
+"""What is decided about rows that were judged bucket by bucket: which of them go, and what that amounts to."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from iadsr_cli.config import Config, parse_share
+from iadsr_cli.decisions import within_limits
+from iadsr_cli.engines.buckets import Bucket, Split
+from iadsr_cli.engines.found import read_found
+from iadsr_cli.evidence import Scores, Status
+from iadsr_cli.explanations import whys
+from iadsr_cli.protections import last_of_users, protected_by
+from iadsr_cli.sequences import share_by_fifth
+
+# What a row has that is in no bucket, as it has no user.
+MISSING = {"noise": np.nan, "allowed": False, "status": Status.NO_ID, "by": -1, "judged": True}
+MISSING_WHY = {"said_0": -1, "said_1": -1, "below_0": np.nan, "below_1": np.nan, "value": np.nan}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which of the rows that may go do: those above `cutoff`, and at it those up to row `last`.
+
+    A row that may not go is protected if it scores above `least`, as some row does that goes.
+    """
+
+    cutoff: float
+    last: int
+    least: float
+
+    def removed(self, found: dict[str, np.ndarray]) -> np.ndarray:
+        """Return which rows go, bool [n], of what was `found` about them."""
+        return self._reached(found) & found["allowed"]
+
+    def protected(self, found: dict[str, np.ndarray]) -> np.ndarray:
+        """Return which rows are suspicious and stay, bool [n]."""
+        return (found["noise"] > self.least) & ~found["allowed"] & found["judged"]
+
+    def _reached(self, found: dict[str, np.ndarray]) -> np.ndarray:
+        return (found["noise"] > self.cutoff) | ((found["noise"] == self.cutoff) & (found["row"] <= self.last))
+
+
+def judged(bucket: Bucket, items: pa.Array, scores: Scores, config: Config, explained: bool) -> dict[str, np.ndarray]:
+    """Return what is found about a bucket's rows, by column; `items` are all items of the log."""
+    last = None
+    if config.protection.protect_last:
+        sequences = bucket.sequences(items)
+        last = np.zeros(len(bucket.rows), dtype=bool)
+        last[sequences.row_ids[last_of_users(sequences, config.protection)]] = True
+    by = protected_by(len(bucket.rows), last, None if config.protection.protect is None else bucket.held)
+    may_go = ~np.isnan(scores.noise) & (by < 0) & bucket.judged
+    found = {
+        "row": bucket.rows,
+        "user": bucket.users.astype(np.int32),
+        "item": bucket.items.astype(np.int32),
+        "noise": scores.noise,
+        "allowed": within_limits(scores.noise, bucket.users, may_go, config.decision),
+        "status": scores.status,
+        "by": by,
+        "judged": bucket.judged,
+    }
+    if explained:
+        # A bucket's users are a random choice: what is lowest among its rows is so in the log.
+        rows = np.flatnonzero(scores.status == Status.SCORED)
+        why = whys(scores, rows)
+        values = (*why.said.T, *why.below.T, why.value)
+        for (name, missing), value in zip(MISSING_WHY.items(), values, strict=True):
+            found[name] = np.full(len(bucket.rows), missing, value.dtype)
+            found[name][rows] = value
+    return found
+
+
+def rule_of(files: list[Path], rows: int, config: Config) -> Rule:
+    """Return the rule of the settings; a budget takes the highest scores of rows that may go, earlier rows first."""
+    if config.decision.budget is None:
+        return Rule(config.decision.threshold, -1, config.decision.threshold)
+    size = int(np.floor(parse_share(config.decision.budget, "--budget") * rows + 1e-9))
+
+    def allowed() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for file in files:
+            for found in read_found(file):
+                yield found["noise"][found["allowed"]], found["row"][found["allowed"]]
+
+    # The bits of floats that are not negative are in their order: the cutoff is found half by half.
+    bits, above = 0, 0
+    for shift, mask in ((16, 0), (0, 0xFFFF0000)):
+        tally = np.zeros(1 << 16, dtype=np.int64)
+        for noise, _ in allowed():
+            keys = noise.view(np.uint32)
+            tally += np.bincount((keys[(keys & mask) == bits] >> shift) & 0xFFFF, minlength=1 << 16)
+        from_top = above + np.cumsum(tally[::-1])
+        place = int(np.searchsorted(from_top, size))
+        if place == 1 << 16:
+            # All that may go, go.
+            return Rule(-1.0, -1, min((float(noise.min(initial=np.inf)) for noise, _ in allowed()), default=np.inf))
+        above = int(from_top[place - 1]) if place else above
+        bits |= (0xFFFF - place) << shift
+    cutoff = float(np.uint32(bits).view(np.float32))
+    ties = np.concatenate([part[noise == np.float32(cutoff)] for noise, part in allowed()])
+    wanted = size - above
+    return Rule(cutoff, int(np.partition(ties, wanted - 1)[wanted - 1]) if wanted else -1, cutoff)
+
+
+def summary(files: list[Path], rule: Rule, rows: int, split: Split) -> dict[str, Any]:
+    """Return what the decisions on all rows of a log amount to: counts, as `pipeline.Denoised` has them."""
+    names, item_rows = ("kept", "removed", "protected", "unscored", "unjudged"), split.item_rows
+    counted = dict.fromkeys(names, 0)
+    users, users_in_all = dict.fromkeys(names, 0), 0
+    items = {name: np.zeros(len(item_rows), dtype=bool) for name in names}
+    gone = np.zeros(len(item_rows), dtype=np.int64)
+    highest, in_buckets = -np.inf, 0
+    for file in files:
+        seen = {name: np.zeros(0, dtype=bool) for name in names}
+        for found in read_found(file):
+            removed, unscored = rule.removed(found), np.isnan(found["noise"])
+            groups = {
+                "kept": ~removed,
+                "removed": removed,
+                "protected": rule.protected(found),
+                "unscored": unscored,
+                "unjudged": ~found["judged"],
+            }
+            for name, chosen in groups.items():
+                counted[name] += int(chosen.sum())
+                items[name][found["item"][chosen & (found["item"] >= 0)]] = True
+                seen[name] = _marked(seen[name], found["user"], chosen)
+            gone += np.bincount(found["item"][removed], minlength=len(gone))
+            highest = max(highest, float(np.nanmax(found["noise"][found["judged"]], initial=-np.inf)))
+            in_buckets += len(removed)
+        users_in_all += int((seen["kept"] | seen["removed"]).sum())
+        for name in names:
+            users[name] += int(seen[name].sum())
+    for name in ("kept", "unscored"):
+        counted[name] += rows - in_buckets  # rows without a user
+        items[name] |= split.userless > 0
+    counted["unjudged"] += split.unjudged_alone
+    return {
+        "rows": rows,
+        "users": users_in_all,
+        "items": len(item_rows),
+        **counted,
+        "users_by_decision": users,
+        "items_by_decision": {name: int(chosen.sum()) for name, chosen in items.items()},
+        "highest_score": None if highest == -np.inf else round(highest, 6),
+        "removed_share_by_item_frequency_fifth": share_by_fifth(item_rows, gone),
+    }
+
+
+def _marked(seen: np.ndarray, users: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return which users are among the seen or the chosen ones, bool [U], as long as needed."""
+    grown = np.zeros(max(len(seen), int(users.max(initial=-1)) + 1), dtype=bool)
+    grown[: len(seen)] = seen
+    grown[users[chosen]] = True
+    return grown
