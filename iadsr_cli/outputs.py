@@ -94,7 +94,7 @@ class OutputPlan:
             OutputError: if a column does not fit the format.
         """
         if self.output is not None and self._is_folder(self.output, log.name):
-            check_extra_names(log, ANNOTATED if self.annotate else ())
+            check_extra_names(log.name, log.column_names, ANNOTATED if self.annotate else ())
         elif self.output is not None:
             check_rows(log, self.output, ANNOTATED if self.annotate else (), self.format)
         if self.removed is not None:

@@ -163,7 +163,7 @@ def _write(
                 removed(filtered(_with(table, all_columns, REMOVED), ~keep))
             if output and plan.annotate:
                 output(_with(table, all_columns, ANNOTATED))
-            elif output and keep.any():
+            elif output:
                 output(filtered(table, keep))
             stage.advance(table.num_rows)
 

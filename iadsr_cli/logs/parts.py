@@ -14,15 +14,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from iadsr_cli.config import LogSettings
-from iadsr_cli.errors import InputError, OutputError, UsageError
+from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.conversion import Rows, delimited_pieces, json_pieces
 from iadsr_cli.logs.formats import DELIMITERS, Format, compressing, format_of
 from iadsr_cli.logs.holding import check_held
 from iadsr_cli.logs.reader import ItemTexts, texts_of
 from iadsr_cli.logs.schema import Roles, find_roles
-from iadsr_cli.logs.tables import TableRecords, first_line, micros_file, replaced, wide_times
+from iadsr_cli.logs.tables import TableRecords, codecs_of, first_line, micros_file, replaced, table_sink, wide_times
 from iadsr_cli.logs.values import canonical_ids, is_text, times
-from iadsr_cli.logs.writer import check_target, replacing
+from iadsr_cli.logs.writer import check_extra_names, check_target, explained, replacing
 from iadsr_cli.progress import Reporter
 
 # Rows read, scored and written at once.
@@ -166,7 +166,7 @@ class PartedLog:
     @property
     def column_names(self) -> list[str]:
         """The file's column names, in its order."""
-        return list(self.metadata.schema.to_arrow_schema().names)
+        return list(self.schema.names)
 
     def values(self, column: str, role: str) -> Counter[str]:
         """Return how often each value of a column occurs, as canonical ids of a role."""
@@ -246,12 +246,7 @@ def check_writing(log: PartedLog, target: str, extra: Mapping[str, pa.DataType],
     """
     if target == "-":
         raise UsageError("A log that is cleaned in parts cannot go to standard output.", "Name a file with -o.")
-    for name in extra:
-        if name in log.schema.names:
-            raise UsageError(
-                f'{log.name} already has a column "{name}", which the output would add.',
-                "Rename the log's column first.",
-            )
+    check_extra_names(log.name, log.column_names, extra)
     format = format_of(target, format_override, option="--output-format")
     if format.kind != "parquet":
         # What the types tell, before all rows are read.
@@ -282,21 +277,15 @@ def writing(
     schema = log.schema
     for name, type in extra.items():
         schema = schema.append(pa.field(name, type))
-    try:
-        with replacing(target) as file, _sink(file, format, schema, log) as write:
-            yield write
-    except OSError as error:
-        raise OutputError(
-            f"{target} could not be written: {error.strerror or error}.",
-            "What was there before is unchanged. Make room or name another place.",
-        ) from error
+    with explained(target, format), replacing(target) as file, _sink(file, format, schema, log) as write:
+        yield write
 
 
 @contextlib.contextmanager
 def _sink(file: IO[bytes], format: Format, schema: pa.Schema, log: PartedLog) -> Iterator[Callable[[pa.Table], None]]:
     if format.kind == "parquet":
-        with pq.ParquetWriter(file, schema, compression=_codecs(log)) as writer:
-            yield lambda table: writer.write_table(table, row_group_size=max(1, table.num_rows))
+        with table_sink(file, schema, codecs_of(log.metadata)) as sink:
+            yield sink
         return
     with compressing(file, format.compression) as stream:
         started = False
@@ -317,14 +306,3 @@ def _sink(file: IO[bytes], format: Format, schema: pa.Schema, log: PartedLog) ->
 def _pieces(table: pa.Table, format: Format) -> Iterator[bytes]:
     rows = Rows(table.schema, iter([table]))
     return json_pieces(rows) if format.kind == "jsonl" else delimited_pieces(rows, DELIMITERS[format.kind])
-
-
-def _codecs(log: PartedLog) -> dict[str, str] | str:
-    """Return the compression of each column, as the writer names it."""
-    metadata = log.metadata
-    if not metadata.num_row_groups:
-        return "snappy"
-    group = metadata.row_group(0)
-    columns = (group.column(number) for number in range(group.num_columns))
-    names = {"UNCOMPRESSED": "none", "LZ4_RAW": "lz4"}
-    return {column.path_in_schema: names.get(column.compression, column.compression.lower()) for column in columns}

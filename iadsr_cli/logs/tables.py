@@ -1,6 +1,7 @@
 """The rows of a Parquet file: a table, with its own types."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise, zip_longest
 from pathlib import Path
@@ -51,14 +52,8 @@ class TableRecords(Records):
             ) from error
         check_names(names, name)
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
-        codecs = [groups[0].column(leaf).compression for leaf in range(groups[0].num_columns)] if groups else []
-        return cls(
-            name,
-            Format("parquet"),
-            table,
-            tuple({"UNCOMPRESSED": "none", "LZ4_RAW": "lz4"}.get(codec, codec.lower()) for codec in codecs),
-            tuple(accumulate((group.num_rows for group in groups), initial=0)),
-        )
+        edges = tuple(accumulate((group.num_rows for group in groups), initial=0))
+        return cls(name, Format("parquet"), table, codecs_of(file.metadata), edges)
 
     @property
     def column_names(self) -> list[str]:
@@ -121,8 +116,18 @@ def filtered(table: pa.Table, keep: np.ndarray) -> pa.Table:
         return pa.concat_tables(runs or [table.slice(0, 0)]).combine_chunks()
 
 
-def write_tables(file: IO[bytes], schema: pa.Schema, tables: Iterable[pa.Table], codecs: Sequence[str]) -> None:
-    """Write a Parquet file with a row group for each table that has rows.
+def codecs_of(metadata: pq.FileMetaData) -> tuple[str, ...]:
+    """Return the compressions of the leaf columns of a Parquet file, by the writer's names; none without row groups."""
+    if not metadata.num_row_groups:
+        return ()
+    group = metadata.row_group(0)
+    codecs = (group.column(leaf).compression for leaf in range(group.num_columns))
+    return tuple({"UNCOMPRESSED": "none", "LZ4_RAW": "lz4"}.get(codec, codec.lower()) for codec in codecs)
+
+
+@contextmanager
+def table_sink(file: IO[bytes], schema: pa.Schema, codecs: Sequence[str]) -> Iterator[Callable[[pa.Table], None]]:
+    """Yield what writes a table that has rows as one row group of a Parquet file, which is whole after the block.
 
     `codecs` are the compressions of the first leaf columns; further ones get that of the first.
     """
@@ -130,9 +135,12 @@ def write_tables(file: IO[bytes], schema: pa.Schema, tables: Iterable[pa.Table],
     if len(set(codecs)) > 1:
         compression = dict(zip_longest(_leaves(schema), codecs, fillvalue=codecs[0]))
     with pq.ParquetWriter(file, schema, compression=compression) as writer:
-        for table in tables:
+
+        def write(table: pa.Table) -> None:
             if table.num_rows:
                 writer.write_table(table, row_group_size=table.num_rows)
+
+        yield write
 
 
 def _leaves(schema: pa.Schema) -> list[str]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from iadsr_cli.drafts import draft_file, try_writing
 from iadsr_cli.errors import OutputError, UsageError, reason
-from iadsr_cli.logs.conversion import delimited_pieces, json_pieces, selected
+from iadsr_cli.logs.conversion import Rows, delimited_pieces, json_pieces, selected
 from iadsr_cli.logs.delimited import DelimitedRecords
 from iadsr_cli.logs.folders import replacing_log
 from iadsr_cli.logs.formats import BOM, DELIMITERS, Format, compressing, format_of, nameless, unknown_format
@@ -21,7 +21,7 @@ from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.several import SeveralRecords
 from iadsr_cli.logs.spelling import cells, json_values, quoted
-from iadsr_cli.logs.tables import TableRecords, write_tables
+from iadsr_cli.logs.tables import TableRecords, table_sink
 from iadsr_cli.logs.texts import TextRecords
 
 
@@ -56,18 +56,17 @@ def check_target(target: str, force: bool) -> None:
         ) from error
 
 
-def check_extra_names(log: Log, names: Iterable[str]) -> None:
-    """Check that columns can be added to the log's.
+def check_extra_names(log: str, columns: Iterable[str], extra: Iterable[str]) -> None:
+    """Check that columns of the names `extra` can be added to those of the log of that name.
 
     Raises:
-        UsageError: the log has a column of that name already.
+        UsageError: the log has a column of such a name already.
     """
-    for name in names:
-        if name in log.column_names:
-            raise UsageError(
-                f'{log.name} already has a column "{name}", which the output would add.',
-                "Rename the log's column first.",
-            )
+    for name in sorted(set(columns).intersection(extra)):
+        raise UsageError(
+            f'{log} already has a column "{name}", which the output would add.',
+            "Rename the log's column first.",
+        )
 
 
 def check_rows(log: Log, target: str, extra: Iterable[str] = (), format_override: str = "auto") -> None:
@@ -77,7 +76,7 @@ def check_rows(log: Log, target: str, extra: Iterable[str] = (), format_override
         OutputError: its format cannot hold a column.
         UsageError: the log has a column of an extra one's name, or the format cannot be told.
     """
-    check_extra_names(log, extra)
+    check_extra_names(log.name, log.column_names, extra)
     _writer(log, log.records, target_format(log, target, format_override), np.zeros(log.num_rows, dtype=bool), {})
 
 
@@ -135,7 +134,7 @@ def drafted_rows(
     format = target_format(log, target, format_override)
     check_target(target, force)
     write = _writer(log, log.records, format, keep, columns)
-    with _explained(target, format):
+    with explained(target, format):
         if target == "-":
             write(sys.stdout.buffer)
             sys.stdout.buffer.flush()
@@ -167,7 +166,7 @@ def drafted_folder(
     """
     keep, columns = _checked(log, rows, extra)
     assert isinstance(log.records, SeveralRecords)
-    with _explained(target, log.format), replacing_log(target) as folder:
+    with explained(target, log.format), replacing_log(target) as folder:
         done = 0
         for (file, own), path in zip(log.records.files(), log.records.paths, strict=True):
             size = int(keep[own].sum())
@@ -184,7 +183,12 @@ def drafted_folder(
 
 
 @contextlib.contextmanager
-def _explained(target: str, format: Format) -> Iterator[None]:
+def explained(target: str, format: Format) -> Iterator[None]:
+    """Say what went wrong in writing rows to `target`.
+
+    Raises:
+        OutputError: if something did.
+    """
     try:
         yield
     except BrokenPipeError:
@@ -227,7 +231,7 @@ def _checked(
     """Return the selection as bool [rows] and the columns to add, after checking that they fit the log."""
     keep = _mask(rows, log.num_rows)
     columns = {name: _extra_column(name, values, int(keep.sum())) for name, values in (extra or {}).items()}
-    check_extra_names(log, columns)
+    check_extra_names(log.name, log.column_names, columns)
     return keep, columns
 
 
@@ -269,7 +273,7 @@ def _writer(
             tables = [file for file, _ in records.files() if isinstance(file, TableRecords)]
             # A file without rows has no codecs.
             codecs = next((file.codecs for file in tables if file.codecs), ()) if tables else ("zstd",)
-            return lambda file: write_tables(file, rows.schema, rows.tables, codecs)
+            return lambda file: _write_tables(file, rows, codecs)
         pieces = json_pieces(rows) if format.kind == "jsonl" else delimited_pieces(rows, DELIMITERS[format.kind])
 
     def write(file: IO[bytes]) -> None:
@@ -278,6 +282,12 @@ def _writer(
                 stream.write(piece)
 
     return write
+
+
+def _write_tables(file: IO[bytes], rows: Rows, codecs: Sequence[str]) -> None:
+    with table_sink(file, rows.schema, codecs) as write:
+        for table in rows.tables:
+            write(table)
 
 
 def _same_text(records: TextRecords, target: Format) -> bool:

@@ -249,7 +249,7 @@ def test_each_column_keeps_its_compression(tmp_path, compliant):
 
 def test_extra_column_that_is_there_already(log, tmp_path):
     with pytest.raises(UsageError) as caught:
-        check_extra_names(log, ["noise_score", "rating"])
+        check_extra_names(log.name, log.column_names, ["noise_score", "rating"])
     assert 'already has a column "rating"' in caught.value.message
     with pytest.raises(UsageError, match="rating"):
         write_rows(log, str(tmp_path / "out.csv"), ALL, extra={"rating": np.zeros(3)})
