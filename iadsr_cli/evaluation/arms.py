@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from iadsr_cli.config import DecisionSettings
-from iadsr_cli.decisions import decide
+from iadsr_cli.config import DecisionSettings, parse_share
+from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.errors import EvaluationError
 from iadsr_cli.sequences import Sequences, positions
 
@@ -62,6 +62,25 @@ def training_part(sequences: Sequences) -> Sequences:
     return sequences.where(~held_out(sequences))
 
 
+def decide_on_training(noise: np.ndarray, sequences: Sequences, settings: DecisionSettings) -> Decisions:
+    """Decide on the rows of the training part as `denoise` does on those of a whole log.
+
+    A budget is a share of the training part; of the limits for each user, all rows of the user count.
+
+    Args:
+        noise: noise score of the training part's rows, [N_training]; NaN where unscored.
+        sequences: whole histories.
+        settings: of the decision.
+    """
+    judged = ~held_out(sequences)
+    if settings.budget is not None:
+        share = parse_share(settings.budget, "--budget") * judged.mean() if len(judged) else 0
+        settings = replace(settings, budget=repr(float(share)))
+    whole = np.full(len(judged), np.nan)
+    whole[judged] = noise
+    return decide(whole, sequences.user_index, settings).take(np.flatnonzero(judged))
+
+
 def check_hidden(arm: Arm, sequences: Sequences) -> None:
     """Check that an arm trains on no target and changes none.
 
@@ -104,7 +123,7 @@ def make_arms(
         is_noise: where noise was injected, which interactions of the training part it is, bool [N_training].
     """
     part = training_part(sequences)
-    random = _random_removal(part, int(removed.sum()), settings, seed)
+    random = _random_removal(sequences, int(removed.sum()), settings, seed)
     masks = {
         RAW: (None, None),
         CLEANED: (removed, None),
@@ -130,7 +149,8 @@ def _without(sequences: Sequences, part: Sequences, removed: np.ndarray) -> Sequ
     return sequences.where(keep)
 
 
-def _random_removal(part: Sequences, count: int, settings: DecisionSettings, seed: int) -> np.ndarray:
-    noise = np.random.default_rng(seed).random(len(part.codes))
-    share = repr(min(1.0, (count + 0.5) / max(1, len(part.codes))))
-    return ~decide(noise, part.user_index, replace(settings, budget=share)).keep
+def _random_removal(sequences: Sequences, count: int, settings: DecisionSettings, seed: int) -> np.ndarray:
+    rows = int((~held_out(sequences)).sum())
+    noise = np.random.default_rng(seed).random(rows)
+    share = repr(min(1.0, (count + 0.5) / max(1, rows)))
+    return ~decide_on_training(noise, sequences, replace(settings, budget=share)).keep

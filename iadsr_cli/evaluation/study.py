@@ -157,9 +157,10 @@ class _Lab:
     @cache  # noqa: B019 - a lab lives as long as its study
     def judged(self, share: str | None, seed: int) -> findings.Judged:
         """Judge the training part of the log, with so much noise if any, as `denoise` would judge a log."""
-        part = arms.training_part(self.noisy("insert-uniform", share, seed).sequences if share else self.sequences)
+        whole = self.noisy("insert-uniform", share, seed).sequences if share else self.sequences
+        part = arms.training_part(whole)
         scores = baselines.METHODS[self.config.decision.method](self.material(part, seed))
-        return findings.Judged(part, scores, decide(scores.noise, part.user_index, self.config.decision))
+        return findings.Judged(part, scores, arms.decide_on_training(scores.noise, whole, self.config.decision))
 
     @cache  # noqa: B019
     def noisy(self, kind: str, share: str, seed: int) -> noise.Noisy:

@@ -12,7 +12,7 @@ from iadsr_cli.evaluation import arms
 from iadsr_cli.sequences import Sequences
 
 ITEMS = 12
-DECISION = DecisionSettings(max_user_share=1.0, min_user_rows=1)
+DECISION = DecisionSettings(max_user_share=1.0)
 
 
 def sequences_of(*histories: list[int]) -> Sequences:
@@ -47,9 +47,17 @@ def test_each_arm_loses_what_it_should_and_no_target() -> None:
     assert histories_of(made["oracle"].training) == [[2, 4, 5], [6, 7], [8, 9, 10], [3, 9, 11]]
 
 
+def test_limits_are_those_of_whole_histories_and_budgets_of_the_training_part() -> None:
+    noise = np.array([0.9, 0.1, 0.8, np.nan, 0.9, 0.9, 0.1, 0.1, 0.8, 0.7])
+    removed = np.flatnonzero(~arms.decide_on_training(noise, LOG, DecisionSettings(max_user_share=0.34)).keep)
+    assert removed.tolist() == [0, 8, 9], "5 rows * 0.34, 2 and 3 are too few to lose any, 6 rows * 0.34"
+    budget = DecisionSettings(max_user_share=0.5, min_user_rows=3, budget="30%")
+    assert (~arms.decide_on_training(noise, LOG, budget).keep).sum() == 3, "of the 10 rows that may go"
+
+
 def test_random_removal_keeps_to_the_protections() -> None:
     removed = np.isin(np.arange(10), [1, 7])
-    settings = DecisionSettings(max_user_share=1.0, min_user_rows=3)
+    settings = DecisionSettings(max_user_share=1.0, min_user_rows=5)
     for seed in range(20):
         arm = arms.make_arms(LOG, removed, settings, seed)[3]
         lengths = arms.training_part(arm.training).lengths
