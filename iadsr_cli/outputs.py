@@ -13,7 +13,8 @@ from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.explanations import explain
 from iadsr_cli.logs.folders import check_folder_target, check_outside, is_folder_target
-from iadsr_cli.logs.parts import PartedLog, check_writing
+from iadsr_cli.logs.parted_writer import Write, check_writing, writing, writing_folder
+from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.remote import is_remote, without_secrets
 from iadsr_cli.logs.writer import check_extra_names, check_rows, check_target, drafted_folder, drafted_rows
@@ -107,11 +108,26 @@ class OutputPlan:
             UsageError: if one is, a format is not known, or the log has a column of an added one's name.
             OutputError: if a column does not fit the format.
         """
-        if self.output is not None:
-            names = ANNOTATED if self.annotate else ()
+        names = ANNOTATED if self.annotate else ()
+        if self.output is not None and self._is_folder(self.output, log.source):
+            check_extra_names(log.name, log.column_names, names)
+        elif self.output is not None:
             check_writing(log, self.output, {name: EXTRA[name] for name in names}, self.format)
         if self.removed is not None:
             check_writing(log, self.removed, {name: EXTRA[name] for name in REMOVED})
+
+    def writing(self, log: PartedLog) -> AbstractContextManager[Write]:
+        """Return what writes the cleaned (or annotated) rows of a log that is cleaned in parts."""
+        assert self.output is not None
+        extra = {name: EXTRA[name] for name in (ANNOTATED if self.annotate else ())}
+        if self._is_folder(self.output, log.source):
+            return writing_folder(log, self.output, extra)
+        return writing(log, self.output, extra, self.force, self.format)
+
+    def writing_removed(self, log: PartedLog) -> AbstractContextManager[Write]:
+        """Return what writes the removed rows of such a log."""
+        assert self.removed is not None
+        return writing(log, self.removed, {name: EXTRA[name] for name in REMOVED}, self.force)
 
     def write(self, log: Log, scores: Scores, decisions: Decisions, reporter: Reporter) -> None:
         """Write the outputs, whole and all of them, or none."""

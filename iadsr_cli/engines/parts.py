@@ -6,7 +6,6 @@ Every bucket that has been judged stays on disk until the output is whole, so th
 
 import os
 import shutil
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from iadsr_cli.artifacts import digest, file_digest
+from iadsr_cli.artifacts import digest
 from iadsr_cli.config import Config
 from iadsr_cli.engines import buckets, verdicts
 from iadsr_cli.engines.found import Found, count_found, write_found
@@ -23,11 +22,10 @@ from iadsr_cli.engines.scorers import CrossfitScorer, ModelScorer, Scorer
 from iadsr_cli.errors import GateError, UsageError
 from iadsr_cli.explanations import Whys, reasons, verdict_of
 from iadsr_cli.locks import one_at_a_time
-from iadsr_cli.logs.parts import PartedLog, memory_needed, writing
+from iadsr_cli.logs.parts import PartedLog, is_parquet, memory_needed
 from iadsr_cli.logs.reader import read_items
-from iadsr_cli.logs.source import Source
 from iadsr_cli.logs.tables import filtered
-from iadsr_cli.outputs import ANNOTATED, EXTRA, REMOVED, OutputPlan
+from iadsr_cli.outputs import ANNOTATED, REMOVED, OutputPlan
 from iadsr_cli.pipeline import gate, made, noise_shares
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import wishes
@@ -53,11 +51,11 @@ class DenoisedParts:
 
 def chosen(source: str, model: Path | None, config: Config) -> bool:
     """Return whether a log is to be cleaned in parts: as the settings say, else where it would fill half the memory."""
-    if config.run.in_parts != "auto" or source == "-" or not source.endswith((".parquet", ".pq")):
+    if config.run.in_parts != "auto":
         return config.run.in_parts == "always"
-    if config.log.format not in {"auto", "parquet"} or not Path(source).is_file():
-        return False
     if model is None and config.decision.method != "crossfit":
+        return False
+    if not is_parquet(source, config.log.format):
         return False
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return memory_needed(source) > memory / 2
@@ -89,9 +87,10 @@ def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, re
 
     What is reached on the way is kept in the cache until the outputs are written.
     """
-    state = log.path.stat()
-    source = Source(log.name, state.st_size, state.st_mtime_ns, file_digest(log.path))
-    content, count = source.sha256, buckets.count(log.num_rows)
+    sources = log.sources()
+    names = [str(file.within) for file in log.files]
+    content = digest([[name, source.sha256] for name, source in zip(names, sources, strict=True)])
+    count = buckets.count(log.num_rows)
     split_key = {
         "log": content,
         "roles": [log.roles.user, log.roles.item, log.roles.time],
@@ -127,7 +126,8 @@ def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, re
         summary = {**verdicts.summary(files, rule, log.num_rows, split), **noise_shares(scorer.shares)}
         refusal = gate(summary["removed"], log.num_rows, config)
         summary["refused"] = refusal and refusal.message
-        source.check_unchanged()
+        for source in sources:
+            source.check_unchanged()
         if refusal is None:
             _write(log, files, rule, plan, config, reporter)
             shutil.rmtree(judged)
@@ -144,14 +144,9 @@ def _write(
     explained = plan.removed is not None or plan.annotate
     decided = Found(files, {**verdicts.MISSING, **(verdicts.MISSING_WHY if explained else {})})
     with ExitStack() as stack, reporter.stage("write", log.num_rows, "rows") as stage:
-
-        def opened(target: str, names: tuple[str, ...], format: str) -> Callable[[pa.Table], None]:
-            extra = {name: EXTRA[name] for name in names}
-            return stack.enter_context(writing(log, target, extra, plan.force, format))
-
-        output = plan.output and opened(plan.output, ANNOTATED if plan.annotate else (), plan.format)
-        removed = plan.removed and opened(plan.removed, REMOVED, "auto")
-        for first, table in log.groups():
+        output = stack.enter_context(plan.writing(log)) if plan.output else None
+        removed = stack.enter_context(plan.writing_removed(log)) if plan.removed else None
+        for file, first, table in log.groups():
             found = decided.rows(first, first + table.num_rows)
             found["row"] = np.arange(first, first + table.num_rows)
             keep = ~rule.removed(found)
@@ -160,11 +155,11 @@ def _write(
                 noise = pa.array(found["noise"], mask=np.isnan(found["noise"]))
                 all_columns = {"noise_score": noise, "keep": pa.array(keep), "reason": reason}
             if removed:
-                removed(filtered(_with(table, all_columns, REMOVED), ~keep))
+                removed(file, filtered(_with(table, all_columns, REMOVED), ~keep))
             if output and plan.annotate:
-                output(_with(table, all_columns, ANNOTATED))
+                output(file, _with(table, all_columns, ANNOTATED))
             elif output:
-                output(filtered(table, keep))
+                output(file, filtered(table, keep))
             stage.advance(table.num_rows)
 
 

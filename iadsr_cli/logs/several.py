@@ -39,12 +39,8 @@ class SeveralRecords(Records):
         paths = [Path(one.name) for one in records]
         folders = [partition_values(path, base) for path in paths]
         for one, path, values in zip(records, paths, folders, strict=True):
-            _check_schema(one, first)
-            if list(values) != list(folders[0]):
-                raise InputError(
-                    f"{path} lies in {_keys(values)}, {paths[0]} in {_keys(folders[0])}.",
-                    _REMEDY.format(base / "*=*" / f"*{path.suffix}"),
-                )
+            check_types(one.name, one.types, first.name, first.types)
+            check_partitions(path, values, paths[0], folders[0], base)
         # A column of the files themselves is the better witness.
         own = {column for one in records for column in one.column_names}
         partitions = {key: tuple(values[key] for values in folders) for key in folders[0] if key not in own}
@@ -69,14 +65,9 @@ class SeveralRecords(Records):
         """Return one column [rows]; a partition's values are whole numbers if all look so, else text (large_string)."""
         if name not in self._partitions:
             return type(self.records[0]).joined(self.records, name)
-        values = self._partitions[name]
-        numbers = all(value is None or _WHOLE_NUMBER.fullmatch(value) for value in values)
-        kind, make = (pa.int64(), int) if numbers and any(values) else (pa.large_string(), str)
-        chunks = [
-            pa.repeat(pa.scalar(None if value is None else make(value), kind), one.num_rows)
-            for value, one in zip(values, self.records, strict=True)
-        ]
-        return pa.chunked_array(chunks, kind)
+        values = typed_partitions(self._partitions[name])
+        chunks = [pa.repeat(value, one.num_rows) for value, one in zip(values, self.records, strict=True)]
+        return pa.chunked_array(chunks, values[0].type)
 
     def kinds(self, name: str) -> set[type]:
         """Return the Python types of a column's values where the format leaves them open, null left out."""
@@ -110,23 +101,48 @@ def _keys(values: dict[str, str | None]) -> str:
     return "/".join(f"{key}=" for key in values) or "no partition"
 
 
-def _check_schema(one: Records, first: Records) -> None:
-    """Check that a file has the columns of the first, and their types, in their order."""
-    types, expected = one.types, first.types
+def typed_partitions(values: Sequence[str | None]) -> list[pa.Scalar]:
+    """Return what folders say of each file in one column: whole numbers if all look so, else text (large_string)."""
+    numbers = all(value is None or _WHOLE_NUMBER.fullmatch(value) for value in values)
+    kind, make = (pa.int64(), int) if numbers and any(values) else (pa.large_string(), str)
+    return [pa.scalar(None if value is None else make(value), kind) for value in values]
+
+
+def check_partitions(
+    path: Path, values: dict[str, str | None], first: Path, expected: dict[str, str | None], base: Path
+) -> None:
+    """Check that a file below the folder `base` lies in folders for the same columns as the first.
+
+    Raises:
+        InputError: if it does not.
+    """
+    if list(values) != list(expected):
+        raise InputError(
+            f"{path} lies in {_keys(values)}, {first} in {_keys(expected)}.",
+            _REMEDY.format(base / "*=*" / f"*{path.suffix}"),
+        )
+
+
+def check_types(name: str, types: dict[str, str], first: str, expected: dict[str, str]) -> None:
+    """Check that a file has the columns of the first one, and their types, in their order.
+
+    Raises:
+        InputError: if it has not.
+    """
     missing = next((column for column in expected if column not in types), None)
     added = next((column for column in types if column not in expected), None)
     if missing is not None:
-        wrong = f'{one.name} has no column "{missing}", which {first.name} has.'
+        wrong = f'{name} has no column "{missing}", which {first} has.'
     elif added is not None:
-        wrong = f'{one.name} has a column "{added}", which {first.name} has not.'
+        wrong = f'{name} has a column "{added}", which {first} has not.'
     else:
         for (column, kind), (place, kind_there) in zip(types.items(), expected.items(), strict=True):
             if column != place:
-                wrong = f'{one.name} has column "{column}" where {first.name} has "{place}".'
+                wrong = f'{name} has column "{column}" where {first} has "{place}".'
                 break
             if kind != kind_there:
-                wrong = f'{one.name} has {kind} values in column "{column}", {first.name} has {kind_there}.'
+                wrong = f'{name} has {kind} values in column "{column}", {first} has {kind_there}.'
                 break
         else:
             return
-    raise InputError(wrong, _REMEDY.format("logs/2024-*" + Path(one.name).suffix))
+    raise InputError(wrong, _REMEDY.format("logs/2024-*" + Path(name).suffix))

@@ -290,11 +290,76 @@ def test_wide_times_and_string_views_come_back_from_parts(
     assert sum(str(time).startswith("9999-12-31") for time in times) == ROWS // 3
 
 
+@pytest.fixture
+def days(folder: Path, tmp_path: Path) -> Path:
+    """The log in files of a day each, below folders that name it; one without rows, one in two row groups."""
+    table = pq.read_table(folder / "log.parquet")
+    for day, (first, end) in enumerate(((0, 700), (700, 701), (701, 701), (701, 2_000), (2_000, ROWS))):
+        place = tmp_path / "days" / f"day={day}" / "part.parquet"
+        place.parent.mkdir(parents=True)
+        codec = "zstd" if day % 2 else "gzip"
+        own = table.slice(first, end - first).replace_schema_metadata({"day": str(day)})
+        pq.write_table(own, place, row_group_size=800, compression=codec)
+    (tmp_path / "days" / "_SUCCESS").touch()
+    return tmp_path / "days"
+
+
+@pytest.mark.parametrize("more", [[], ["--annotate"], ["--protect", "day > 3 and ts < 200"]])
+def test_a_folder_comes_back_from_parts_as_from_memory(
+    clean: Callable[..., Result], folder: Path, days: Path, more: list[str]
+) -> None:
+    common = ["--model", folder / "model", "--null-ids", "keep", "--budget", "7%", *more]
+    summaries = {}
+    for way in ("never", "always"):
+        outputs = ["-o", f"{way}/", "--removed", f"{way}-gone.parquet", "--in-parts", way]
+        summaries[way] = json.loads(clean(*common, *outputs, log=days).stdout)
+        del summaries[way]["output"], summaries[way]["seconds"]
+    assert summaries["always"] == summaries["never"]
+    files = {way: sorted(path.relative_to(way) for path in Path(way).rglob("*.parquet")) for way in summaries}
+    assert files["always"] == files["never"]
+    assert len(files["always"]) == 5
+    gone = 0
+    for name in files["always"]:
+        memory, parts = (pq.ParquetFile(Path(way) / name) for way in ("never", "always"))
+        alike = [file.read().drop_columns(["reason"] if "--annotate" in more else []) for file in (memory, parts)]
+        assert alike[1].equals(alike[0])
+        assert parts.schema_arrow.equals(memory.schema_arrow, check_metadata=True)
+        groups = [[file.metadata.row_group(n) for n in range(file.num_row_groups)] for file in (memory, parts)]
+        assert {some.column(0).compression for some in groups[1]} == {some.column(0).compression for some in groups[0]}
+        gone += pq.read_metadata(days / name).num_rows - parts.metadata.num_rows
+    removed = [pq.read_table(f"{way}-gone.parquet") for way in ("never", "always")]
+    assert removed[1].drop(["reason"]).equals(removed[0].drop(["reason"]))
+    assert removed[1].column_names[-3:] == ["day", "noise_score", "reason"]
+    assert gone == (0 if more == ["--annotate"] else removed[0].num_rows)
+    assert removed[0].num_rows == ROWS * 7 // 100
+
+
+def test_a_folder_goes_to_one_file(clean: Callable[..., Result], folder: Path, days: Path) -> None:
+    for way in ("never", "always"):
+        outputs = ["-o", f"{way}.parquet", "--in-parts", way]
+        clean("--model", folder / "model", "--null-ids", "keep", "--budget", "7%", *outputs, log=days)
+    memory, parts = pq.read_table("never.parquet"), pq.read_table("always.parquet")
+    assert parts.equals(memory)
+    assert parts.schema.equals(memory.schema, check_metadata=True)
+    assert set(parts["day"].to_pylist()) == {0, 1, 3, 4}
+
+
+def test_files_that_do_not_fit_together_are_said(clean: Callable[..., Result], folder: Path, days: Path) -> None:
+    other = days / "day=3" / "part.parquet"
+    pq.write_table(pq.read_table(other, partitioning=None).drop_columns(["note"]), other)
+    arguments = ["--model", folder / "model", "-o", "clean/", "--in-parts", "always"]
+    result = clean(*arguments, log=days, code=1)
+    assert f'{other} has no column "note", which {days / "day=0" / "part.parquet"} has.' in result.stderr
+    pq.write_table(pq.read_table(folder / "log.parquet"), other)
+    result = clean(*arguments, log=days, code=1)
+    assert "the first is row 8 of day=0/part.parquet." in result.stderr
+
+
 def test_a_text_log_is_not_cleaned_in_parts(clean: Callable[..., Result], tmp_path: Path) -> None:
     log = tmp_path / "log.csv"
     log.write_text("user_id,item_id\n1,2\n")
     result = clean("-o", "a.csv", "--in-parts", "always", log=log, code=2)
-    assert "Only a Parquet file can be cleaned in parts" in result.stderr
+    assert "Only Parquet files can be cleaned in parts" in result.stderr
 
 
 def test_a_log_that_fits_is_cleaned_in_memory(
