@@ -5,6 +5,7 @@ these dataclasses. No torch here: `iadsr --help` reads this module.
 """
 
 import math
+import re
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any
 
@@ -74,6 +75,22 @@ def parse_share(text: str, option: str) -> float:
     return value
 
 
+_PAUSE = re.compile(r"(?P<number>\d+(\.\d+)?) *(?P<unit>s|m|min|h|d)")
+_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400}
+
+
+def parse_pause(text: str, option: str) -> float:
+    """Return the seconds of a pause such as "30m".
+
+    Raises:
+        UsageError: if it is none.
+    """
+    match = _PAUSE.fullmatch(text.strip())
+    if match is None or not float(match["number"]):
+        raise UsageError(f'{option} cannot be "{text}".', "Give a pause such as 90s, 30m, 2h or 1d.")
+    return float(match["number"]) * _SECONDS[match["unit"]]
+
+
 @dataclass(frozen=True)
 class Settings:
     """Base of the settings dataclasses: checks its bounds when made, and knows its record for manifests."""
@@ -139,6 +156,11 @@ class LogSettings(Settings):
         choices=("auto", "s", "ms", "us", "ns"),
         metavar="UNIT",
     )
+    session_gap: str | None = setting(
+        None,
+        "Take what a user does without a pause longer than this, such as 30m, 2h or 1d, as a history of its own.",
+        metavar="PAUSE",
+    )
     format: str = setting(
         "auto",
         "Format of the input; found by its extension.",
@@ -169,6 +191,16 @@ class LogSettings(Settings):
         choices=("error", "keep"),
         metavar="WHAT",
     )
+
+    def __post_init__(self) -> None:
+        """Check the bounds, and that the gap between sessions is a pause."""
+        super().__post_init__()
+        _ = self.gap
+
+    @property
+    def gap(self) -> float | None:
+        """Seconds of the pause that ends a session, or None where users are not split into sessions."""
+        return None if self.session_gap is None else parse_pause(self.session_gap, "--session-gap")
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from iadsr_cli.config import ProtectionSettings
 from iadsr_cli.logs.conditions import rows_where
 from iadsr_cli.logs.parts import Part, PartedLog
 from iadsr_cli.logs.schema import find_column
+from iadsr_cli.logs.sessions import session_numbers
 from iadsr_cli.logs.values import canonical_ids
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import check_events, judged_events
@@ -35,6 +36,7 @@ _ROWS = pa.schema(
         "user": pa.large_string(),
         "item": pa.large_string(),
         "time": pa.int64(),
+        "seconds": pa.float64(),
         "held": pa.bool_(),
         "judged": pa.bool_(),
     }
@@ -47,7 +49,7 @@ class Bucket:
 
     Attributes:
         rows: of the log, int64 [n], ascending.
-        users: 0 to U - 1, int64 [n].
+        users: 0 to U - 1, int64 [n]; their sessions, where a gap between them is set.
         items: places among all items of the log, int64 [n]; -1 where it is missing.
         order: comparable times, int64 [n], or None.
         held: which rows the condition of --protect holds for, bool [n].
@@ -96,11 +98,13 @@ class Split:
         folder: the `buckets` artifact.
         name: of the log, as messages show it.
         count: how many buckets there are.
+        gap: seconds of a pause between sessions, or None where users are not split into them.
     """
 
     folder: Path
     name: str
     count: int
+    gap: float | None
 
     @cached_property
     def _items(self) -> pa.Table:
@@ -132,10 +136,14 @@ class Split:
         with pa.OSFile(str(path(self.folder, number))) as file:
             table = pa.ipc.open_file(file).read_all()
         users = pc.dictionary_encode(table.column("user").combine_chunks()).indices
+        owner = users.to_numpy(zero_copy_only=False).astype(np.int64)
         order = table.column("time")
+        if self.gap is not None:
+            numbers = session_numbers(owner, order.to_numpy(), table.column("seconds").to_numpy(), self.gap)
+            owner = np.unique(np.stack([owner, numbers]), axis=1, return_inverse=True)[1].reshape(-1)
         return Bucket(
             table.column("row").to_numpy(),
-            users.to_numpy(zero_copy_only=False).astype(np.int64),
+            owner,
             pc.fill_null(pc.index_in(table.column("item"), value_set=self.items), -1).to_numpy().astype(np.int64),
             None if order.null_count else order.to_numpy(),
             table.column("held").to_numpy(),
@@ -208,7 +216,8 @@ def _rows(part: Part, protection: ProtectionSettings, column: str | None) -> tup
         held = rows_where(part.records, protection.protect, "--protect")
     if column is not None:
         judged = judged_events(canonical_ids(part.records, column, "event", null_ids="keep"), protection)
-    columns = [pa.array(rows), part.users, part.items, order, pa.array(held), pa.array(judged)]
+    seconds = pa.nulls(len(rows), pa.float64()) if part.seconds is None else pa.array(part.seconds)
+    columns = [pa.array(rows), part.users, part.items, order, seconds, pa.array(held), pa.array(judged)]
     table = pa.table(columns, schema=_ROWS)
     alone = pc.is_null(part.users)
     return table.filter(pc.invert(alone)), part.items.filter(alone), judged[alone.to_numpy(zero_copy_only=False)]

@@ -94,6 +94,7 @@ def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, re
     split_key = {
         "log": content,
         "roles": [log.roles.user, log.roles.item, log.roles.time],
+        "times": [config.log.time_unit, config.log.gap],
         "null_ids": [log.settings.null_ids, *log.settings.missing],
         "buckets": count,
         "protection": [config.protection.protect, config.protection.event_column, config.protection.events],
@@ -110,7 +111,7 @@ def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, re
             config,
             reporter,
         )
-        split = buckets.Split(folder, log.name, count)
+        split = buckets.Split(folder, log.name, count, config.log.gap)
         judged = folder.with_name(f"judged-{judged_key}")
         judged.mkdir(exist_ok=True)
         files = [buckets.path(judged, number) for number in range(count)]

@@ -21,6 +21,7 @@ from iadsr_cli.logs.reader import ItemTexts, texts_of
 from iadsr_cli.logs.records import check_names
 from iadsr_cli.logs.remote import is_remote
 from iadsr_cli.logs.schema import Roles, find_roles
+from iadsr_cli.logs.sessions import check_gap, seconds_of
 from iadsr_cli.logs.several import check_partitions, check_types, typed_partitions
 from iadsr_cli.logs.source import Source
 from iadsr_cli.logs.tables import TableRecords, first_line, micros_file, replaced, wide_times
@@ -55,6 +56,7 @@ class Part:
         users: canonical ids, large_string [n], null where missing.
         items: the same.
         order: comparable times, int64 [n], or None: then the order is the file's.
+        seconds: the times in seconds, float64 [n], where sessions are to be told by them, else None.
         records: the rows, with the columns that were asked for.
     """
 
@@ -62,6 +64,7 @@ class Part:
     users: pa.Array
     items: pa.Array
     order: np.ndarray | None
+    seconds: np.ndarray | None
     records: TableRecords
 
 
@@ -161,6 +164,8 @@ class PartedLog:
         if not log.num_rows:
             raise InputError(f"{source} has no rows.", "Give a log with at least one interaction.")
         time = log.roles.time
+        if settings.gap is not None:
+            check_gap(time, source)
         if time is not None:
             type = log.schema.field(time).type
             type = type.value_type if pa.types.is_dictionary(type) else type
@@ -241,8 +246,9 @@ class PartedLog:
         for first, records in self._records(None if with_columns else columns):
             users = canonical_ids(records, roles.user, "user", null_ids, missing)
             items = canonical_ids(records, roles.item, "item", null_ids, missing)
-            order = times(records, roles.time, self.settings.time_unit, missing)[0] if roles.time else None
-            yield Part(first, users, items, order, records)
+            found = times(records, roles.time, self.settings.time_unit, missing) if roles.time else None
+            seconds = seconds_of(found, str(roles.time), self.name) if found and self.settings.gap else None
+            yield Part(first, users, items, found and found.order, seconds, records)
 
     def groups(self) -> Iterator[tuple[int, int, pa.Table]]:
         """Yield the number of the file and of the first row, and rows of one row group each with all columns.

@@ -17,6 +17,7 @@ from iadsr_cli.logs.jsonlines import JsonRecords
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.remote import is_remote, read_remote
 from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
+from iadsr_cli.logs.sessions import check_gap, seconds_of, session_ids
 from iadsr_cli.logs.several import SeveralRecords
 from iadsr_cli.logs.source import Source, read_source
 from iadsr_cli.logs.tables import TableRecords
@@ -83,7 +84,7 @@ class Log:
         return self.records.column(name)
 
     def user_ids(self) -> pa.Array:
-        """Return canonical user ids (large_string [rows]), null where missing."""
+        """Return canonical user ids (large_string [rows]), null where missing; those of sessions, with a gap."""
         return self._users
 
     def item_ids(self) -> pa.Array:
@@ -125,9 +126,14 @@ def read_log(source: str, settings: LogSettings) -> Log:
     records.load(name for name in (roles.user, roles.item, roles.time, *roles.text) if name is not None)
     users = canonical_ids(records, roles.user, "user", settings.null_ids, settings.missing)
     items = canonical_ids(records, roles.item, "item", settings.null_ids, settings.missing)
-    order, description = (
-        times(records, roles.time, settings.time_unit, settings.missing) if roles.time else (None, None)
-    )
+    if settings.gap is not None:
+        check_gap(roles.time, records.name)
+    order, description = None, None
+    if roles.time is not None:
+        order, description, _ = found = times(records, roles.time, settings.time_unit, settings.missing)
+        if settings.gap is not None:
+            seconds = seconds_of(found, roles.time, records.name)
+            users = session_ids(users, order, seconds, settings.gap)
     guessed = not settings.text_column
     return Log(records.name, roles, records, sources, description, users, items, order, guessed, settings.missing)
 

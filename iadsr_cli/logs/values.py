@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ from iadsr_cli.errors import InputError
 from iadsr_cli.logs.records import Records
 
 _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # Epoch times from 1973 on: 1e8 s, 1e11 ms, ... Smaller numbers are taken for positions in an order.
 _MAGNITUDES = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (1e8, "s"))
 
@@ -113,11 +114,25 @@ def _without_fraction(records: Records, column: str, role: str, array: pa.Array,
     return array
 
 
-def times(records: Records, column: str, unit: str, missing: Sequence[str] = ("",)) -> tuple[np.ndarray, str]:
+class Times(NamedTuple):
+    """When each row happened.
+
+    Attributes:
+        order: int64 [rows], only to be compared with each other: greater is later.
+        description: how the column was read.
+        seconds: returns the times in seconds, float64 [rows]; None where their unit is not known.
+    """
+
+    order: np.ndarray
+    description: str
+    seconds: Callable[[], np.ndarray] | None
+
+
+def times(records: Records, column: str, unit: str, missing: Sequence[str] = ("",)) -> Times:
     """Return when each row happened, and how the column was read.
 
-    The numbers (int64 [rows]) are only to be compared with each other: greater is later. Integers and instants (since
-    1970, UTC where no zone is given) stand for themselves, floats for their order, decimals for their rank.
+    Integers and instants (since 1970, UTC where no zone is given) stand for themselves in its order, floats for their
+    order, decimals for their rank.
 
     Args:
         records: the file's rows.
@@ -134,30 +149,40 @@ def times(records: Records, column: str, unit: str, missing: Sequence[str] = (""
         return _string_times(records, column, unit, without(pc.utf8_trim_whitespace(array), missing))
     _check_present(records, column, array)
     if pa.types.is_timestamp(type):
-        zone = type.tz or "UTC"
-        return _numpy(pc.cast(array, pa.int64())), f"{column} (timestamps, {zone})"
+        numbers = _numpy(pc.cast(array, pa.int64()))
+        return Times(numbers, f"{column} (timestamps, {type.tz or 'UTC'})", lambda: numbers / _PER_SECOND[type.unit])
     if pa.types.is_date(type):
         days = pc.cast(array, pa.date32())
-        return _numpy(pc.cast(pc.cast(days, pa.int32()), pa.int64())), f"{column} (dates)"
+        numbers = _numpy(pc.cast(pc.cast(days, pa.int32()), pa.int64()))
+        return Times(numbers, f"{column} (dates)", lambda: numbers * 86_400.0)
     if pa.types.is_integer(type) or pa.types.is_floating(type) or pa.types.is_decimal(type):
         return _number_times(column, unit, array)
     raise _unusable(records, column, "times", f"{type} values")
 
 
-def _number_times(column: str, unit: str, array: pa.Array) -> tuple[np.ndarray, str]:
+def _number_times(column: str, unit: str, array: pa.Array) -> Times:
     largest = abs(pc.max(pc.cast(pc.abs(array), pa.float64(), safe=False)).as_py())
     if unit == "auto":
         unit = next((unit for floor, unit in _MAGNITUDES if largest >= floor), "")
     description = f"{column} (unix {_UNITS[unit]})" if unit else f"{column} (order)"
+
+    def seconds() -> np.ndarray:
+        floats = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return np.asarray(floats / _PER_SECOND[unit])
+
+    return Times(_number_order(array), description, seconds if unit else None)
+
+
+def _number_order(array: pa.Array) -> np.ndarray:
     if pa.types.is_floating(array.type):
-        return _comparable(np.asarray(pc.cast(array, pa.float64()))), description
+        return _comparable(np.asarray(pc.cast(array, pa.float64())))
     if pa.types.is_uint64(array.type):
-        return (np.asarray(array) ^ np.uint64(2**63)).view(np.int64), description
+        return (np.asarray(array) ^ np.uint64(2**63)).view(np.int64)
     try:
-        return _numpy(pc.cast(array, pa.int64())), description
+        return _numpy(pc.cast(array, pa.int64()))
     except pa.ArrowInvalid:  # fractions, or integers too large: their ranks compare the same
         ranks = np.unique(array.to_numpy(zero_copy_only=False), return_inverse=True)[1]
-        return ranks.astype(np.int64), description
+        return ranks.astype(np.int64)
 
 
 def _comparable(numbers: np.ndarray) -> np.ndarray:
@@ -166,7 +191,7 @@ def _comparable(numbers: np.ndarray) -> np.ndarray:
     return np.where(bits >= 0, bits, bits ^ np.int64(2**63 - 1))
 
 
-def _string_times(records: Records, column: str, unit: str, array: pa.Array) -> tuple[np.ndarray, str]:
+def _string_times(records: Records, column: str, unit: str, array: pa.Array) -> Times:
     _check_present(records, column, array)
     for number in (pa.int64(), pa.float64()):
         try:
@@ -178,7 +203,7 @@ def _string_times(records: Records, column: str, unit: str, array: pa.Array) -> 
     return _calendar_times(records, column, array)
 
 
-def _calendar_times(records: Records, column: str, array: pa.Array) -> tuple[np.ndarray, str]:
+def _calendar_times(records: Records, column: str, array: pa.Array) -> Times:
     """Read dates and times: ISO 8601 with or without offsets, else the one format that fits all rows."""
     import pandas as pd
     from pandas.tseries.api import guess_datetime_format
@@ -217,7 +242,8 @@ def _calendar_times(records: Records, column: str, array: pa.Array) -> tuple[np.
     except pd.errors.OutOfBoundsDatetime:  # outside 1677 to 2262
         instants = result.dt.as_unit("us")
     numbers = instants.dt.tz_localize(None).to_numpy().astype(np.int64)
-    return numbers, f"{column} ({'ISO 8601' if format == 'ISO8601' else format}, UTC where no zone is given)"
+    description = f"{column} ({'ISO 8601' if format == 'ISO8601' else format}, UTC where no zone is given)"
+    return Times(numbers, description, lambda: numbers / _PER_SECOND[instants.dt.unit])
 
 
 def _check_present(records: Records, column: str, array: pa.Array) -> None:

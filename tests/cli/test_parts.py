@@ -103,6 +103,7 @@ def outcomes(reasons: pa.ChunkedArray) -> list[str]:
         ["--budget", "0%"],
         ["--threshold", "0.02", "--protect-last", "2", "--protect", 'note > "n2" and item_id < 40'],
         ["--budget", "5%", "--event-column", "item_id", "--events", "3,14,15", "--protect-last", "1"],
+        ["--budget", "5%", "--session-gap", "60s", "--time-unit", "s", "--protect-last", "1", "--min-user-rows", "1"],
     ],
 )
 def test_parts_give_the_rows_that_memory_gives(clean: Callable[..., Result], folder: Path, decision: list[str]) -> None:
