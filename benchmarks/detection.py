@@ -1,7 +1,7 @@
 """How well the default method finds noise: by kind, against single scorers, with parts of it left out, whether that
 costs cold items more than others, and how much of a log it takes for noise.
 
-    python benchmarks/detection.py LOG [--label is_noise] [--kinds ...] [--seeds 3] [--share 10%] [--encoder minilm]
+    python benchmarks/detection.py LOG [--label is_noise] [--kinds ...] [--tables ...] [--seeds 3] [--share 10%]
 
 Noise is injected into histories only and scorers see the log whole, as `denoise` would; labels are read after scoring.
 Figures are means over seeds ± half of the 95% interval; ablations and shares are of the first seed.
@@ -31,6 +31,9 @@ from iadsr_cli.sequences import Sequences, frequency_fifths
 from iadsr_cli.stages import vectors_by_code
 
 KINDS = ("insert-uniform", "insert-popular", "insert-burst", "insert-similar")
+TABLES = ("compared", "ablation", "left out", "shares")
+Trial = tuple[Sequences, np.ndarray, np.ndarray, int]
+"""A log, which of its rows are noise, which of them count, and the seed."""
 SINGLE = ("random", "popularity", "text", "co-occurrence", "svd")
 ABLATIONS: dict[str, dict[str, object]] = {
     "whole": {},
@@ -117,7 +120,7 @@ def lost_by_frequency(score: np.ndarray, sequences: Sequences, is_noise: np.ndar
     return [float(gone[rows].mean()) for rows in genuine]
 
 
-def compare(bench: Bench, kind: str, trials: list[tuple[Sequences, np.ndarray, np.ndarray, int]]) -> None:
+def compare(bench: Bench, kind: str, trials: list[Trial]) -> None:
     """Print what the method and single scorers reach on one kind of noise."""
     found: dict[str, list[float]] = defaultdict(list)
     extra: dict[str, list[float]] = defaultdict(list)
@@ -141,14 +144,48 @@ def compare(bench: Bench, kind: str, trials: list[tuple[Sequences, np.ndarray, n
         print(f"  {kind}: {name} {interval(values)}", flush=True)
 
 
+def ablate(bench: Bench, kind: str, trial: Trial) -> None:
+    """Print what the method reaches without some of it."""
+    sequences, is_noise, counted, seed = trial
+    for name, options in ABLATIONS.items():
+        _, score = bench.judge(sequences, seed, **options)
+        print(f"  {kind}, {name}: AUROC {auroc(score[counted], is_noise[counted]):.4f}", flush=True)
+        lost = " ".join(f"{share:.1%}" for share in lost_by_frequency(score, sequences, is_noise))
+        print(f"  {kind}, {name}: genuine rows lost with the worst 5%, rarest fifth of items first: {lost}")
+
+
+def leave_out(bench: Bench, kind: str, trial: Trial) -> None:
+    """Print what it reaches on a kind of noise that it has not learned from."""
+    sequences, is_noise, counted, seed = trial
+    rest = {other: share for other, share in MIXTURE.items() if other != kind}
+    _, score = bench.judge(sequences, seed, mixture=rest)
+    error = metrics.calibration(score, is_noise)["expected_calibration_error"]
+    reached = auroc(score[counted], is_noise[counted])
+    print(f"  {kind}, never learned from: AUROC {reached:.4f}, calibration error {error:.4f}", flush=True)
+
+
+def estimate(bench: Bench) -> None:
+    """Print how much noise is seen where more and more is injected."""
+    for injected in (0.0, 0.1, 0.2, 0.3):
+        sequences, is_noise, _ = bench.noisy(KINDS[0], injected, 0)
+        judge, score = bench.judge(sequences, 0)
+        share = sum(judge.shares.values())
+        print(
+            f"  {injected:.0%} injected: {is_noise.mean():.1%} of rows are, {share:.1%} estimated, "
+            f"{(score > 0.5).mean():.1%} score above 0.5",
+            flush=True,
+        )
+
+
 def main() -> None:
-    """Print all tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log")
     parser.add_argument("--label")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--share", default="10%")
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES)
     parser.add_argument("--encoder", default="auto")
     parser.add_argument("--cache-dir")
     arguments = parser.parse_args()
@@ -159,37 +196,25 @@ def main() -> None:
     start = time.perf_counter()
     bench.judge(bench.sequences, 0)
     print(f"  judging the log as it is: {time.perf_counter() - start:.0f} s", flush=True)
+    trials: dict[str, list[Trial]] = {}
     if arguments.label:
         truth = labels.read(bench.workspace.log, arguments.label)[bench.sequences.row_ids]
         everything = np.ones(len(truth), dtype=bool)
-        compare(bench, arguments.label, [(bench.sequences, truth, everything, seed) for seed in seeds])
-        ablated = [(arguments.label, bench.sequences, truth, everything)]
+        trials[arguments.label] = [(bench.sequences, truth, everything, seed) for seed in seeds]
     else:
         for kind in arguments.kinds:
-            compare(bench, kind, [(*bench.noisy(kind, rate, seed), seed) for seed in seeds])
-        ablated = [(kind, *bench.noisy(kind, rate, 0)) for kind in arguments.kinds if kind in KINDS[:3]]
-    for kind, sequences, is_noise, counted in ablated:
-        for name, options in ABLATIONS.items():
-            _, score = bench.judge(sequences, 0, **options)
-            print(f"  {kind}, {name}: AUROC {auroc(score[counted], is_noise[counted]):.4f}", flush=True)
-            lost = " ".join(f"{share:.1%}" for share in lost_by_frequency(score, sequences, is_noise))
-            print(f"  {kind}, {name}: genuine rows lost with the worst 5%, rarest fifth of items first: {lost}")
-        if kind in MIXTURE:
-            rest = {other: share for other, share in MIXTURE.items() if other != kind}
-            _, score = bench.judge(sequences, 0, mixture=rest)
-            error = metrics.calibration(score, is_noise)["expected_calibration_error"]
-            reached = auroc(score[counted], is_noise[counted])
-            print(f"  {kind}, never learned from: AUROC {reached:.4f}, calibration error {error:.4f}", flush=True)
-    if not arguments.label:
-        for injected in (0.0, 0.1, 0.2, 0.3):
-            sequences, is_noise, _ = bench.noisy(KINDS[0], injected, 0)
-            judge, score = bench.judge(sequences, 0)
-            share = sum(judge.shares.values())
-            print(
-                f"  {injected:.0%} injected: {is_noise.mean():.1%} of rows are, {share:.1%} estimated, "
-                f"{(score > 0.5).mean():.1%} score above 0.5",
-                flush=True,
-            )
+            trials[kind] = [(*bench.noisy(kind, rate, seed), seed) for seed in seeds]
+    if "compared" in arguments.tables:
+        for kind, several in trials.items():
+            compare(bench, kind, several)
+    if "ablation" in arguments.tables:
+        for kind, several in trials.items():
+            ablate(bench, kind, several[0])
+    if "left out" in arguments.tables:
+        for kind in (kind for kind in trials if kind in MIXTURE):
+            leave_out(bench, kind, trials[kind][0])
+    if "shares" in arguments.tables and not arguments.label:
+        estimate(bench)
 
 
 if __name__ == "__main__":
