@@ -180,6 +180,12 @@ class LogSettings(Settings):
         'What fields of a delimited text file are quoted with; "none" if quotes are characters like all others.',
         metavar="CHAR",
     )
+    decimal: str = setting(
+        ".",
+        "What stands before the fraction of a number in a delimited text file, for times and conditions.",
+        choices=(".", ","),
+        metavar="CHAR",
+    )
     null_values: str | None = setting(
         None,
         "Texts that stand for a missing id, time or item text, besides the empty one: 'NA,\\N'.",

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import find_column
-from iadsr_cli.logs.values import plain
+from iadsr_cli.logs.values import plain, with_points
 
 Value = str | float | bool
 
@@ -150,7 +150,8 @@ class _Reader:
             if pa.types.is_boolean(truth.type):
                 return truth, pa.scalar(value)
         elif of_text:
-            return _numeric(self._read(column, array, "a number", pa.int64(), pa.float64()), value)
+            digits = with_points(self.records, array)
+            return _numeric(self._read(column, digits, "a number", pa.int64(), pa.float64()), value)
         elif pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
             return _numeric(array, value)
         raise pa.ArrowTypeError(f"{array.type} and {value!r}")

@@ -29,6 +29,7 @@ class DelimitedRecords(TextRecords):
     delimiter: str
     quote: str | None
     table: pa.Table
+    decimal_mark: str
 
     @classmethod
     def read(cls, name: str, content: bytes, format: Format, settings: LogSettings) -> "DelimitedRecords":
@@ -46,7 +47,12 @@ class DelimitedRecords(TextRecords):
             lines = replace(lines, delimiter=_stand_in(text), written=delimiter, quote=None)
         columns, lines = _header(lines, settings)
         offsets, table = _split_plain(lines, columns) or _split_quoted(lines, columns)
-        return cls(name, format, text, offsets, encoding, delimiter, lines.quote, table)
+        return cls(name, format, text, offsets, encoding, delimiter, lines.quote, table, settings.decimal)
+
+    @property
+    def decimal(self) -> str:
+        """What stands between the whole and the fraction of a number."""
+        return self.decimal_mark
 
     @property
     def column_names(self) -> list[str]:

@@ -2,6 +2,8 @@
 
 import contextlib
 import gzip
+import io
+import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -37,6 +39,8 @@ _COMPRESSION_OF: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 _MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _PARQUET_MAGIC = b"PAR1"
 BOM = b"\xef\xbb\xbf"
+# Bytes decompressed at once.
+_PIECE = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -165,20 +169,33 @@ def decompressed(content: bytes, compression: Compression, source: str) -> bytes
     """Return `content` without the compression around it.
 
     Raises:
-        InputError: the compressed data is broken or ends too early.
+        InputError: the compressed data is broken or ends too early, or is more than text can be in memory.
     """
     if compression == "none":
         return content
+    plain, most = io.BytesIO(), _most_text()
     try:
         # Arrow's streams, unlike zstandard's, say so when the data ends in the middle of a frame.
         with pa.CompressedInputStream(pa.BufferReader(content), compression) as stream:
-            plain: bytes = stream.read()
-            return plain
+            while plain.tell() <= most and (piece := stream.read(_PIECE)):
+                plain.write(piece)
     except (OSError, pa.ArrowException) as error:
         raise InputError(
             f"{shown(source)} cannot be decompressed: its {compression} data is broken or cut off.",
             "Copy or download it again; a good copy is needed.",
         ) from error
+    if plain.tell() > most:
+        raise InputError(
+            f"{shown(source)} is more than {most / 2**30:,.1f} GiB when decompressed, half of this machine's memory, "
+            "where a text log has to fit.",
+            "Convert it to Parquet, which is cleaned in parts.",
+        )
+    return plain.getvalue()
+
+
+def _most_text() -> int:
+    """Return how many bytes of text are taken into memory: a small file can hold any number of them."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
 @contextlib.contextmanager

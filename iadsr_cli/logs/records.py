@@ -38,6 +38,11 @@ class Records(ABC):
         return {}
 
     @property
+    def decimal(self) -> str:
+        """What stands between the whole and the fraction of a number that is written as text."""
+        return "."
+
+    @property
     def halves(self) -> set[str]:
         """The loaded columns with an escaped half of a surrogate pair, which is no character; only JSON has them."""
         return set()

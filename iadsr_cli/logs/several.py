@@ -52,6 +52,11 @@ class SeveralRecords(Records):
         return [*dict.fromkeys(column for one in self.records for column in one.column_names), *self._partitions]
 
     @property
+    def decimal(self) -> str:
+        """That of the files."""
+        return self.records[0].decimal
+
+    @property
     def num_rows(self) -> int:
         """How many rows there are."""
         return self._edges[-1]

@@ -160,6 +160,11 @@ def times(records: Records, column: str, unit: str, missing: Sequence[str] = (""
     raise _unusable(records, column, "times", f"{type} values")
 
 
+def with_points(records: Records, texts: pa.Array) -> pa.Array:
+    """Return texts that may be numbers as other programs write them, with a point before the fraction."""
+    return texts if records.decimal == "." else pc.replace_substring(texts, records.decimal, ".")
+
+
 def _number_times(column: str, unit: str, array: pa.Array) -> Times:
     largest = abs(pc.max(pc.cast(pc.abs(array), pa.float64(), safe=False)).as_py())
     if unit == "auto":
@@ -193,9 +198,10 @@ def _comparable(numbers: np.ndarray) -> np.ndarray:
 
 def _string_times(records: Records, column: str, unit: str, array: pa.Array) -> Times:
     _check_present(records, column, array)
+    digits = with_points(records, array)
     for number in (pa.int64(), pa.float64()):
         try:
-            numbers = pc.cast(array, number)
+            numbers = pc.cast(digits, number)
         except pa.ArrowInvalid:
             continue
         _check_present(records, column, numbers)

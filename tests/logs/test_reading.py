@@ -14,7 +14,9 @@ import pytest
 import zstandard
 
 from iadsr_cli.config import LogSettings
-from iadsr_cli.errors import UsageError
+from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.logs import formats
+from iadsr_cli.logs.conditions import rows_where
 from iadsr_cli.logs.formats import Format, format_of
 from iadsr_cli.logs.reader import read_items, read_log
 from iadsr_cli.logs.schema import Roles, find_roles
@@ -270,6 +272,26 @@ def test_a_few_conflicts_are_counted_not_rejected(tmp_path):
     rows = "1,1,a\n1,1,b\n1,2,c\n1,2,c\n1,3,d\n"
     texts = read(tmp_path, "user_id,item_id,title\n" + rows).item_texts()
     assert (texts.ids, texts.texts, texts.conflicting, texts.rejected) == (["1", "2", "3"], ["a", "c", "d"], 1, None)
+
+
+def test_decimal_commas(tmp_path):
+    text = "user;item;time;price\na;1;1700000001,5;3,50\na;2;1700000001,25;12,00\na;3;1700000000;2,75\n"
+    log = read(tmp_path, text, delimiter=";", decimal=",")
+    assert np.argsort(log.order(), kind="stable").tolist() == [2, 1, 0]
+    assert rows_where(log.records, "price > 3.4", "--protect").tolist() == [True, True, False]
+    assert log.column("price").to_pylist() == ["3,50", "12,00", "2,75"]
+    with pytest.raises(InputError, match='"1700000001,5" in column "time" is not a time'):
+        read(tmp_path, text, delimiter=";").order()
+
+
+def test_what_is_too_much_when_decompressed_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"user,item\n" + b"a,1\n" * 100_000))
+    assert read_log(str(tmp_path / "bomb.csv.gz"), LogSettings()).num_rows == 100_000
+    monkeypatch.setattr(formats, "_most_text", lambda: 100_000)
+    monkeypatch.setattr(formats, "_PIECE", 10_000)
+    with pytest.raises(InputError, match="half of this machine's memory") as caught:
+        read_log(str(tmp_path / "bomb.csv.gz"), LogSettings())
+    assert "Convert it to Parquet" in caught.value.hint
 
 
 def test_null_values(tmp_path):
