@@ -18,7 +18,8 @@ import pyarrow as pa
 from iadsr_cli.artifacts import digest, file_digest
 from iadsr_cli.config import Config
 from iadsr_cli.engines import buckets, verdicts
-from iadsr_cli.engines.found import Found, count_found, write_found
+from iadsr_cli.engines.found import Found
+from iadsr_cli.engines.judging import Judging
 from iadsr_cli.engines.scorers import CrossfitScorer, ModelScorer, Scorer
 from iadsr_cli.errors import GateError, UsageError
 from iadsr_cli.explanations import Whys, reasons, verdict_of
@@ -114,15 +115,12 @@ def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, re
         split = buckets.Split(folder, log.name, count)
         judged = folder.with_name(f"judged-{judged_key}")
         judged.mkdir(exist_ok=True)
-        files = [buckets.path(judged, number) for number in range(count)]
         scorer.prepare(split)
+        judging = Judging(split, scorer, judged, log.num_rows, config, explained)
+        files = judging.files
         with reporter.stage("score", log.num_rows, "rows") as stage:
-            for number, file in enumerate(files):
-                if not file.exists():
-                    bucket = split.bucket(number)
-                    found = verdicts.judged(bucket, split.items, scorer.judge(number, bucket), config, explained)
-                    write_found(file, found, log.num_rows)
-                stage.advance(count_found(file))
+            for number in range(count):
+                stage.advance(judging.judge(number))
         rule = verdicts.rule_of(files, log.num_rows, config)
         summary = {**verdicts.summary(files, rule, log.num_rows, split), **noise_shares(scorer.shares)}
         refusal = gate(summary["removed"], log.num_rows, config)
