@@ -14,6 +14,7 @@ from iadsr_cli.config import Config
 from iadsr_cli.crossfit import Judge, Teaching
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.engines.buckets import Bucket, Split, joined
+from iadsr_cli.engines.work import Engine
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts
 from iadsr_cli.pipeline import crossfit_key, embedded
@@ -108,10 +109,10 @@ class ModelScorer:
 class CrossfitScorer:
     """The default method: the users of the first buckets are judged by each other and teach how to judge the others."""
 
-    def __init__(self, texts: ItemTexts, config: Config, reporter: Reporter) -> None:
+    def __init__(self, texts: ItemTexts, config: Config, reporter: Reporter, engine: Engine) -> None:
         """Embed the items' texts, if there are any."""
         self._texts, self._config, self._reporter = texts, config, reporter
-        self._vectors = embedded(texts, config, reporter)
+        self._vectors = embedded(texts, config, reporter, engine)
         self._taught: dict[int, Scores] = {}
         self._judge: Judge | None = None
         self._items = pa.array([], pa.large_string())

@@ -91,7 +91,7 @@ class PartedLog:
         if source == "-" or format_of(source, settings.format).kind != "parquet":
             raise UsageError(
                 f"Only a Parquet file can be cleaned in parts, and {source} is none.",
-                "Convert it to Parquet first, or pass --in-parts never to take it into memory whole.",
+                "Convert it to Parquet first, or take it into memory whole: --in-parts never, without --engine ray.",
             )
         with _readable(source):
             schema = pq.read_schema(source)
