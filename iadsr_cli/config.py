@@ -464,7 +464,7 @@ class EngineSettings(Settings):
         metavar="ADDRESS",
     )
     actors: int | None = setting(
-        None, "Actors that work at once; as many as the cluster has CPUs.", low=1, recorded=False
+        None, "Actors that work at once, each on one CPU; as many as the cluster has room for.", low=1, recorded=False
     )
     num_gpus_per_actor: float = setting(0.0, "GPUs of each actor; a part of one is possible.", low=0, recorded=False)
 

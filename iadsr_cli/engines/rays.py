@@ -144,6 +144,8 @@ def cluster(settings: EngineSettings) -> Iterator[Cluster]:
 def _connect(address: str | None) -> None:
     import ray
 
+    # Ray would tell its makers that it is used.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Ray takes this signal for itself, to end without cleaning up.
     ours = signal.getsignal(signal.SIGTERM)
     try:
