@@ -480,6 +480,47 @@ class RunSettings(Settings):
     )
 
 
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class EngineSettings(Settings):
+    """Who does work that comes in pieces; never recorded, as results do not depend on it."""
+
+    engine: str = setting(
+        ENGINES[0],
+        "Who works: this process, or actors of Ray (pip install 'iadsr[ray]'); denoise then cleans a Parquet log in "
+        "parts.",
+        choices=ENGINES,
+        recorded=False,
+        metavar="NAME",
+    )
+    ray_address: str | None = setting(
+        None,
+        "Running Ray cluster to use, such as 10.0.0.1:6379; without, one is started on this machine.",
+        recorded=False,
+        metavar="ADDRESS",
+    )
+    actors: int | None = setting(
+        None, "Actors that work at once, each on one CPU; as many as the cluster has room for.", low=1, recorded=False
+    )
+    num_gpus_per_actor: float = setting(0.0, "GPUs of each actor; a part of one is possible.", low=0, recorded=False)
+
+    def __post_init__(self) -> None:
+        """Check the bounds, that GPUs can be handed out so, and that nothing is said of actors where there are none."""
+        super().__post_init__()
+        if self.num_gpus_per_actor > 1 and self.num_gpus_per_actor % 1:
+            raise UsageError(
+                f"--num-gpus-per-actor is {self.num_gpus_per_actor}.", "Give a part of one GPU, or a whole number."
+            )
+        if self.engine == "local":
+            for name in ("ray_address", "actors", "num_gpus_per_actor"):
+                if getattr(self, name):
+                    raise UsageError(
+                        f"{option_name(name)} has no use without --engine ray.", "Add --engine ray, or leave it out."
+                    )
+
+
 @dataclass(frozen=True)
 class Config:
     """All settings of a run, by group."""
@@ -494,3 +535,4 @@ class Config:
     protection: ProtectionSettings = ProtectionSettings()
     study: StudySettings = StudySettings()
     run: RunSettings = RunSettings()
+    engine: EngineSettings = EngineSettings()

@@ -21,7 +21,7 @@ class IadsrError(Exception):
     def __init__(self, message: str, hint: str) -> None:
         self.message = _one_line(message)
         self.hint = _one_line(hint)
-        super().__init__(self.message)
+        super().__init__(self.message, self.hint)  # by which it is made again in another process
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}"
@@ -48,6 +48,10 @@ class OutputError(IadsrError):
 
 class ArtifactError(IadsrError):
     """A folder is not the artifact that it should be: another kind, another version, incomplete, changed."""
+
+
+class EngineError(IadsrError):
+    """The engine that was asked for cannot do the work."""
 
 
 class EncoderError(IadsrError):

@@ -17,6 +17,7 @@ from iadsr_cli.artifacts import Manifest, cached, digest, read_manifest
 from iadsr_cli.config import Config, parse_share
 from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.encoders import described, make_encoder
+from iadsr_cli.engines.work import Engine
 from iadsr_cli.errors import GateError, InputError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
@@ -169,7 +170,7 @@ def made(kind: str, key: dict[str, Any], build: Callable[[Path], Manifest], conf
     return cached(cache_folder(config), kind, key, build, reporter)
 
 
-def embedded(texts: ItemTexts, config: Config, reporter: Reporter) -> Path | None:
+def embedded(texts: ItemTexts, config: Config, reporter: Reporter, engine: Engine | None = None) -> Path | None:
     """Return the `embed` artifact of some items, or None, said aloud, where there is no text at all."""
     if not config.encoder.encoder.startswith("vectors:") and not any(texts.texts):
         reporter.warn(
@@ -180,7 +181,7 @@ def embedded(texts: ItemTexts, config: Config, reporter: Reporter) -> Path | Non
     identity = make_encoder(config.encoder, config.run.device).identity
     reporter.note(f"encoder: {described(config.encoder, identity)}")
     key = {"encoder": identity, "items": texts_digest(texts)}
-    return made("embed", key, lambda folder: embed(texts, config, folder, reporter), config, reporter)
+    return made("embed", key, lambda folder: embed(texts, config, folder, reporter, engine), config, reporter)
 
 
 def crossfit_key(vectors: Path | None, texts: ItemTexts, config: Config) -> dict[str, Any]:

@@ -31,7 +31,9 @@ class Reporter(Protocol):
         """Say something that the user may want to act on."""
 
 
-class _SilentStage:
+class SilentStage:
+    """A stage that nobody watches."""
+
     def advance(self, amount: int = 1) -> None:
         """Ignore."""
 
@@ -44,7 +46,7 @@ class Silent:
 
     def stage(self, name: str, total: int | None, unit: str) -> AbstractContextManager[Stage]:
         """Open a stage that nobody watches."""
-        return nullcontext(_SilentStage())
+        return nullcontext(SilentStage())
 
     def note(self, text: str) -> None:
         """Ignore."""

@@ -19,6 +19,7 @@ from iadsr_cli.config import Config
 from iadsr_cli.encoders import ItemVectors, embed_items
 from iadsr_cli.encoders.contract import text_hash
 from iadsr_cli.encoders.folder import load_vectors, save_vectors
+from iadsr_cli.engines.work import Engine
 from iadsr_cli.errors import ArtifactError
 from iadsr_cli.evidence import Scores, score_rows
 from iadsr_cli.logs.reader import ItemTexts, Log
@@ -42,7 +43,7 @@ class Resume(Enum):
         return cls.ASKED if asked else cls.NO
 
 
-def embed(texts: ItemTexts, config: Config, folder: Path, reporter: Reporter) -> Manifest:
+def embed(texts: ItemTexts, config: Config, folder: Path, reporter: Reporter, engine: Engine | None = None) -> Manifest:
     """Write the `embed` artifact: one semantic vector per item."""
     vectors = embed_items(
         texts.ids,
@@ -51,6 +52,7 @@ def embed(texts: ItemTexts, config: Config, folder: Path, reporter: Reporter) ->
         device=config.run.device,
         cache_dir=cache_folder(config),
         reporter=reporter,
+        engine=engine,
     )
     return write_artifact(
         folder,

@@ -42,6 +42,8 @@ def pins():
 def wanted():
     """All requirements of the project and, as far as they are installed here, of what it requires."""
     declared = [*PROJECT["dependencies"], *EXTRAS["offline"], *EXTRAS["dev"]]
+    if importlib.util.find_spec("ray"):
+        declared += EXTRAS["ray"]
     queue, seen = [Requirement(text) for text in declared], set()
     while queue:
         requirement = queue.pop()

@@ -141,5 +141,5 @@ def _check_parts(report: Path | None, explain_user: str | None) -> None:
         if given is not None:
             raise UsageError(
                 f"{option} looks at the whole log, which is cleaned in parts here.",
-                "Leave it out, or pass --in-parts never to take the log into memory whole.",
+                "Leave it out, or take the log into memory whole: --in-parts never, without --engine ray.",
             )

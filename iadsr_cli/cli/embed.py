@@ -10,7 +10,7 @@ from iadsr_cli.config import Config
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
 
-    @command(app, "embed", "iadsr embed items.csv -o vectors/", ("log", "encoder", "run"))
+    @command(app, "embed", "iadsr embed items.csv -o vectors/", ("log", "encoder", "run", "engine"))
     def embed(log: LogFile, output: OutputFolder, config: Config, face: Face, force: Force = False) -> None:
         """Embed item texts: from an items file, or from a log's own text column.
 
@@ -18,11 +18,15 @@ def register(app: typer.Typer) -> None:
         """
         from iadsr_cli import pipeline, stages
         from iadsr_cli.artifacts import check_folder
-        from iadsr_cli.encoders import described
+        from iadsr_cli.encoders import check_batches, described
+        from iadsr_cli.engines import work
 
         check_folder(output, force=force)
+        if config.engine.engine == "ray":
+            check_batches(config.encoder)
         texts = pipeline.open_texts(log, config, face)
-        manifest = stages.embed(texts, config, output, face)
+        with work.opened(config.engine) as engine:
+            manifest = stages.embed(texts, config, output, face, engine)
         face.facts(
             f"Wrote {output}",
             [

@@ -25,7 +25,7 @@ Resume = Annotated[
     typer.Option("--resume", metavar="", help="Go on where an interrupted study was, as it does without this too."),
 ]
 
-GROUPS_OF_EVALUATE = tuple(group for group in GROUPS if group != "protection")
+GROUPS_OF_EVALUATE = tuple(group for group in GROUPS if group not in {"protection", "engine"})
 
 
 def register(app: typer.Typer) -> None:

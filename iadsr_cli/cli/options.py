@@ -18,6 +18,7 @@ from iadsr_cli.config import (
     Config,
     DecisionSettings,
     EncoderSettings,
+    EngineSettings,
     LogSettings,
     LoopSettings,
     PretrainSettings,
@@ -45,6 +46,7 @@ GROUPS: dict[str, tuple[type[Settings], str]] = {
     "align": (AlignSettings, "Training"),
     "loop": (LoopSettings, "Training"),
     "run": (RunSettings, "Running"),
+    "engine": (EngineSettings, "Running"),
 }
 ENVIRONMENT = "IADSR_"
 

@@ -4,6 +4,6 @@
 `head` turns evidence into a probability of noise, by noise that it injects itself.
 """
 
-from iadsr_cli.crossfit.judge import Judge
+from iadsr_cli.crossfit.judge import Judge, Teaching
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "Teaching"]

@@ -1,6 +1,7 @@
 """Cross-fitting: the users are split into folds, and each fold is judged by what the others teach."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -34,6 +35,38 @@ _STREAM = 7919
 _LEAST_INJECTED = ((500, 0.02), (80, 0.3))
 # Beyond this many items, neighbours in text are not looked for, and noise of that kind is left out.
 _MOST_SIMILAR_ITEMS = 50_000
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What the users of one log teach, by which other users are judged.
+
+    Attributes:
+        fold: what they teach about items.
+        texts: of the items.
+        mixture: heads for evidence, and the weights of their kinds of noise.
+        left_out: columns of the evidence that are taken as missing.
+        shares: the estimated share of each kind of noise in that log.
+    """
+
+    fold: Fold
+    texts: ItemTexts
+    mixture: head.Mixture
+    left_out: list[int]
+    shares: dict[str, float]
+
+    def judge(self, sequences: Sequences) -> Scores:
+        """Return evidence and noise score of other users' interactions, flat-aligned with the sequences.
+
+        Their histories are in the vocabulary of the log.
+        """
+        users = np.flatnonzero(sequences.lengths > 0)
+        evidence = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
+        gather(sequences, users, self.fold, self.texts, evidence)
+        evidence[:, self.left_out] = np.nan
+        # Heads of either side have seen none of these users.
+        side = np.zeros(len(evidence), np.int64)
+        return _scored(self.mixture, (sequences.lengths > 1)[sequences.user_index], evidence, side, self.shares)
 
 
 class Judge:
@@ -110,29 +143,12 @@ class Judge:
         # Where no noise is seen at all, rows still have an order.
         weights = _weights(found, usual, plain) + usual / usual.sum() * 0.5 / judged.sum()
         self._learned = head.Mixture(heads, weights)
-        return self._scored(judged, evidence, side)
+        return _scored(self._learned, judged, evidence, side, self.shares)
 
-    def others(self, sequences: Sequences) -> Scores:
-        """Return the same for other users, by what those of the log teach; call `scores` first.
-
-        Their histories are in the log's vocabulary; the scores are flat-aligned with them.
-        """
-        users = np.flatnonzero(sequences.lengths > 0)
-        evidence = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
-        gather(sequences, users, self._everyone, self._texts, evidence)
-        evidence[:, self._left_out] = np.nan
-        # Heads of either side have seen none of these users.
-        return self._scored((sequences.lengths > 1)[sequences.user_index], evidence, np.zeros(len(evidence), np.int64))
-
-    def _scored(self, judged: np.ndarray, evidence: np.ndarray, side: np.ndarray) -> Scores:
-        probability, parts = self._learned.judge(evidence, side)
-        status = np.where(judged, Status.SCORED, Status.SHORT_HISTORY).astype(np.int8)
-        return Scores(np.where(judged, probability, np.nan).astype(np.float32), evidence, status, parts, self.shares)
-
-    @cached_property
-    def _everyone(self) -> Fold:
-        """What all users of the log teach."""
-        return learn(self._held, self._windows[0], self._texts, self._seed)
+    def teaching(self) -> Teaching:
+        """Return what all users of the log teach; call `scores` first."""
+        fold = learn(self._held, self._windows[0], self._texts, self._seed)
+        return Teaching(fold, self._texts, self._learned, self._left_out, self.shares)
 
     @cached_property
     def _held(self) -> sparse.csr_array:
@@ -181,6 +197,14 @@ class Judge:
             kind = np.where(noisy.is_noise, number, kind[np.maximum(noisy.origin, 0)])
             taught = noisy.sequences
         return taught, kind
+
+
+def _scored(
+    mixture: head.Mixture, judged: np.ndarray, evidence: np.ndarray, side: np.ndarray, shares: dict[str, float]
+) -> Scores:
+    probability, parts = mixture.judge(evidence, side)
+    status = np.where(judged, Status.SCORED, Status.SHORT_HISTORY).astype(np.int8)
+    return Scores(np.where(judged, probability, np.nan).astype(np.float32), evidence, status, parts, shares)
 
 
 def _weights(shares: np.ndarray, usual: np.ndarray, plain: int) -> np.ndarray:

@@ -6,7 +6,7 @@ new file and one line there. Nothing here imports torch, scikit-learn or httpx b
 
 from iadsr_cli.encoders.contract import Encoder, ItemVectors
 from iadsr_cli.encoders.items import embed_items
-from iadsr_cli.encoders.registry import described, make_encoder
+from iadsr_cli.encoders.registry import check_batches, described, make_encoder
 from iadsr_cli.encoders.table import VectorTable
 
-__all__ = ["Encoder", "ItemVectors", "VectorTable", "described", "embed_items", "make_encoder"]
+__all__ = ["Encoder", "ItemVectors", "VectorTable", "check_batches", "described", "embed_items", "make_encoder"]

@@ -78,7 +78,6 @@ class ApiEncoder:
             answer = self._ask([(self._settings.encoder_prompt or "") + text for text in batch], stage)
             vectors = self._vectors(answer, len(batch))
             batches.append(unit_rows(vectors, self._settings.encoder_dimension, self._endpoint))
-            stage.advance(len(batch))
         return np.concatenate(batches)
 
     def _ask(self, texts: list[str], stage: Stage) -> "httpx.Response":

@@ -34,7 +34,7 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str], stage: Stage) -> np.ndarray:
         """Return float32 [n, S], one row per text: unit length, or all zeros where nothing can be said of it.
 
-        `stage` advances by one for each text.
+        `stage` is told what delays it; the caller advances it.
 
         Raises:
             EncoderError: if the weights cannot be loaded or the vectors cannot be had.

@@ -1,7 +1,9 @@
 """The items of a log -> their vectors; each distinct text embedded once, ever."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +12,9 @@ from iadsr_cli.encoders.contract import Encoder, ItemVectors, json_hash, text_ha
 from iadsr_cli.encoders.registry import make_encoder
 from iadsr_cli.encoders.store import VectorStore
 from iadsr_cli.encoders.table import VectorTable
+from iadsr_cli.engines.work import Engine, Local
 from iadsr_cli.errors import EncoderError
-from iadsr_cli.progress import Reporter
+from iadsr_cli.progress import Reporter, SilentStage, Stage
 
 
 def embed_items(
@@ -22,13 +25,15 @@ def embed_items(
     device: str,
     cache_dir: Path,
     reporter: Reporter,
+    engine: Engine | None = None,
 ) -> ItemVectors:
     """Return the vectors of the items `ids`, whose texts are `texts` (None or blank: no text).
 
     Texts are stripped and otherwise taken as they are. Vectors are kept under `cache_dir/vectors`, batch by
     batch, so that an interrupted run continues and a grown log embeds its new texts only. With the same texts
     and an empty cache the result has the same bytes on the same machine, in whatever order the items come; a
-    vector embedded later, in other company, can differ in the last bits of its floats (about 1e-7).
+    vector embedded later, in other company, or by another engine, can differ in the last bits of its floats (about
+    1e-7). An encoder that takes all texts at once does so in this process, whatever the engine (None: `Local`).
 
     Raises:
         UsageError: if the encoder settings contradict each other.
@@ -49,17 +54,46 @@ def embed_items(
         )
     identity = dict(encoder.identity)
     if encoder.per_text:
-        found = _embed_through_store(encoder, distinct, settings.encoder_batch_size, cache_dir, reporter)
+        found = _embed_through_store(encoder, distinct, settings, device, cache_dir, reporter, engine or Local())
     else:
         corpus = sorted(distinct)  # so that the vectors do not depend on the order of the log
         identity["corpus"] = json_hash(corpus)
         with reporter.stage("embed", len(corpus), "items") as stage:
             found = dict(zip(corpus, encoder.encode([distinct[key] for key in corpus], stage), strict=True))
+            stage.advance(len(corpus))
     return _join(ids, hashes, found, identity, reporter)
 
 
+@dataclass
+class _Encoding:
+    """How texts become vectors.
+
+    A copy in another process makes its own encoder, on first use; `stage` is told what delays the one that is here.
+    """
+
+    settings: EncoderSettings
+    device: str
+    encoder: Encoder | VectorTable | None
+    stage: Stage
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "encoder": None, "stage": SilentStage()}
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return float32 [n, S]."""
+        self.encoder = self.encoder or make_encoder(self.settings, self.device)
+        assert not isinstance(self.encoder, VectorTable)
+        return self.encoder.encode(texts, self.stage)
+
+
 def _embed_through_store(
-    encoder: Encoder, texts: dict[str, str], batch_size: int, cache_dir: Path, reporter: Reporter
+    encoder: Encoder,
+    texts: dict[str, str],
+    settings: EncoderSettings,
+    device: str,
+    cache_dir: Path,
+    reporter: Reporter,
+    engine: Engine,
 ) -> dict[str, np.ndarray]:
     """Return hash -> vector for `texts` (hash -> text), from the cache where it can."""
     with VectorStore(cache_dir, encoder.identity, reporter) as store:
@@ -73,7 +107,7 @@ def _embed_through_store(
             if found:
                 reporter.note(f"{len(found):,} of {len(texts):,} texts were in the cache.")
             if missing := [key for key in texts if key not in found]:
-                _embed_missing(encoder, texts, missing, batch_size, found, store, reporter)
+                _embed_missing(encoder, texts, missing, settings, device, found, store, reporter, engine)
         return found
 
 
@@ -81,23 +115,28 @@ def _embed_missing(
     encoder: Encoder,
     texts: dict[str, str],
     missing: list[str],
-    batch_size: int,
+    settings: EncoderSettings,
+    device: str,
     found: dict[str, np.ndarray],
     store: VectorStore,
     reporter: Reporter,
+    engine: Engine,
 ) -> None:
     """Embed the texts of the hashes `missing`, batch by batch into the cache and into `found`."""
     with reporter.stage("embed", len(missing), "items") as stage:
         stage.describe("preparing the encoder")
         missing = _shortest_first(encoder, texts, missing)
         stage.describe("")
-        for start in range(0, len(missing), batch_size):
-            batch = missing[start : start + batch_size]
-            vectors = encoder.encode([texts[key] for key in batch], stage)
-            size = next(iter(found.values())).size if found else vectors.shape[1]
-            if vectors.shape[1] != size:
+        size = settings.encoder_batch_size * engine.bundle
+        batches = [missing[start : start + size] for start in range(0, len(missing), size)]
+        encode = _Encoding(settings, device, encoder, stage).encode
+        for place, vectors in engine.each(encode, [[texts[key] for key in batch] for batch in batches]):
+            batch = batches[place]
+            stage.advance(len(batch))
+            dimensions = next(iter(found.values())).size if found else vectors.shape[1]
+            if vectors.shape[1] != dimensions:
                 raise EncoderError(
-                    f"The encoder gives {vectors.shape[1]} dimensions where it gave {size} before.",
+                    f"The encoder gives {vectors.shape[1]} dimensions where it gave {dimensions} before.",
                     f"If the model behind it was changed, delete {store.path} and run again.",
                 )
             store.put(batch, vectors)

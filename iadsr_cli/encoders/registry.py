@@ -43,6 +43,20 @@ def make_encoder(settings: EncoderSettings, device: str) -> "Encoder | table.Vec
     return maker(rest, settings, device)
 
 
+def check_batches(settings: EncoderSettings) -> None:
+    """Check that an encoder takes texts batch by batch, so that several processes can share the work.
+
+    Raises:
+        UsageError: if it does not.
+    """
+    kind = settings.encoder.partition(":")[0]
+    if kind in {"tfidf", "vectors"}:
+        raise UsageError(
+            f"--encoder {kind} takes all items at once: --engine ray has nothing to share out.",
+            "Leave out --engine ray, or choose another encoder.",
+        )
+
+
 def described(settings: EncoderSettings, identity: dict[str, Any]) -> str:
     """Return what an encoder is called to people; "auto" is called what it turned out to be."""
     if settings.encoder == "auto":

@@ -104,7 +104,6 @@ class SentenceEncoder:
                         f"Give --encoder-batch-size {max(1, len(batch) // 4)}, or --device cpu.",
                     ) from error
                 batches.append(unit_rows(rows.float().cpu().numpy(), self._settings.encoder_dimension, self._source))
-                stage.advance(len(batch))
         return np.concatenate(batches)
 
     def _loaded(self) -> "SentenceTransformer":

@@ -58,7 +58,6 @@ class TfidfEncoder:
         # A text outside the space that was kept is left with rounding noise, and noise scaled to length 1
         # would look like a vector.
         vectors[np.linalg.norm(vectors, axis=1) < 1e-4] = 0
-        stage.advance(len(texts))
         return unit_rows(vectors, None, "The tfidf encoder")
 
 

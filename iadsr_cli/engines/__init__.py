@@ -1,1 +1,1 @@
-"""How a log is cleaned that does not fit into memory: in buckets of whole users, on disk."""
+"""How work is done in pieces, here or by actors of Ray; and a log cleaned that does not fit into memory, in buckets."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -115,6 +116,10 @@ class Split:
     def items(self) -> pa.Array:
         """The item ids of the log, V strings."""
         return pa.concat_arrays([pa.array([], pa.large_string()), *self._items.column("item").chunks])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it takes to read a bucket: another process has no use for the items' counts."""
+        return {name: value for name, value in vars(self).items() if name != "_items"}
 
     @property
     def item_rows(self) -> np.ndarray:

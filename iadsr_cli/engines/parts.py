@@ -17,8 +17,10 @@ import pyarrow as pa
 from iadsr_cli.artifacts import digest
 from iadsr_cli.config import Config
 from iadsr_cli.engines import buckets, verdicts
-from iadsr_cli.engines.found import Found, count_found, write_found
+from iadsr_cli.engines.found import Found
+from iadsr_cli.engines.judging import Judging
 from iadsr_cli.engines.scorers import CrossfitScorer, ModelScorer, Scorer
+from iadsr_cli.engines.work import Engine, opened
 from iadsr_cli.errors import GateError, UsageError
 from iadsr_cli.explanations import Whys, reasons, verdict_of
 from iadsr_cli.locks import one_at_a_time
@@ -50,7 +52,18 @@ class DenoisedParts:
 
 
 def chosen(source: str, model: Path | None, config: Config) -> bool:
-    """Return whether a log is to be cleaned in parts: as the settings say, else where it would fill half the memory."""
+    """Return whether a log is to be cleaned in parts: as the settings say, else where it would fill half the memory.
+
+    Raises:
+        UsageError: if the settings contradict each other.
+    """
+    if config.engine.engine == "ray":
+        if config.run.in_parts == "never":
+            raise UsageError(
+                f"--engine {config.engine.engine} cleans a log in parts, and --in-parts never does not.",
+                "Leave one of them out.",
+            )
+        return True
     if config.run.in_parts != "auto":
         return config.run.in_parts == "always"
     if model is None and config.decision.method != "crossfit":
@@ -73,16 +86,19 @@ def run(
             f"--method {config.decision.method} trains on the whole log, which is not done in parts.",
             "Train on a part of it with pretrain and align, and pass the folder as --model.",
         )
-    scorer: Scorer
-    if model is not None:
-        scorer = ModelScorer(model, config)
-    else:
-        texts = log.item_texts(reporter) if items is None else read_items(items, config.log)
-        scorer = CrossfitScorer(texts, config, reporter)
-    return denoise(log, scorer, plan, config, reporter)
+    with opened(config.engine) as engine:
+        scorer: Scorer
+        if model is not None:
+            scorer = ModelScorer(model, config)
+        else:
+            texts = log.item_texts(reporter) if items is None else read_items(items, config.log)
+            scorer = CrossfitScorer(texts, config, reporter, engine)
+        return denoise(log, scorer, plan, config, reporter, engine)
 
 
-def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, reporter: Reporter) -> DenoisedParts:
+def denoise(
+    log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, reporter: Reporter, engine: Engine
+) -> DenoisedParts:
     """Score every row of a log, decide on it and write the outputs.
 
     What is reached on the way is kept in the cache until the outputs are written.
@@ -114,15 +130,16 @@ def denoise(log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, re
         split = buckets.Split(folder, log.name, count, config.log.gap)
         judged = folder.with_name(f"judged-{judged_key}")
         judged.mkdir(exist_ok=True)
-        files = [buckets.path(judged, number) for number in range(count)]
         scorer.prepare(split)
+        judging = Judging(split, scorer, judged, log.num_rows, config, explained)
+        files = judging.files
         with reporter.stage("score", log.num_rows, "rows") as stage:
-            for number, file in enumerate(files):
-                if not file.exists():
-                    bucket = split.bucket(number)
-                    found = verdicts.judged(bucket, split.items, scorer.judge(number, bucket), config, explained)
-                    write_found(file, found, log.num_rows)
-                stage.advance(count_found(file))
+            at_hand = [number for number in range(count) if judging.at_hand(number)]
+            for number in at_hand:
+                stage.advance(judging.judge(number))
+            others = sorted({*range(count)}.difference(at_hand))
+            for _, rows in engine.each(judging.judge, others):
+                stage.advance(rows)
         rule = verdicts.rule_of(files, log.num_rows, config)
         summary = {**verdicts.summary(files, rule, log.num_rows, split), **noise_shares(scorer.shares)}
         refusal = gate(summary["removed"], log.num_rows, config)

@@ -1,18 +1,20 @@
 """What judges the buckets of one log: a ready model, or the default method, which the first buckets teach."""
 
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from iadsr_cli.artifacts import digest
+from iadsr_cli.artifacts import Manifest, digest
 from iadsr_cli.config import Config
-from iadsr_cli.crossfit import Judge
+from iadsr_cli.crossfit import Judge, Teaching
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.engines.buckets import Bucket, Split, joined
+from iadsr_cli.engines.work import Engine
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts
 from iadsr_cli.pipeline import crossfit_key, embedded
@@ -20,18 +22,25 @@ from iadsr_cli.progress import Reporter, Silent
 from iadsr_cli.sequences import check_shared, check_trainable
 from iadsr_cli.stages import vectors_by_code
 
+if TYPE_CHECKING:
+    from iadsr_cli.models.alignment import AlignedModel
+    from iadsr_cli.models.store import Vocabulary
+
 # Users of so many buckets teach the default method: about two million rows.
 TEACHING_BUCKETS = 2
 
 
 class Scorer(Protocol):
-    """What judges the buckets of one log."""
+    """What judges the buckets of one log; once it is prepared, a copy in another process can do so."""
 
     def key(self) -> dict[str, Any]:
         """Return what the scores depend on, the log aside."""
 
     def prepare(self, split: Split) -> None:
         """Do what has to be done before the first bucket is judged."""
+
+    def knows(self, number: int) -> bool:
+        """Return whether the scores of a bucket were found while preparing; a copy has them not."""
 
     def judge(self, number: int, bucket: Bucket) -> Scores:
         """Return the evidence of a bucket's rows."""
@@ -45,21 +54,29 @@ class ModelScorer:
     """IADSR as published, by the model of an `align` artifact."""
 
     def __init__(self, model: Path, config: Config) -> None:
-        """Load the model.
+        """Take the folder of the model."""
+        self._folder, self._device = model, config.run.device
+        self._codes = np.zeros(0, dtype=np.int64)
+
+    @cached_property
+    def _loaded(self) -> "tuple[AlignedModel, Vocabulary, Manifest]":
+        from iadsr_cli import training
+        from iadsr_cli.models.store import load_aligned
+
+        return load_aligned(self._folder, training.pick_device(self._device))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the model: another process loads its own, onto a device of its own."""
+        return {name: value for name, value in vars(self).items() if name != "_loaded"}
+
+    def key(self) -> dict[str, Any]:
+        """Return the digest of the model.
 
         Raises:
             ArtifactError: if the folder is not such an artifact.
         """
-        from iadsr_cli import training
-        from iadsr_cli.models.store import load_aligned
-
-        self._name = str(model)
-        self._model, self._vocabulary, self._source = load_aligned(model, training.pick_device(config.run.device))
-        self._codes = np.zeros(0, dtype=np.int64)
-
-    def key(self) -> dict[str, Any]:
-        """Return the digest of the model."""
-        return {"model": digest(self._source.outputs)}
+        _, _, source = self._loaded
+        return {"model": digest(source.outputs)}
 
     def prepare(self, split: Split) -> None:
         """Find the log's items in the model's vocabulary.
@@ -67,16 +84,22 @@ class ModelScorer:
         Raises:
             ArtifactError: if it knows none of them.
         """
-        places = pc.index_in(split.items, value_set=self._vocabulary.items)
+        _, vocabulary, _ = self._loaded
+        places = pc.index_in(split.items, value_set=vocabulary.items)
         self._codes = pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64) + 1
-        check_shared(self._codes, self._vocabulary.items, split.name, self._name)
+        check_shared(self._codes, vocabulary.items, split.name, str(self._folder))
+
+    def knows(self, number: int) -> bool:
+        """Return False: nothing is judged before its turn."""
+        return False
 
     def judge(self, number: int, bucket: Bucket) -> Scores:
         """Return the evidence of a bucket's rows; those of unknown items have none."""
         from iadsr_cli.evidence import score_rows
 
-        sequences = bucket.sequences(self._vocabulary.items, self._codes)
-        return score_rows(self._model, self._vocabulary.trained, sequences, bucket.items >= 0, Silent())
+        model, vocabulary, _ = self._loaded
+        sequences = bucket.sequences(vocabulary.items, self._codes)
+        return score_rows(model, vocabulary.trained, sequences, bucket.items >= 0, Silent())
 
     @property
     def shares(self) -> None:
@@ -86,13 +109,22 @@ class ModelScorer:
 class CrossfitScorer:
     """The default method: the users of the first buckets are judged by each other and teach how to judge the others."""
 
-    def __init__(self, texts: ItemTexts, config: Config, reporter: Reporter) -> None:
+    def __init__(self, texts: ItemTexts, config: Config, reporter: Reporter, engine: Engine) -> None:
         """Embed the items' texts, if there are any."""
         self._texts, self._config, self._reporter = texts, config, reporter
-        self._vectors = embedded(texts, config, reporter)
-        self._taught: list[Scores] = []
+        self._vectors = embedded(texts, config, reporter, engine)
+        self._taught: dict[int, Scores] = {}
         self._judge: Judge | None = None
         self._items = pa.array([], pa.large_string())
+
+    @cached_property
+    def _teaching(self) -> Teaching:
+        assert self._judge is not None
+        return self._judge.teaching()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it takes to judge the buckets that do not teach."""
+        return {"_teaching": self._teaching, "_items": self._items, "_taught": {}}
 
     def key(self) -> dict[str, Any]:
         """Return what is learned from, and how."""
@@ -114,15 +146,20 @@ class CrossfitScorer:
         self._judge = Judge(sequences, matrix, texts, self._config.run.seed, self._reporter)
         scores = self._judge.scores().by_row(sequences.row_ids, together.items >= 0)
         ends = np.cumsum([0, *(len(bucket.rows) for bucket in teaching)])
-        self._taught = [scores.take(np.arange(first, end)) for first, end in pairwise(ends.tolist())]
+        self._taught = {
+            number: scores.take(np.arange(first, end)) for number, (first, end) in enumerate(pairwise(ends.tolist()))
+        }
+
+    def knows(self, number: int) -> bool:
+        """Return whether the users of a bucket teach."""
+        return number in self._taught
 
     def judge(self, number: int, bucket: Bucket) -> Scores:
         """Return the evidence of a bucket's rows."""
-        assert self._judge is not None
-        if number < len(self._taught):
+        if number in self._taught:
             return self._taught[number]
         sequences = bucket.sequences(self._items)
-        return self._judge.others(sequences).by_row(sequences.row_ids, bucket.items >= 0)
+        return self._teaching.judge(sequences).by_row(sequences.row_ids, bucket.items >= 0)
 
     @property
     def shares(self) -> dict[str, float] | None:

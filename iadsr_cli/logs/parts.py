@@ -152,7 +152,7 @@ class PartedLog:
         if not is_parquet(source, settings.format):
             raise UsageError(
                 f"Only Parquet files can be cleaned in parts, and {source} is none.",
-                "Convert it to Parquet first, or pass --in-parts never to take it into memory whole.",
+                "Convert it to Parquet first, or take it into memory whole: --in-parts never, without --engine ray.",
             )
         files = _files(source, settings.format)
         first = files[0]

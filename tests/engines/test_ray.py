@@ -1,0 +1,228 @@
+"""Actors of Ray do what one process does: the same bytes, errors and manners, also when some of them are killed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+from typer.testing import CliRunner
+
+from iadsr_cli.cli.app import app
+
+pytest.importorskip("ray")
+pytestmark = [pytest.mark.ray, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")]
+
+ROWS, USERS = 3_000, 250
+SIZES = ["--embedding-size", "8", "--hidden-size", "8", "--pretrain-epochs", "1"]
+RAY = ["--engine", "ray", "--actors", "2"]
+# The command, with buckets so small that there are ten.
+COMMAND = """
+from iadsr_cli.cli.app import main
+from iadsr_cli.engines import buckets
+buckets._BUCKET_ROWS = 300
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of users who keep to one of five shelves but for a tenth of their rows, and a model of it."""
+    folder = tmp_path_factory.mktemp("ray")
+    generator = np.random.default_rng(0)
+    user = generator.integers(0, USERS, ROWS)
+    strange = generator.random(ROWS) < 0.1
+    item = np.where(strange, generator.integers(0, 60, ROWS), (user % 5) * 12 + generator.integers(0, 12, ROWS))
+    titles = [f"shelf{each // 12} thing{each}" for each in item]
+    pq.write_table(
+        pa.table({"user_id": user, "item_id": item, "ts": np.arange(ROWS), "title": titles}), folder / "log.parquet"
+    )
+    log, cache = str(folder / "log.parquet"), ["--cache-dir", str(folder / "made")]
+    models = ["--pretrained", str(folder / "recommender"), "--vectors", str(folder / "vectors")]
+    for arguments in (
+        ["embed", log, "-o", str(folder / "vectors"), "--encoder", "tfidf"],
+        ["pretrain", log, "-o", str(folder / "recommender"), *SIZES],
+        ["align", log, *models, "-o", str(folder / "model"), "--align-epochs", "1"],
+    ):
+        result = CliRunner().invoke(app, [*arguments, *cache])
+        assert result.exit_code == 0, result.output
+    return folder
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(folder: Path, tmp_path: Path) -> Start:
+    """Start a program, by default the command, in the folder of the log, with a cache of its own."""
+
+    def start(*arguments: object, code: str = COMMAND) -> "subprocess.Popen[str]":
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("IADSR_")}
+        environment |= {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            cwd=folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # A suite that runs in the background was told to ignore interrupts, and so would be what it starts.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+        )
+
+    return start
+
+
+def ended(process: "subprocess.Popen[str]", code: int = 0) -> tuple[str, str]:
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == code, error
+    assert not list(family(process.pid)), "processes of Ray were left"
+    return out, error
+
+
+def family(parent: int) -> Iterator[tuple[int, str]]:
+    """The processes that one has started, and those that they have: ids and command lines."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            number, line = int(stat.parent.name), (stat.parent / "cmdline").read_bytes()
+            parents[number] = int(stat.read_text().rpartition(")")[2].split()[1]), line.decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+    grown = {parent}
+    while more := {number for number, (above, _) in parents.items() if above in grown} - grown:
+        grown |= more
+    yield from ((number, parents[number][1]) for number in sorted(grown - {parent}))
+
+
+def actor_at_work(process: "subprocess.Popen[str]") -> int:
+    end = time.monotonic() + 60
+    while time.monotonic() < end and process.poll() is None:
+        for number, line in family(process.pid):
+            if re.match(r"ray::MapWorker.*\.submit", line):
+                return number
+        time.sleep(0.02)
+    raise AssertionError(process.communicate())
+
+
+def told(text: str) -> list[str]:
+    """What a run says, but for times, sizes of memory and the names of its outputs."""
+    lines = [re.sub(r"[\d.:]+ (s|min)\b.*|local|ray", "", line).strip() for line in text.splitlines()]
+    return [line for line in lines if "slowest" not in line and "whole run" not in line and "embed" not in line]
+
+
+def test_the_default_method_gives_the_same_bytes_and_says_the_same(start: Start, tmp_path: Path) -> None:
+    said = {}
+    for name, engine in (("local", ["--in-parts", "always"]), ("ray", RAY)):
+        outputs = ["-o", tmp_path / f"{name}.parquet", "--removed", tmp_path / f"{name}-gone.parquet"]
+        _, said[name] = ended(
+            start("denoise", "log.parquet", "--encoder", "tfidf", "--budget", "9%", *outputs, *engine)
+        )
+    assert told(said["ray"]) == told(said["local"])
+    assert f"{ROWS:,} rows" in said["ray"]
+    for name in ("", "-gone"):
+        assert (tmp_path / f"ray{name}.parquet").read_bytes() == (tmp_path / f"local{name}.parquet").read_bytes()
+
+
+def test_a_model_gives_the_same_bytes_though_an_actor_is_killed(start: Start, tmp_path: Path) -> None:
+    arguments = ["denoise", "log.parquet", "--model", "model", "--budget", "9%", "--json"]
+    summary = json.loads(ended(start(*arguments, "-o", tmp_path / "local.parquet", "--in-parts", "always"))[0])
+    process = start(*arguments, "-o", tmp_path / "ray.parquet", "--log-format", "json", *RAY)
+    os.kill(actor_at_work(process), signal.SIGKILL)
+    out, error = ended(process)
+    found = json.loads(out)
+    del found["seconds"], summary["seconds"], found["output"], summary["output"]
+    assert found == summary
+    lines = [json.loads(line) for line in error.splitlines()]
+    assert [line["fields"]["done"] for line in lines if line["message"] == "score done"] == [ROWS]
+    assert (tmp_path / "ray.parquet").read_bytes() == (tmp_path / "local.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(start: Start, tmp_path: Path, number: signal.Signals) -> None:
+    process = start("denoise", "log.parquet", "--model", "model", "-o", tmp_path / "clean.parquet", *RAY)
+    actor_at_work(process)
+    process.send_signal(number)
+    _, error = ended(process, code={signal.SIGTERM: 143, signal.SIGINT: 130}[number])
+    assert [line.partition(":")[0] for line in error.splitlines()[-2:]] == ["error", "hint"]
+    assert "Traceback" not in error
+    assert not (tmp_path / "clean.parquet").exists()
+
+
+def test_buckets_that_are_judged_are_not_judged_again(start: Start, tmp_path: Path) -> None:
+    arguments = ["denoise", "log.parquet", "--model", "model", "--budget", "9%", "--max-removed", "1%"]
+    arguments += ["-o", tmp_path / "clean.parquet"]
+    ended(start(*arguments, "--in-parts", "always"), code=3)
+    files = sorted((tmp_path / "cache").glob("buckets/judged-*/bucket-*.arrow"))
+    assert len(files) == 10
+    first = {file: (file.stat().st_ino, file.read_bytes()) for file in files}
+    for file in files[::2]:
+        file.unlink()
+    ended(start(*arguments, *RAY), code=3)
+    again = {file: (file.stat().st_ino, file.read_bytes()) for file in files}
+    assert [again[file] for file in files[1::2]] == [first[file] for file in files[1::2]]
+    assert [again[file][1] for file in files[::2]] == [first[file][1] for file in files[::2]]
+
+
+def test_what_goes_wrong_in_an_actor_is_said_as_if_it_were_here(start: Start) -> None:
+    code = """
+import os, sys, typer
+from iadsr_cli.cli.manners import Manners
+from iadsr_cli.config import EngineSettings
+from iadsr_cli.engines.work import opened
+from iadsr_cli.errors import InputError
+
+def double(piece):
+    return 2 * piece
+
+def refuse(piece):
+    raise InputError(f"Piece {piece} is bad.", "Mend it.")
+
+def fail(piece):
+    raise ValueError("such a defect")
+
+def die(piece):
+    os.kill(os.getpid(), 9)
+
+with opened(EngineSettings("ray", actors=2)) as engine:
+    print(sorted(engine.each(double, [4, 5, 6])), list(engine.each(double, [])), file=sys.stderr)
+    for function in (refuse, fail, die):
+        try:
+            with Manners(debug=function is fail):
+                list(engine.each(function, [7]))
+        except typer.Exit as error:
+            print(error.exit_code, file=sys.stderr)
+"""
+    _, error = ended(start(code=code))
+    results, *refused = error.splitlines()
+    assert results == "[(0, 8), (1, 10), (2, 12)] []"
+    assert refused[:3] == ["error: Piece 7 is bad.", "hint: Mend it.", "1"]
+    trace = refused.index("error: Unexpected ValueError: such a defect")
+    assert "in fail" in "\n".join(refused[3:trace]), "--debug shows where it happened"
+    assert [line.partition(":")[0] for line in refused[trace + 2 :]] == ["1", "error", "hint", "1"]
+    assert "Ray could not do it" in refused[-3]
+
+
+def test_vectors_are_those_of_one_process(start: Start, tmp_path: Path) -> None:
+    titles = [f"thing {number} of {'many ' * (number % 7)}" for number in range(70)]
+    pq.write_table(pa.table({"item_id": range(70), "title": titles}), tmp_path / "items.parquet")
+    found = {}
+    for name, engine in (("local", []), ("ray", [*RAY[:2], "--actors", "1"])):
+        arguments = ["embed", tmp_path / "items.parquet", "--encoder", "minilm", "--encoder-batch-size", "2"]
+        _, error = ended(start(*arguments, "-o", tmp_path / name, "--cache-dir", tmp_path / f"{name}-cache", *engine))
+        assert "70 items" in error
+        found[name] = load_file(tmp_path / name / "vectors.safetensors")["vectors"]
+    # The same products on the same machine; another number of threads may add them up in another order.
+    np.testing.assert_allclose(found["ray"], found["local"], atol=1e-6)
+    both = [(tmp_path / name / "items.parquet").read_bytes() for name in found]
+    assert both[0] == both[1]
