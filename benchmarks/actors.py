@@ -1,30 +1,56 @@
-"""Cleaning by actors of Ray against cleaning in parts in one process: whether both write the same file, and the times.
+"""Cleaning by actors of Ray against cleaning in parts in one process: whether both write the same bytes, and the times.
 
     python benchmarks/actors.py [LOG ...] [--rows 5000000] [--users 50000] [--items 20000] [--actors 2]
 
-Each log is a Parquet file, cleaned by the default method with TF-IDF; the generated one, of `--rows` rows (0: none), is
-cleaned with the model of benchmarks/parts.py. Threads are those that each engine takes by itself.
+Each log is Parquet, cleaned by the default method with TF-IDF; the generated one, a folder of files with `--rows` rows
+in all (0: none), is cleaned with the model of benchmarks/parts.py. Threads are those that each engine takes by itself.
 """
 
 import argparse
-import filecmp
 import tempfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from measure import iadsr
 from parts import generate, make_model
+
+from iadsr_cli.artifacts import file_digest
+
+
+def contents(folder: Path, engine: str, several: bool) -> dict[str, str]:
+    """Return the digests of what an engine wrote, by name."""
+    if not several:
+        return {"": file_digest(folder / f"{engine}.parquet")}
+    files = sorted((folder / engine).rglob("*.parquet"))
+    return {str(path.relative_to(folder / engine)): file_digest(path) for path in files}
+
+
+def generate_folder(folder: Path, rows: int, users: int, items: int) -> None:
+    """Write a generated log as a folder: a file for each of its row groups."""
+    folder.mkdir()
+    generate(folder.with_suffix(".parquet"), rows, users, items)
+    with pq.ParquetFile(folder.with_suffix(".parquet")) as file:
+        for number in range(file.num_row_groups):
+            pq.write_table(file.read_row_group(number), folder / f"part-{number}.parquet")
 
 
 def compare(log: Path, options: list[object], actors: int, folder: Path) -> None:
     """Clean a log by both engines; print what they wrote and how long it took."""
     seconds = {}
     for engine, arguments in (("local", ["--in-parts", "always"]), ("ray", ["--engine", "ray", "--actors", actors])):
-        output = ["-o", folder / f"{engine}.parquet", "--force", "--cache-dir", folder / f"{engine}-cache"]
+        output = [
+            "-o",
+            f"{folder / engine}{'/' if log.is_dir() else '.parquet'}",
+            "--force",
+            "--cache-dir",
+            folder / f"{engine}-cache",
+        ]
         seconds[engine], _, summary = iadsr("denoise", log, "--json", "--budget", "5%", *options, *output, *arguments)
         stages = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
         print(f"{log.name} {engine}: {seconds[engine]:.1f} s ({stages}), {summary['kept']:,} rows kept", flush=True)
-    same = filecmp.cmp(folder / "local.parquet", folder / "ray.parquet", shallow=False)
-    print(f"  {'the same file' if same else 'ANOTHER FILE'}; {seconds['ray'] / seconds['local']:.2f} times", flush=True)
+    local, ray = (contents(folder, engine, log.is_dir()) for engine in seconds)
+    same = "the same bytes" if local == ray else "OTHER BYTES"
+    print(f"  {same} in {len(ray)} files; {seconds['ray'] / seconds['local']:.2f} times", flush=True)
 
 
 def main() -> None:
@@ -43,8 +69,8 @@ def main() -> None:
             compare(log, ["--encoder", "tfidf"], arguments.actors, folder)
         if arguments.rows:
             make_model(folder / "model", arguments.items)
-            generate(folder / "generated.parquet", arguments.rows, arguments.users, arguments.items)
-            compare(folder / "generated.parquet", ["--model", folder / "model"], arguments.actors, folder)
+            generate_folder(folder / "generated", arguments.rows, arguments.users, arguments.items)
+            compare(folder / "generated", ["--model", folder / "model"], arguments.actors, folder)
 
 
 if __name__ == "__main__":
