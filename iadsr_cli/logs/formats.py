@@ -173,7 +173,7 @@ def decompressed(content: bytes, compression: Compression, source: str) -> bytes
     """
     if compression == "none":
         return content
-    plain, most = io.BytesIO(), _most_text()
+    plain, most = io.BytesIO(), most_text()
     try:
         # Arrow's streams, unlike zstandard's, say so when the data ends in the middle of a frame.
         with pa.CompressedInputStream(pa.BufferReader(content), compression) as stream:
@@ -185,16 +185,21 @@ def decompressed(content: bytes, compression: Compression, source: str) -> bytes
             "Copy or download it again; a good copy is needed.",
         ) from error
     if plain.tell() > most:
-        raise InputError(
-            f"{shown(source)} is more than {most / 2**30:,.1f} GiB when decompressed, half of this machine's memory, "
-            "where a text log has to fit.",
-            "Convert it to Parquet, which is cleaned in parts.",
-        )
+        raise too_much_text(source, " when decompressed")
     return plain.getvalue()
 
 
-def _most_text() -> int:
-    """Return how many bytes of text are taken into memory: a small file can hold any number of them."""
+def too_much_text(source: str, when: str = "") -> InputError:
+    """Return the error of a text log that is too large."""
+    return InputError(
+        f"{shown(source)} is more than {most_text() / 2**30:,.1f} GiB{when}, half of this machine's memory, where a "
+        "text log has to fit.",
+        "Convert it to Parquet, which is cleaned in parts.",
+    )
+
+
+def most_text() -> int:
+    """Return how many bytes of text are taken into memory at most."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 

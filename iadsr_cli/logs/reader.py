@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,17 @@ from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.delimited import DelimitedRecords
 from iadsr_cli.logs.files import base_folder, is_several, log_files
-from iadsr_cli.logs.formats import Format, check_content, decompressed, format_of, nameless, shown
+from iadsr_cli.logs.formats import (
+    Format,
+    check_content,
+    decompressed,
+    format_of,
+    most_text,
+    named_format,
+    nameless,
+    shown,
+    too_much_text,
+)
 from iadsr_cli.logs.jsonlines import JsonRecords
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.remote import is_remote, read_remote
@@ -181,6 +192,10 @@ def _read(source: str, settings: LogSettings) -> tuple[Records, tuple[Source, ..
 
 def _read_file(source: str, settings: LogSettings) -> tuple[Records, Source | None]:
     name = shown(source)
+    known = None if source == "-" or is_remote(source) else named_format(source, settings.format)
+    is_text = known is not None and known.kind != "parquet" and Path(source).is_file()
+    if is_text and Path(source).stat().st_size > most_text():
+        raise too_much_text(source)
     content, file = (read_remote(source), None) if is_remote(source) else read_source(source)
     # Only the bytes tell the format of what comes through a pipe.
     format = format_of(

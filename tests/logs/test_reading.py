@@ -15,7 +15,7 @@ import zstandard
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError, UsageError
-from iadsr_cli.logs import formats
+from iadsr_cli.logs import formats, reader
 from iadsr_cli.logs.conditions import rows_where
 from iadsr_cli.logs.formats import Format, format_of
 from iadsr_cli.logs.reader import read_items, read_log
@@ -287,11 +287,15 @@ def test_decimal_commas(tmp_path):
 def test_what_is_too_much_when_decompressed_is_refused(tmp_path, monkeypatch):
     (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"user,item\n" + b"a,1\n" * 100_000))
     assert read_log(str(tmp_path / "bomb.csv.gz"), LogSettings()).num_rows == 100_000
-    monkeypatch.setattr(formats, "_most_text", lambda: 100_000)
+    (tmp_path / "long.csv").write_bytes(b"user,item\n" + b"a,1\n" * 100_000)
+    monkeypatch.setattr(formats, "most_text", lambda: 100_000)
+    monkeypatch.setattr(reader, "most_text", lambda: 100_000)
     monkeypatch.setattr(formats, "_PIECE", 10_000)
     with pytest.raises(InputError, match="half of this machine's memory") as caught:
         read_log(str(tmp_path / "bomb.csv.gz"), LogSettings())
     assert "Convert it to Parquet" in caught.value.hint
+    with pytest.raises(InputError, match=r"long\.csv is more than 0\.0 GiB, half of this machine's memory"):
+        read_log(str(tmp_path / "long.csv"), LogSettings())
 
 
 def test_null_values(tmp_path):
