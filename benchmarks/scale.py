@@ -2,10 +2,10 @@
 
     python benchmarks/scale.py [--rows 1000000 3000000 10000000] [--items 200000] [--cpus 32]
 
-Logs are those of benchmarks/parts.py, with a ready model, cleaned in parts. The two smaller sizes give seconds per row
-of each pass (a straight line through both), the largest checks what the line says of it. What stays on disk on the way
-is looked at in a run that --max-removed stops before it writes. Prices are an assumption: --dollars an hour for each
-CPU, --dollars-disk a month for each GB.
+Logs are those of benchmarks/parts.py, with a ready model, cleaned in parts. The smallest and the largest size give
+seconds per row of each pass (a straight line through both), the middle one checks what the line says of it. What
+stays on disk on the way is looked at in a run that --max-removed stops before it writes. Prices are an assumption:
+--dollars an hour for each CPU, --dollars-disk a month for each GB.
 """
 
 import argparse
@@ -67,14 +67,14 @@ def main() -> None:
                 disk = on_the_way(folder, shared) / rows
                 print(f"  on disk on the way: {disk:.0f} bytes per row", flush=True)
     small, middle, large = arguments.rows
-    per_row = {name: (seconds[middle][name] - seconds[small][name]) / (middle - small) for name in _PASSES}
+    per_row = {name: (seconds[large][name] - seconds[small][name]) / (large - small) for name in _PASSES}
     whole = sum(per_row.values())
     start = seconds[small]["all"] - whole * small
-    told = start + whole * large
+    told = start + whole * middle
     print(f"start {start:.1f} s; " + ", ".join(f"{name} {1e6 * per_row[name]:.2f} µs a row" for name in _PASSES))
     print(
-        f"the line says {told:.0f} s of {large:,} rows, which took {seconds[large]['all']:.0f} s "
-        f"({told / seconds[large]['all'] - 1:+.0%})\n"
+        f"the line says {told:.0f} s of {middle:,} rows, which took {seconds[middle]['all']:.0f} s "
+        f"({told / seconds[middle]['all'] - 1:+.0%})\n"
     )
     print(f"| rows | hours, 2 CPUs | hours, {arguments.cpus} CPUs | GB on disk | GB read and written | dollars |")
     print("|---|---|---|---|---|---|")
