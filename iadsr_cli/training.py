@@ -1,6 +1,7 @@
 """The one training loop, for pretraining and for alignment: device, seed, early stopping on validation items."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,9 +97,9 @@ def pretrain(
     Returns:
         The recommender with the weights of its best epoch, and one record per epoch.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(config.run.seed)
-        backbone = make_backbone(config.backbone, len(sequences.items)).to(pick_device(config.run.device))
+    device = pick_device(config.run.device)
+    with _randomness(config.run.seed, device):
+        backbone = make_backbone(config.backbone, len(sequences.items)).to(device)
         next_item = make_next_item_loss(backbone, sequences, config.pretrain.hold_out, config)
 
         def losses(batch: Batch) -> dict[str, Tensor]:
@@ -153,9 +154,8 @@ def align(
     Returns:
         The aligned model with the weights of its best epoch, and one record per epoch.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(config.run.seed)
-        device = pick_device(config.run.device)
+    device = pick_device(config.run.device)
+    with _randomness(config.run.seed, device):
         model = AlignedModel(backbone, torch.from_numpy(vectors), torch.from_numpy(known)).to(device)
         settings: AlignSettings = config.align
         precision = pick_precision(config.loop.precision, device)
@@ -209,6 +209,15 @@ def align(
             kept={"masks": last_masks},
         )
     return model, history
+
+
+@contextmanager
+def _randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Begin random numbers at `seed`, and leave those of the caller as they were."""
+    # On this device alone: a look at the others would take memory on each, and a warning.
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _fit(
