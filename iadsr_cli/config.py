@@ -480,6 +480,18 @@ class RunSettings(Settings):
     )
 
 
+@dataclass(frozen=True)
+class WorkerSettings(Settings):
+    """How many train together; never recorded, as results do not depend on it beyond rounding and dropout."""
+
+    devices: int = setting(
+        1,
+        "Devices of this machine that train together, a process on each: GPUs, or shares of the CPU.",
+        low=1,
+        recorded=False,
+    )
+
+
 ENGINES = ("local", "ray")
 
 
@@ -535,4 +547,5 @@ class Config:
     protection: ProtectionSettings = ProtectionSettings()
     study: StudySettings = StudySettings()
     run: RunSettings = RunSettings()
+    workers: WorkerSettings = WorkerSettings()
     engine: EngineSettings = EngineSettings()

@@ -6,6 +6,7 @@ Every stage takes what it needs, writes one folder and returns its manifest. The
 
 import hashlib
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,10 +71,12 @@ def pretrain(
     """Write the `pretrain` artifact: a sequential recommender of the log."""
     from iadsr_cli import training
     from iadsr_cli.models.store import Vocabulary, save_model
+    from iadsr_cli.workers import train_together
 
     inputs = {"log": sequences.digest()}
     checkpoint = _checkpoint(folder, {**inputs, **pretrain_record(config)}, resume)
-    backbone, history = training.pretrain(sequences, config, reporter, checkpoint)
+    train = partial(training.pretrain, sequences, config)
+    backbone, history = train_together(train, config, reporter, checkpoint)
     ends = sequences.train_lengths(config.pretrain.hold_out)
     vocabulary = Vocabulary(sequences.items, sequences.counts(ends))
     manifest = write_artifact(
@@ -102,11 +105,14 @@ def align(
     Raises:
         ArtifactError: if a folder is not the artifact it should be, or the recommender is of another log.
     """
+    import torch
+
     from iadsr_cli import training
     from iadsr_cli.models.store import load_backbone, save_model
+    from iadsr_cli.workers import train_together
 
-    device = training.pick_device(config.run.device)
-    backbone, vocabulary, source = load_backbone(pretrained, device)
+    # Training moves it to its device, of which there may be several.
+    backbone, vocabulary, source = load_backbone(pretrained, torch.device("cpu"))
     check_same_log(source, sequences, pretrained)
     matrix, known = vectors_by_code(vocabulary.items, load_vectors(vectors) if vectors else None)
     if vectors and not known.any():
@@ -121,7 +127,8 @@ def align(
     settings["align_seed"] = config.run.seed
     checkpoint = _checkpoint(folder, {**inputs, **settings}, resume)
     hold_out = source.config["pretrain"]["hold_out"]
-    model, history = training.align(sequences, backbone, matrix, known, hold_out, config, reporter, checkpoint)
+    train = partial(training.align, sequences, backbone, matrix, known, hold_out, config)
+    model, history = train_together(train, config, reporter, checkpoint)
     manifest = write_artifact(
         folder,
         "align",
@@ -233,15 +240,18 @@ def cache_folder(config: Config) -> Path:
 
 
 def check_device(config: Config) -> None:
-    """Check, before any work, that the device asked for is there.
+    """Check, before any work, that the device asked for is there, or as many of them.
 
     Raises:
         UsageError: if it is not.
     """
+    from iadsr_cli.workers import check_devices
+
     if config.run.device not in {"auto", "cpu"}:
         from iadsr_cli.training import pick_device
 
         pick_device(config.run.device)
+    check_devices(config)
 
 
 def row_codes(ids: pa.Array) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The one training loop, for pretraining and for alignment: device, seed, early stopping on validation items."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from iadsr_cli.checkpoints import Checkpoint
 from iadsr_cli.config import AlignSettings, Config, LoopSettings
+from iadsr_cli.devices import ALONE, Group, Share
 from iadsr_cli.errors import TrainingError, UsageError
 from iadsr_cli.models import Backbone, make_backbone
 from iadsr_cli.models.alignment import AlignedModel
@@ -39,11 +41,21 @@ History = list[dict[str, float]]
 
 @dataclass(frozen=True)
 class Batch:
-    """Training windows: flat indices of their interactions, item codes and codes of the next items, each [B, T]."""
+    """The windows of a batch that this process computes.
+
+    Attributes:
+        flat: flat indices of their interactions, [B, T].
+        items: item codes [B, T].
+        targets: codes of the next items [B, T].
+        size: windows of the whole batch.
+        share: what of it these are.
+    """
 
     flat: Tensor
     items: Tensor
     targets: Tensor
+    size: int
+    share: Share
 
 
 def pick_device(name: str) -> torch.device:
@@ -89,23 +101,29 @@ def make_next_item_loss(backbone: Backbone, sequences: Sequences, hold_out: int,
 
 
 def pretrain(
-    sequences: Sequences, config: Config, reporter: Reporter, checkpoint: Checkpoint | None = None
+    sequences: Sequences,
+    config: Config,
+    reporter: Reporter,
+    checkpoint: Checkpoint | None = None,
+    group: Group = ALONE,
 ) -> tuple[Backbone, History]:
     """Train a recommender on next-item prediction, every position of a history being a target.
+
+    All processes of a group have to be called with the same, and return the same.
 
     Returns:
         The recommender with the weights of its best epoch, and one record per epoch.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(config.run.seed)
-        backbone = make_backbone(config.backbone, len(sequences.items)).to(pick_device(config.run.device))
+    device = pick_device(config.run.device)
+    with _randomness(config.run.seed, device):
+        backbone = make_backbone(config.backbone, len(sequences.items)).to(device)
         next_item = make_next_item_loss(backbone, sequences, config.pretrain.hold_out, config)
 
         def losses(batch: Batch) -> dict[str, Tensor]:
-            return {"loss": next_item(backbone, batch.items, backbone(batch.items), batch.targets)}
+            return {"loss": next_item(backbone, batch.items, backbone(batch.items), batch.targets, batch.share)}
 
         def validate(users: np.ndarray) -> tuple[dict[str, float], float]:
-            record = _rank_validation(backbone, sequences, config.pretrain.hold_out, users)
+            record = _rank_validation(backbone, sequences, config.pretrain.hold_out, users, group)
             return record, record["validation_NDCG"]
 
         history = _fit(
@@ -122,6 +140,7 @@ def pretrain(
             stage_name="pretrain",
             reporter=reporter,
             checkpoint=checkpoint,
+            group=group,
         )
     return backbone, history
 
@@ -135,6 +154,7 @@ def align(
     config: Config,
     reporter: Reporter,
     checkpoint: Checkpoint | None = None,
+    group: Group = ALONE,
 ) -> tuple[AlignedModel, History]:
     """Continue from a pretrained recommender with IADSR's four-term loss.
 
@@ -149,13 +169,13 @@ def align(
         config: the settings of alignment, loop and run.
         reporter: told of the progress.
         checkpoint: where the state is kept after each epoch, and taken up from if it is there.
+        group: the processes that train together; all have to be called with the same, and return the same.
 
     Returns:
         The aligned model with the weights of its best epoch, and one record per epoch.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(config.run.seed)
-        device = pick_device(config.run.device)
+    device = pick_device(config.run.device)
+    with _randomness(config.run.seed, device):
         model = AlignedModel(backbone, torch.from_numpy(vectors), torch.from_numpy(known)).to(device)
         settings: AlignSettings = config.align
         precision = pick_precision(config.loop.precision, device)
@@ -165,7 +185,9 @@ def align(
 
         def losses(batch: Batch) -> dict[str, Tensor]:
             # Standard Gumbel draws; the clamp keeps log(-log(u)) finite.
-            uniform = torch.rand(batch.items.shape, device=device).clamp_(1e-20, 1 - 1e-7)
+            # Drawn for the whole batch, as one process would.
+            uniform = torch.rand(batch.size, batch.items.shape[1], device=device)[batch.share.rows]
+            uniform.clamp_(1e-20, 1 - 1e-7)
             terms, mask = model.losses(
                 batch.items,
                 batch.targets,
@@ -175,9 +197,11 @@ def align(
                 settings.gumbel_tau,
                 next_item,
                 precision,
+                batch.share,
             )
-            valid = batch.items > 0
-            masks[batch.flat[valid]] = mask[valid]
+            if batch.share.keeps:
+                valid = batch.items > 0
+                masks[batch.flat[valid]] = mask[valid]
             return {
                 "loss": terms.total(),
                 "next_item": terms.next_item,
@@ -187,9 +211,12 @@ def align(
             }
 
         def validate(users: np.ndarray) -> tuple[dict[str, float], float]:
+            # Ones stay where another process computes, and where nobody does.
+            group.take_lowest(masks)
             last_masks.copy_(masks)
-            loss = _held_out_loss(model, sequences, hold_out, users, config)
-            record = _rank_validation(backbone, sequences, hold_out, users)
+            masks.fill_(1)
+            loss = _held_out_loss(model, sequences, hold_out, users, config, group)
+            record = _rank_validation(backbone, sequences, hold_out, users, group)
             return {**record, "validation_loss": loss}, -loss
 
         history = _fit(
@@ -206,9 +233,19 @@ def align(
             stage_name="align",
             reporter=reporter,
             checkpoint=checkpoint,
+            group=group,
             kept={"masks": last_masks},
         )
     return model, history
+
+
+@contextmanager
+def _randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Begin random numbers at `seed`, and leave those of the caller as they were."""
+    # On this device alone: a look at the others would take memory on each, and a warning.
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _fit(
@@ -226,6 +263,7 @@ def _fit(
     stage_name: str,
     reporter: Reporter,
     checkpoint: Checkpoint | None,
+    group: Group,
     kept: dict[str, Tensor] | None = None,
 ) -> History:
     """Train `model` in place, leave the weights of its best epoch in it, and return one record per epoch.
@@ -254,19 +292,25 @@ def _fit(
         while run.epoch < epochs and run.epoch - run.best_epoch < loop.patience:
             epoch = run.epoch + 1
             model.train()
+            if group.size > 1 and backbone.settings.dropout:
+                # Each process drops other units, begun anew with each epoch: a run that is resumed drops the same.
+                torch.manual_seed(int(np.random.SeedSequence([seed, epoch, group.rank]).generate_state(1)[0]))
             sums: dict[str, Tensor] = {}
             for chosen in bucketed_batches(
                 windows.length, loop.batch_size, loop.batch_size * PLACES_PER_SEQUENCE, generator
             ):
                 with automatic:
-                    terms = losses(_batch(sequences, next_codes, windows.take(chosen), device))
+                    terms = losses(_batch(sequences, next_codes, windows.take(chosen), device, group))
                 model.zero_grad(set_to_none=True)
                 terms["loss"].backward()
+                group.add_up_gradients(model.parameters())
                 for optimizer in optimizers:
                     optimizer.step()
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() * len(chosen)
                 stage.advance(len(chosen))
+            for value in sums.values():
+                group.add_up(value)
             record = {name: value.item() / len(windows) for name, value in sums.items()}
             if not np.isfinite(record["loss"]):
                 raise TrainingError(
@@ -277,7 +321,7 @@ def _fit(
             validation, criterion = validate(validators)
             run.end_epoch({"epoch": epoch, **record, **validation}, criterion)
             stage.describe(f"epoch {epoch}, NDCG@10 {validation['validation_NDCG@10']:.4f}")
-            if checkpoint is not None:
+            if checkpoint is not None and group.rank == 0:
                 checkpoint.save(*run.state())
     run.use_best_weights()
     model.eval()
@@ -380,38 +424,43 @@ class _Run:
         self._generator.bit_generator.state = state["generator"]
 
 
-def _rank_validation(backbone: Backbone, sequences: Sequences, hold_out: int, users: np.ndarray) -> dict[str, float]:
-    ranks = np.concatenate([ranks for _, ranks in held_out_ranks(backbone, sequences, hold_out, users)])
+def _rank_validation(
+    backbone: Backbone, sequences: Sequences, hold_out: int, users: np.ndarray, group: Group
+) -> dict[str, float]:
+    own = users[group.rank :: group.size]
+    found = [ranks for _, ranks in held_out_ranks(backbone, sequences, hold_out, own)]
+    # There may be fewer users than processes.
+    ranks = group.gathered(torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *found]))).numpy()
     metrics = {"HR@10": hit_rate(ranks, 10), "NDCG@10": ndcg(ranks, 10), "NDCG": ndcg(ranks, len(sequences.items))}
     return {f"validation_{name}": float(values.mean()) for name, values in metrics.items()}
 
 
 @torch.no_grad()
 def _held_out_loss(
-    model: AlignedModel, sequences: Sequences, hold_out: int, users: np.ndarray, config: Config
+    model: AlignedModel, sequences: Sequences, hold_out: int, users: np.ndarray, config: Config, group: Group
 ) -> float:
     """Return the mean loss of alignment on validation items: next item and both InfoNCE terms, nothing sampled."""
     device = model.semantic.device
     windows = last_windows(sequences, sequences.lengths - hold_out + 1, model.backbone.settings.window)
     ordered = users[np.argsort(windows.length[users], kind="stable")]
     total = 0.0
-    for start in range(0, len(ordered), config.loop.batch_size):
-        part = windows.take(ordered[start : start + config.loop.batch_size])
+    # Whole batches to each process: what is contrasted with what stays the same.
+    size = config.loop.batch_size
+    for start in range(size * group.rank, len(ordered), size * group.size):
+        part = windows.take(ordered[start : start + size])
         flat, valid = part.grid()
         items = torch.from_numpy(sequences.codes[flat] * valid).to(device)
         loss = model.held_out_loss(items, torch.from_numpy(part.length - 1).to(device), config.align.temperature)
         total += loss.item() * len(part)
-    return total / len(users)
+    return group.gathered(torch.tensor([total], dtype=torch.float64)).sum().item() / len(users)
 
 
-def _batch(sequences: Sequences, next_codes: np.ndarray, windows: Windows, device: torch.device) -> Batch:
+def _batch(sequences: Sequences, next_codes: np.ndarray, windows: Windows, device: torch.device, group: Group) -> Batch:
     flat, valid = windows.grid()
-    return Batch(
-        *(
-            torch.from_numpy(array).to(device)
-            for array in (flat, sequences.codes[flat] * valid, next_codes[flat] * valid)
-        )
-    )
+    items, targets = sequences.codes[flat] * valid, next_codes[flat] * valid
+    share = group.share(items, targets)
+    own = [torch.from_numpy(array[share.rows]).to(device) for array in (flat, items, targets)]
+    return Batch(own[0], own[1], own[2], len(windows), share)
 
 
 def _next_codes(sequences: Sequences, ends: np.ndarray) -> np.ndarray:

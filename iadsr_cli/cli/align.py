@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
         app,
         "align",
         "iadsr align logs.parquet --pretrained gru4rec/ --vectors vectors/ -o model/",
-        ("log", "align", "loop", "run"),
+        ("log", "align", "loop", "run", "workers"),
     )
     def align(
         log: LogFile,
@@ -42,7 +42,9 @@ def register(app: typer.Typer) -> None:
         """
         from iadsr_cli import pipeline, stages
         from iadsr_cli.artifacts import check_folder, read_manifest
+        from iadsr_cli.workers import leads
 
+        face.spoken = face.spoken and leads()
         check_folder(output, force=force)
         read_manifest(pretrained, "pretrain")
         if vectors is None:

@@ -26,6 +26,7 @@ from iadsr_cli.config import (
     RunSettings,
     Settings,
     StudySettings,
+    WorkerSettings,
     option_name,
     setting,
 )
@@ -46,6 +47,7 @@ GROUPS: dict[str, tuple[type[Settings], str]] = {
     "align": (AlignSettings, "Training"),
     "loop": (LoopSettings, "Training"),
     "run": (RunSettings, "Running"),
+    "workers": (WorkerSettings, "Running"),
     "engine": (EngineSettings, "Running"),
 }
 ENVIRONMENT = "IADSR_"

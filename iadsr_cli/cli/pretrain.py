@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
         app,
         "pretrain",
         "iadsr pretrain logs.parquet -o gru4rec/",
-        ("log", "backbone", "pretrain", "loop", "run"),
+        ("log", "backbone", "pretrain", "loop", "run", "workers"),
     )
     def pretrain(
         log: LogFile,
@@ -31,7 +31,9 @@ def register(app: typer.Typer) -> None:
         """
         from iadsr_cli import pipeline, stages
         from iadsr_cli.artifacts import check_folder
+        from iadsr_cli.workers import leads
 
+        face.spoken = face.spoken and leads()
         check_folder(output, force=force)
         workspace = pipeline.open_log(log, None, config, face)
         show_log(face, workspace)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from iadsr_cli.devices import WHOLE, Share
 from iadsr_cli.models.backbone import Backbone, distinct
 from iadsr_cli.models.losses import FullSoftmax, NextItemLoss, info_nce
 
@@ -112,8 +113,11 @@ class AlignedModel(nn.Module):
         tau: float,
         next_item: NextItemLoss = _FULL_SOFTMAX,
         precision: torch.dtype = torch.float32,
+        share: Share = WHOLE,
     ) -> tuple[Losses, Tensor]:
         """Return the loss terms of a batch and the mask that the next epoch's input gets.
+
+        Of a share of a batch: what it adds to the terms of the batch.
 
         Args:
             items: item codes [B, T], 0 is padding.
@@ -124,6 +128,7 @@ class AlignedModel(nn.Module):
             tau: of the Gumbel-sigmoid.
             next_item: the loss of the next item.
             precision: of the matrix products of InfoNCE.
+            share: what of a batch these histories are.
 
         Returns:
             The losses, and the hard mask float [B, T] of zeros and ones.
@@ -137,10 +142,13 @@ class AlignedModel(nn.Module):
         decoded = self.decoder(mask.unsqueeze(-1) * interests.c_short)
         return (
             Losses(
-                next_item=next_item(self.backbone, items, interests.c_short, targets),
-                short=info_nce(interests.c_short[valid], interests.s_short[valid], temperature, precision),
-                long=info_nce(interests.c_long, interests.s_long, temperature, precision),
-                reconstruction=F.mse_loss(decoded[valid], self.backbone.item_embedding(items)[valid]),
+                next_item=next_item(self.backbone, items, interests.c_short, targets, share),
+                short=info_nce(
+                    interests.c_short[valid], interests.s_short[valid], temperature, precision, share.places
+                ),
+                long=info_nce(interests.c_long, interests.s_long, temperature, precision, share.windows),
+                reconstruction=F.mse_loss(decoded[valid], self.backbone.item_embedding(items)[valid])
+                * share.places.weight,
             ),
             mask.detach(),
         )

@@ -7,11 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from iadsr_cli.devices import WHOLE, Share, Spread
 from iadsr_cli.models.backbone import Backbone, seen_before
 
 # Logits held at once: few enough to stay in a processor's cache, which is where the time of a softmax over a
 # catalogue goes otherwise. A GPU wants larger products instead.
 _LOGITS_AT_ONCE = {"cpu": 1_200_000, "cuda": 64_000_000}
+
+_HERE = Spread()
 
 # Candidates of a sampled softmax are a multiple of this.
 _CANDIDATES_STEP = 2048
@@ -27,27 +30,45 @@ class NextItemLoss(ABC):
     def __init__(self, precision: torch.dtype = torch.float32) -> None:
         self._precision = precision
 
-    def __call__(self, backbone: Backbone, items: Tensor, states: Tensor, targets: Tensor) -> Tensor:
+    def __call__(
+        self, backbone: Backbone, items: Tensor, states: Tensor, targets: Tensor, share: Share = WHOLE
+    ) -> Tensor:
         """Return the mean over all positions with a target, a scalar; 0 if there is none.
+
+        Of a share of a batch: what it adds to the mean over the batch.
 
         Args:
             backbone: scores states as items.
             items: item codes of the histories [B, T].
             states: [B, T, H].
             targets: codes of the next items [B, T], 0 where there is none.
+            share: what of a batch these histories are.
         """
         chosen = targets > 0
-        return self.at(backbone, seen_before(items)[chosen], states[chosen], targets[chosen])
+        mean = self.at(backbone, seen_before(items)[chosen], states[chosen], targets[chosen], share.codes)
+        return mean * share.targets.weight
 
     @abstractmethod
-    def at(self, backbone: Backbone, seen: Tensor, states: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean over places, a scalar: `distinct` items so far [P, T], states [P, H], next items [P]."""
+    def at(
+        self, backbone: Backbone, seen: Tensor, states: Tensor, targets: Tensor, codes: Tensor | None = None
+    ) -> Tensor:
+        """Return the mean over places, a scalar.
+
+        Args:
+            backbone: scores states as items.
+            seen: the `distinct` items so far [P, T].
+            states: [P, H].
+            targets: codes of the next items [P].
+            codes: distinct items that count exactly where not all do, in ascending order; None for those given.
+        """
 
 
 class FullSoftmax(NextItemLoss):
     """Over all items: exact, at a cost that grows with the catalogue."""
 
-    def at(self, backbone: Backbone, seen: Tensor, states: Tensor, targets: Tensor) -> Tensor:
+    def at(
+        self, backbone: Backbone, seen: Tensor, states: Tensor, targets: Tensor, codes: Tensor | None = None
+    ) -> Tensor:
         """Return the mean over places, a scalar."""
         loss: Tensor = _SoftmaxCrossEntropy.apply(
             backbone.query(states),
@@ -83,10 +104,14 @@ class SampledSoftmax(NextItemLoss):
         self._log_expected = (number * share / share.sum()).log().float()
         self._number = number
 
-    def at(self, backbone: Backbone, seen: Tensor, states: Tensor, targets: Tensor) -> Tensor:
+    def at(
+        self, backbone: Backbone, seen: Tensor, states: Tensor, targets: Tensor, codes: Tensor | None = None
+    ) -> Tensor:
         """Return the mean over places, a scalar."""
-        exact = torch.cat([seen.flatten(), targets]).unique()
-        exact = exact[exact > 0]
+        if codes is None:
+            codes = torch.cat([seen.flatten(), targets]).unique()
+            codes = codes[codes > 0]
+        exact = codes.to(targets.device)
         drawn, correction = self.draw(exact)
         # Filled up with padding, which has no probability: libraries prepare a product for each new shape.
         fill = -(len(exact) + len(drawn)) % _CANDIDATES_STEP
@@ -195,16 +220,25 @@ class _SoftmaxCrossEntropy(torch.autograd.Function):
         return queries, weight, bias, None, None, None, extra
 
 
-def info_nce(queries: Tensor, keys: Tensor, temperature: float, precision: torch.dtype = torch.float32) -> Tensor:
-    """Return the InfoNCE loss of pairs [P, H] by cosine, every other pair of the batch being a negative."""
-    normalised = F.normalize(keys, dim=-1)
+def info_nce(
+    queries: Tensor,
+    keys: Tensor,
+    temperature: float,
+    precision: torch.dtype = torch.float32,
+    spread: Spread = _HERE,
+) -> Tensor:
+    """Return the InfoNCE loss of pairs [P, H] by cosine, every other pair of the batch being a negative.
+
+    Of the pairs of a share of a batch: what they add to the mean over all pairs of the batch.
+    """
+    normalised = spread.gathered(F.normalize(keys, dim=-1))
     loss: Tensor = _SoftmaxCrossEntropy.apply(
         F.normalize(queries, dim=-1) / temperature,
         normalised,
-        normalised.new_zeros(len(keys)),
-        torch.arange(len(keys), device=keys.device),
+        normalised.new_zeros(len(normalised)),
+        torch.arange(len(keys), device=keys.device) + spread.first,
         precision,
         torch.empty(len(keys), 0, dtype=torch.long, device=keys.device),
         normalised.new_empty(len(keys), 0),
     )
-    return loss
+    return loss * spread.weight
