@@ -501,7 +501,7 @@ class EngineSettings(Settings):
 
     engine: str = setting(
         ENGINES[0],
-        "Who works: this process, or actors of Ray (pip install 'iadsr[ray]'); denoise then cleans a Parquet log in "
+        "Who works: this process, or actors of Ray (the extra ray of iadsr); denoise then cleans a Parquet log in "
         "parts.",
         choices=ENGINES,
         recorded=False,

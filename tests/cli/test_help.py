@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import typer
+from rich.text import Text
 from typer.testing import CliRunner
 
 from iadsr_cli import __version__
@@ -142,3 +143,9 @@ def test_completion_can_be_installed() -> None:
     )
     assert "complete -o default -F _iadsr_completion iadsr" in done.stdout
     assert "--install-completion" in help_of()
+
+
+def test_no_help_is_taken_for_markup() -> None:
+    helps = [option.help for command in COMMANDS.values() for option in options(command)]
+    assert len(helps) > 50
+    assert [text for text in helps if Text.from_markup(text).plain != text] == []
