@@ -28,13 +28,15 @@ def show_log(face: Face, workspace: "Workspace") -> None:
         files = f"{len(list(log.records.files())):,}"
         if hidden := len(passed_over(log.name)):
             files += f" ({hidden:,} passed over: hidden, or names that begin with _)"
+    gap = workspace.config.log.session_gap
+    users = counted(workspace.users, "user") if gap is None else f"{counted(workspace.users, 'session')}, pauses {gap}"
     order = f"{log.time_description}, ties in file order" if log.time_description else "file order (no time column)"
     face.facts(
         f"{log.name} ({log.format})",
         [
             *([("files", files)] if files else []),
             ("rows", f"{log.num_rows:,}"),
-            ("user", f"{log.roles.user} ({counted(workspace.users, 'user')})"),
+            ("user", f"{log.roles.user} ({users})"),
             ("item", f"{log.roles.item} ({counted(workspace.items, 'item')})"),
             ("order", order),
             ("text", text),

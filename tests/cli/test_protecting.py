@@ -132,3 +132,20 @@ def test_evaluate_knows_none_of_it_and_a_shared_file_of_settings_does_no_harm(ru
     Path("iadsr.toml").write_text('protect-last = 1\nevents = "view"\nprotect = "a ="\n', encoding="utf-8")
     result = run("evaluate", "none.csv", "--config", "iadsr.toml")
     assert "none.csv does not exist." in result.stderr
+
+
+def test_sessions_are_shown_limited_and_explained_as_users_are(run, shop: Path, log: pd.DataFrame) -> None:
+    options = ["--session-gap", "7d", "--min-user-rows", "1", *TEXT]
+    result = run("denoise", shop, "-o", "all.csv", "--annotate", *options)
+    assert result.exit_code == 0, result.output
+    ordered = log.sort_values(["user_id", "timestamp"], kind="stable")
+    pause = ordered.groupby("user_id")["timestamp"].diff()
+    session = (~(pause <= 7 * 86_400)).cumsum().reindex(log.index)
+    assert session.nunique() > log["user_id"].nunique()
+    assert f"user   user_id ({session.nunique():,} sessions, pauses 7d)" in result.stderr
+    removed = ~pd.read_csv("all.csv")["keep"]
+    assert 0 < removed.groupby(session).mean().max() <= 0.2
+    told = run("denoise", shop, "--explain-user", f"{log['user_id'][0]}#1", *options)
+    assert told.exit_code == 0, told.output
+    missing = run("denoise", shop, "--explain-user", log["user_id"][0], *options)
+    assert f'Nearest: "{log["user_id"][0]}#' in missing.stderr
