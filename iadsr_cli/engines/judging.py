@@ -41,9 +41,9 @@ class Judging:
     def judge(self, number: int) -> int:
         """Judge a bucket, unless an interrupted run has, and return how many rows it has."""
         file = buckets.path(self.folder, number)
-        if not file.exists():
-            bucket = self.split.bucket(number)
-            scores = self.scorer.judge(number, bucket)
-            found = verdicts.judged(bucket, self.split.items, scores, self.config, self.explained)
-            write_found(file, found, self.rows)
-        return count_found(file)
+        if file.exists():
+            return count_found(file)
+        bucket = self.split.bucket(number)
+        scores = self.scorer.judge(number, bucket)
+        write_found(file, verdicts.judged(bucket, self.split.items, scores, self.config, self.explained), self.rows)
+        return len(bucket.rows)

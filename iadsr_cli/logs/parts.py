@@ -293,12 +293,17 @@ def _files(source: str, format_override: str) -> tuple[PartFile, ...]:
     folders = [partition_values(path, base) for path in paths]
     for path, values in zip(paths, folders, strict=True):
         check_partitions(path, values, paths[0], folders[0], base)
-    own = {name for path in paths for name in PartFile(path, None, {}).schema.names}
+    own = {name for path in paths for name in _own_columns(path)}
     typed = {name: typed_partitions([values[name] for values in folders]) for name in folders[0] if name not in own}
     return tuple(
         PartFile(path, path.relative_to(base), {name: values[number] for name, values in typed.items()})
         for number, path in enumerate(paths)
     )
+
+
+def _own_columns(path: Path) -> list[str]:
+    with _readable(path):
+        return list(pq.read_schema(path).names)
 
 
 def _types(schema: pa.Schema) -> dict[str, str]:

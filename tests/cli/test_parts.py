@@ -20,7 +20,6 @@ from iadsr_cli.engines import found as engine_found
 from iadsr_cli.engines.found import Found, write_found
 from iadsr_cli.logs import parts as log_parts
 
-SIZES = ["--embedding-size", "8", "--hidden-size", "8", "--pretrain-epochs", "1"]
 ROWS, USERS = 3_000, 250
 
 
@@ -43,21 +42,12 @@ def shelves(rows: int = ROWS, users: int = USERS) -> tuple[pa.Table, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[[Path], Path]) -> Path:
     """A log in uneven row groups, with ties, missing ids and an unknown item, and a model of its other rows."""
     folder = tmp_path_factory.mktemp("parts")
     table, _ = shelves()
     pq.write_table(table, folder / "known.parquet")
-    cache = ["--cache-dir", str(folder / "cache")]
-    models = ["--pretrained", str(folder / "recommender"), "--vectors", str(folder / "vectors")]
-    known = str(folder / "known.parquet")
-    for arguments in (
-        ["embed", known, "-o", str(folder / "vectors"), "--encoder", "tfidf"],
-        ["pretrain", known, "-o", str(folder / "recommender"), *SIZES],
-        ["align", known, *models, "-o", str(folder / "model"), "--align-epochs", "1"],
-    ):
-        result = CliRunner().invoke(app, [*arguments, *cache])
-        assert result.exit_code == 0, result.output
+    make_model(folder / "known.parquet")
     user = [None if n % 501 == 7 else each for n, each in enumerate(table["user_id"].to_pylist())]
     item = [
         None if n % 401 == 9 else 60 + n if n % 11 == 0 else each for n, each in enumerate(table["item_id"].to_pylist())

@@ -16,15 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
-from typer.testing import CliRunner
-
-from iadsr_cli.cli.app import app
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")]
 
 ROWS, USERS = 3_000, 250
-SIZES = ["--embedding-size", "8", "--hidden-size", "8", "--pretrain-epochs", "1"]
 RAY = ["--engine", "ray", "--actors", "2"]
 # The command, with buckets so small that there are ten.
 COMMAND = """
@@ -36,7 +32,7 @@ main()
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[[Path], Path]) -> Path:
     """A log of users who keep to one of five shelves but for a tenth of their rows, and a model of it."""
     folder = tmp_path_factory.mktemp("ray")
     generator = np.random.default_rng(0)
@@ -47,15 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pq.write_table(
         pa.table({"user_id": user, "item_id": item, "ts": np.arange(ROWS), "title": titles}), folder / "log.parquet"
     )
-    log, cache = str(folder / "log.parquet"), ["--cache-dir", str(folder / "made")]
-    models = ["--pretrained", str(folder / "recommender"), "--vectors", str(folder / "vectors")]
-    for arguments in (
-        ["embed", log, "-o", str(folder / "vectors"), "--encoder", "tfidf"],
-        ["pretrain", log, "-o", str(folder / "recommender"), *SIZES],
-        ["align", log, *models, "-o", str(folder / "model"), "--align-epochs", "1"],
-    ):
-        result = CliRunner().invoke(app, [*arguments, *cache])
-        assert result.exit_code == 0, result.output
+    make_model(folder / "log.parquet")
     return folder
 
 
