@@ -148,6 +148,12 @@ def join(device: torch.device, rank: int, size: int, local: int, store: dist.Sto
     return Group(rank, size)
 
 
+def leave() -> None:
+    """Leave the group, once all are done: threads of it that are alive when Python ends would abort the process."""
+    dist.barrier()
+    dist.destroy_process_group()
+
+
 class _Gathered(torch.autograd.Function):
     """The rows of all processes; the gradient of a row is the sum of what all make of it."""
 

@@ -88,7 +88,7 @@ def train_together(
         TrainingError: if a process ends on its own.
         SystemExit: after training, in those that torchrun has started and that have nothing to write.
     """
-    from iadsr_cli.devices import ALONE, join
+    from iadsr_cli.devices import ALONE, join, leave
     from iadsr_cli.training import pick_device
 
     check_devices(config)
@@ -97,6 +97,7 @@ def train_together(
         with _nothing_printed(1):
             group = join(pick_device(config.run.device), rank, _launched(), local)
         trained = train(reporter if leads() else Silent(), checkpoint, group)
+        leave()
         if not leads():
             raise SystemExit
         return trained
