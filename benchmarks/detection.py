@@ -30,7 +30,7 @@ from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences, frequency_fifths
 from iadsr_cli.stages import vectors_by_code
 
-KINDS = ("insert-uniform", "insert-popular", "insert-burst", "insert-similar")
+KINDS = tuple(MIXTURE)
 TABLES = ("compared", "ablation", "left out", "shares")
 Trial = tuple[Sequences, np.ndarray, np.ndarray, int]
 """A log, which of its rows are noise, which of them count, and the seed."""

@@ -350,6 +350,10 @@ class DecisionSettings(Settings):
         0.2, "Never remove more than this share of one user's rows.", low=0, high=1, metavar="SHARE"
     )
     min_user_rows: int = setting(3, "Never leave a user with fewer rows than this by removing.", low=0)
+    whole_users: bool = setting(
+        True,
+        "Remove more, up to all rows, of a user with 20 rows or more of which 90% score above 0.5, as a bot's do.",
+    )
 
     def __post_init__(self) -> None:
         """Check the bounds, and that the budget is a share."""
@@ -392,7 +396,15 @@ class ProtectionSettings(Settings):
             )
 
 
-NOISE_KINDS = ("insert-uniform", "insert-popular", "insert-similar", "insert-burst", "replace-uniform")
+NOISE_KINDS = (
+    "insert-uniform",
+    "insert-popular",
+    "insert-similar",
+    "insert-burst",
+    "insert-account",
+    "replace-uniform",
+    "replace-history",
+)
 SCORERS = (
     "random",
     "popularity",

@@ -2,8 +2,10 @@
 
 `insert-uniform`: items drawn uniformly from the catalogue. `insert-popular`: drawn by popularity. `insert-similar`:
 drawn among the nearest in text to the user's own items. `insert-burst`: consecutive items of another user's history,
-in one place. `replace-uniform`: an item gives way to one drawn uniformly. Noise is always an item that the user has
-nowhere.
+in one place. `insert-account`: another user's history, in one run or several, as where two share an account.
+`replace-uniform`: an item gives way to one drawn uniformly. `replace-history`: all items of a long history give way to
+items drawn uniformly or, for every other such history, by popularity, as those of a bot. Noise is always an item that
+the user has nowhere.
 """
 
 from collections.abc import Callable
@@ -17,6 +19,10 @@ from iadsr_cli.sequences import Sequences, Windows, positions
 
 # Lengths of a burst, before the items that the user already has are left out of it.
 _SHORTEST_BURST, _LONGEST_BURST = 2, 5
+# Interactions of a history from which on all of it may be replaced: a few with nothing in common may well be genuine.
+LONG_HISTORY = 20
+# Of two that share an account, the one to be found has so many rows for each of the other's, and so many at most.
+_PART_OF_ACCOUNT, _LONGEST_ACCOUNT = 2 / 3, 100
 # How often an item that the user has is drawn anew before its row is given up.
 _ROUNDS = 100
 # Similarities held at once while neighbours are sought; bounds memory whatever the catalogue's size.
@@ -47,7 +53,8 @@ def inject(
     A user's history is all but the last `hold_out` interactions, which stay as they are and last; a user with fewer
     than three interactions has none. Of C history interactions, round(rate * C) noise rows are made, so that the noise
     share of the histories is rate / (1 + rate) for insertions and `rate` for replacement. It is less where users have
-    (nearly) every item that could be drawn: such rows are left out. Bursts may exceed it by one row.
+    (nearly) every item that could be drawn: such rows are left out. Bursts may exceed it by one row, accounts and
+    histories by those of one user.
 
     A longer history gets more noise, in proportion. The noise items of a user are distinct, and none of them is in the
     user's clean sequence, held-out interactions and replaced items included.
@@ -63,7 +70,7 @@ def inject(
 
     Raises:
         UsageError: if the kind or the rate is not possible, or `neighbours` is missing.
-        InputError: if there is no history to put noise into.
+        InputError: if there is no history to put noise into, or none that is long enough.
     """
     check_choice("The kind of noise", kind, NOISE_KINDS)
     if not 0 < rate < 1:
@@ -86,9 +93,23 @@ def inject(
     if kind == "insert-burst":
         users, slots, items = _bursts(sequences, lengths, history, wanted, generator)
         return _inserted(sequences, users, slots, items)
+    if kind == "insert-account":
+        users, slots, items = _accounts(sequences, lengths, wanted, generator)
+        return _inserted(sequences, users, slots, items)
     draw = _item_drawer(sequences, kind, lengths, neighbours, hold_out, generator)
-    if kind == "replace-uniform":
-        places = generator.choice(history, wanted, replace=False)
+    if kind in {"replace-uniform", "replace-history"}:
+        if kind == "replace-uniform":
+            places = generator.choice(history, wanted, replace=False)
+        else:
+            order = generator.permutation(np.flatnonzero(lengths >= LONG_HISTORY))
+            if not len(order):
+                raise InputError(
+                    f"There is no history of {LONG_HISTORY} interactions or more, all of which could be replaced: the "
+                    f"longest has {lengths.max()}, without the last {hold_out} of each.",
+                    "Choose another kind of noise.",
+                )
+            before = np.cumsum(lengths[order]) - lengths[order]
+            places = history[np.isin(sequences.user_index[history], order[before < wanted])]
         items = _new_items(sequences, sequences.user_index[places], draw)
         return _replaced(sequences, places[items > 0], items[items > 0])
     users = sequences.user_index[generator.choice(history, wanted)]
@@ -137,10 +158,16 @@ def _item_drawer(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function that draws an item for each of users [n]: codes [n], 0 where there is none to draw."""
     codes = sequences.codes
-    if kind == "insert-popular":
+    if kind in {"insert-popular", "replace-history"}:
         # A random interaction of the training part holds an item with a probability proportional to its count there.
         trained = codes[positions(sequences.lengths) < sequences.train_lengths(hold_out)[sequences.user_index]]
-        return lambda users: generator.choice(trained, len(users))
+        if kind == "insert-popular":
+            return lambda users: generator.choice(trained, len(users))
+        return lambda users: np.where(
+            users % 2,
+            generator.choice(trained, len(users)),
+            generator.integers(1, len(sequences.items), size=len(users), endpoint=True),
+        )
     if kind == "insert-similar" and neighbours is not None:
         return lambda users: neighbours[
             codes[sequences.offsets[users] + generator.integers(lengths[users])],
@@ -211,6 +238,45 @@ def _bursts(
         rows.append(np.stack([users[burst], slots[burst], items[chosen]]))
         taken = np.sort(np.concatenate([taken, keys[chosen]]))
         missing -= len(burst)
+    users, slots, items = np.concatenate(rows, axis=1)
+    return users, slots, items
+
+
+def _accounts(
+    sequences: Sequences, lengths: np.ndarray, wanted: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw second users of accounts until there are `wanted` rows; users, slots and items of the rows, int64 [n] each.
+
+    No user is host to more than one other. Of the other's history, from its start on, those items come that the host
+    does not have, in their order; no fewer than two. Between two of them some of the host's may stand: how often is
+    drawn for each account anew.
+    """
+    hosts = generator.permutation(np.flatnonzero(lengths * _PART_OF_ACCOUNT >= 2))
+    others = np.flatnonzero(lengths >= 2)
+    taken = _owned(sequences)
+    rows = [np.zeros((3, 0), dtype=np.int64)]
+    missing = wanted
+    while missing > 0 and len(hosts):
+        count = -(-missing // 2)
+        users, hosts = hosts[:count], hosts[count:]
+        other = generator.choice(others, len(users))
+        most = np.minimum((lengths[users] * _PART_OF_ACCOUNT).astype(np.int64), _LONGEST_ACCOUNT)
+        flat, chosen = Windows(sequences.offsets[other], np.minimum(lengths[other], most)).grid()
+        items = sequences.codes[flat]
+        keys = _keys(sequences, users[:, None], items)
+        chosen &= ~_contains(taken, keys)
+        chosen[chosen] = _is_first(keys[chosen])
+        chosen &= (chosen.sum(axis=1) >= 2)[:, None]
+        chosen &= (np.cumsum(chosen.sum(axis=1)) - chosen.sum(axis=1) < missing)[:, None]
+        account, _ = np.nonzero(chosen)
+        slots = _slots(sequences, lengths, users[account], generator)
+        slots = slots[np.lexsort((slots, account))]
+        # All rows of a run go where its first one does.
+        begins = np.diff(account, prepend=-1) > 0
+        begins |= generator.random(len(account)) < generator.random(len(users))[account]
+        slots = slots[np.maximum.accumulate(np.where(begins, np.arange(len(account)), 0))]
+        rows.append(np.stack([users[account], slots, items[chosen]]))
+        missing -= len(account)
     users, slots, items = np.concatenate(rows, axis=1)
     return users, slots, items
 

@@ -12,9 +12,11 @@ from sklearn.metrics import roc_auc_score
 from iadsr_cli import noise
 from iadsr_cli.crossfit import Judge, head
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, family, gather
+from iadsr_cli.crossfit.judge import MIXTURE
 from iadsr_cli.crossfit.spaces import Fold, ItemTexts, learn
 from iadsr_cli.errors import InputError
 from iadsr_cli.evidence import Status
+from iadsr_cli.explanations import whys
 from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences, user_items, window_items
 
@@ -90,12 +92,26 @@ def oracle(history: list[int], spaces: dict, fold: Fold) -> dict[str, list[float
                 np.nan if np.isnan(own[0]) or np.ndim(rest) == 0 else float(own @ rest / np.linalg.norm(rest))
             )
         found["repeats: count"].append(np.log1p(history.count(code) - 1))
+    for name, space in {
+        "taste": "taste 32",
+        "words and taste": "words and taste",
+        "text and taste": "text and taste",
+    }.items():
+        vectors = spaces[space]
+        drawn = fold.users * ~np.isnan(vectors[:, 0])
+        drawn /= drawn.sum()
+        table = np.nan_to_num(vectors @ vectors.T)
+        spread = np.sqrt(drawn @ table**2 @ drawn - (drawn @ table @ drawn) ** 2)
+        known = [vectors[code - 1] for code in history if not np.isnan(vectors[code - 1][0])]
+        cosines = [one @ known[other] for place, one in enumerate(known) for other in range(place)]
+        bound = np.mean(cosines) + 2 * spread / np.sqrt(len(cosines)) if len(known) >= 20 else 1
+        found[f"history: {name}"] = [bound] * len(history)
     return found
 
 
 def test_evidence_is_what_an_oracle_in_loops_says() -> None:
     generator = np.random.default_rng(3)
-    histories = [generator.integers(1, 31, size=size).tolist() for size in (1, 2, 3, 7, 12, 14)]
+    histories = [generator.integers(1, 31, size=size).tolist() for size in (1, 2, 3, 7, 12, 14, 25)]
     sequences = make(histories, 30)
     unknown = {"text": [4], "words": [5], "taste": [6], "around": [7]}
     sizes = {"taste 16": 16, "taste 32": 32, "taste 64": 64, "words and taste": 9, "text and taste": 7, "around": 8}
@@ -168,6 +184,42 @@ def test_noise_is_found(kind: str) -> None:
     assert (found.status == Status.SCORED).all()
 
 
+def test_bots_are_found_whole_and_by_their_histories() -> None:
+    # Nine long histories of a genre each for one that has nothing in common, and as many short ones.
+    generator = np.random.default_rng(0)
+    sequences, vectors, titles = genres(400, 600)
+    genre = np.arange(600) % 6
+    long = [
+        generator.choice(np.flatnonzero(genre == user % 6), generator.integers(20, 60), replace=False) + 1
+        for user in range(360)
+    ]
+    bots = [generator.choice(600, generator.integers(20, 60), replace=False) + 1 for _ in range(40)]
+    short = np.split(sequences.codes, sequences.offsets[1:-1])
+    everyone = make([codes.tolist() for codes in [*short, *long, *bots]], 600)
+    judge = Judge(everyone, vectors, titles, 0, Silent())
+    found = judge.scores()
+    of_bots = everyone.user_index >= 760
+    assert ((found.noise > 0.5) == of_bots).mean() > 0.995
+    assert judge.shares["replace-history"] == pytest.approx(of_bots.mean(), abs=0.02)
+    families = [list(FAMILIES)[place] for place in whys(found, np.flatnonzero(of_bots)).said[:, 0]]
+    assert families.count("history") > 0.9 * len(families)
+
+
+def test_without_long_histories_no_bot_is_looked_for() -> None:
+    sequences, vectors, titles = genres()
+    judge = Judge(sequences, vectors, titles, 0, Silent())
+    judge.scores()
+    assert list(judge.shares) == [kind for kind in MIXTURE if kind != "replace-history"]
+
+
+def test_who_shares_an_account_is_told_though_not_how_many_do() -> None:
+    sequences, vectors, titles = genres()
+    noisy = noise.inject(sequences, "insert-account", 0.1, 5)
+    judge = Judge(noisy.sequences, vectors, titles, 0, Silent())
+    assert roc_auc_score(noisy.is_noise, judge.scores().noise) > 0.85
+    assert judge.shares["insert-account"] == 0
+
+
 def test_kinds_that_were_not_learned_from_are_found_too() -> None:
     sequences, vectors, titles = genres()
     noisy = noise.inject(sequences, "insert-burst", 0.1, 5)
@@ -193,7 +245,7 @@ def test_the_share_rises_with_the_noise_and_a_clean_log_keeps_its_rows() -> None
         noisy = noise.inject(sequences, "insert-uniform", rate, 5) if rate else None
         judge = Judge(noisy.sequences if noisy else sequences, vectors, titles, 0, Silent())
         removed.append(float((judge.scores().noise > 0.5).mean()))
-        shares.append(sum(judge.shares.values()))
+        shares.append(judge.shares["insert-uniform"] + judge.shares["insert-popular"])
         truth.append(float(noisy.is_noise.mean()) if noisy else 0.0)
     assert shares == pytest.approx(truth, abs=0.04)
     assert shares[0] < 0.01
@@ -257,7 +309,7 @@ def test_a_mixture_is_the_sum_of_its_kinds_and_is_explained_by_the_likelier_one(
     evidence = generator.normal(size=(6_000, 2))
     evidence[kind >= 0, kind[kind >= 0]] -= 3
     side = np.arange(6_000) % 2
-    heads = head.fit_kinds(evidence, kind, side, 2, 0)
+    heads = head.fit_kinds(evidence, kind, side, [(), ()], 0)
     low_in_one, sides = np.array([[-4.0, 0.0], [0.0, -4.0]]), np.array([0, 1])
     found, parts = head.Mixture(heads, np.array([0.02, 0.01])).judge(low_in_one, sides)
     ratios = head.ratios(heads, low_in_one, sides)
@@ -271,11 +323,24 @@ def test_heads_are_learned_from_the_users_of_the_other_side() -> None:
     side, injected = np.arange(4_000) % 2, np.arange(4_000) % 4 < 2
     evidence = generator.normal(size=(4_000, 1))
     evidence[injected & (side == 1)] -= 3
-    heads = head.fit_kinds(evidence, np.where(injected, 0, -1), side, 1, 0)
+    heads = head.fit_kinds(evidence, np.where(injected, 0, -1), side, [()], 0)
     low = np.array([[-3.0], [-3.0]])
     ratios = head.ratios(heads, low, np.array([0, 1]))
     assert ratios[0, 0] > 5, "side 0 is judged by what the injected rows of side 1 look like"
     assert ratios[1, 0] == pytest.approx(1, abs=0.5)
+
+
+def test_a_head_does_not_see_what_does_not_count_for_its_kind() -> None:
+    generator = np.random.default_rng(0)
+    kind = generator.integers(-1, 2, size=4_000)
+    evidence = generator.normal(size=(4_000, 2)) - 2 * (kind >= 0)[:, None]
+    before = evidence.copy()
+    heads = head.fit_kinds(evidence, kind, np.arange(4_000) % 2, [[1], [0]], 0)
+    np.testing.assert_array_equal(evidence, before)
+    for number, unseen in ((0, 1), (1, 0)):
+        parts = heads[0][number].parts(evidence)
+        assert not parts[:, unseen].any()
+        assert parts[:, number].std() > 0.5
 
 
 def test_the_share_of_each_kind_is_read_where_only_noise_is() -> None:
@@ -288,6 +353,7 @@ def test_the_share_of_each_kind_is_read_where_only_noise_is() -> None:
     of_kind = [ratios(40_000, 4, 3, 4), ratios(40_000, 3, 4, 4), ratios(40_000, 0, 0, 4)]
     of_injected, kind = np.concatenate(of_kind), np.repeat([0, 1, 2], 40_000)
     clean = ratios(100_000, 0, 0, 0)
+    kinds = [True, True, False], [False, False, True], [[(0.15, 2.0)], [(0.15, 2.0)], [(0.15, 1.0), (0.1, 1.0)]]
     # Of the third kind, 5% are believed at most, and none beside as much of the plain ones.
     for true, estimated in (
         ([0, 0, 0], [0, 0, 0]),
@@ -299,10 +365,10 @@ def test_the_share_of_each_kind_is_read_where_only_noise_is() -> None:
     ):
         rows = [round(100_000 * share / (1 - sum(true))) for share in true]
         log = np.concatenate([clean, *(part[:size] for part, size in zip(of_kind, rows, strict=True))])
-        found = head.shares(log, of_injected, kind, 2, [2, 2, 1])
+        found = head.shares(log, of_injected, kind, *kinds)
         assert found == pytest.approx(estimated, abs=0.015)
-    assert head.shares(clean[:0], of_injected, kind, 2, [2, 2, 1]).tolist() == [0, 0, 0]
-    only_first = head.shares(np.concatenate([clean, of_kind[0]]), of_kind[0], np.zeros(40_000, int), 2, [2, 2, 1])
+    assert head.shares(clean[:0], of_injected, kind, *kinds).tolist() == [0, 0, 0]
+    only_first = head.shares(np.concatenate([clean, of_kind[0]]), of_kind[0], np.zeros(40_000, int), *kinds)
     assert only_first[0] == pytest.approx(40 / 140, abs=0.02)
     assert only_first[1:].tolist() == [0, 0], "a kind that nothing was injected of cannot be seen"
 

@@ -35,6 +35,25 @@ def test_a_user_loses_a_fifth_of_the_rows_at_most_the_worst_first() -> None:
     assert decisions.protected.sum() == 8
 
 
+def test_a_user_who_looks_like_a_bot_goes_whole_unless_that_is_not_wanted() -> None:
+    noise = np.r_[np.full(27, 0.7), np.full(3, 0.2), np.full(26, 0.7), np.full(4, 0.2), np.full(19, 0.7)]
+    users = np.repeat([0, 1, 2], [30, 30, 19])
+    decisions = decide(noise, users, DecisionSettings())
+    gone = np.bincount(users[~decisions.keep], minlength=3)
+    assert gone.tolist() == [27, 6, 3], "27 of 30 are nearly all, 26 are not, and 19 rows are too few to say"
+    limited = decide(noise, users, DecisionSettings(whole_users=False))
+    assert np.bincount(users[~limited.keep]).tolist() == [6, 6, 3]
+    stricter = decide(noise, users, DecisionSettings(threshold=0.8))
+    assert stricter.keep.all(), "the threshold holds for every row"
+
+
+def test_a_budget_may_take_all_of_a_bot_and_what_is_not_scored_speaks_for_nobody() -> None:
+    noise = np.r_[np.full(20, 0.7), np.full(18, 0.7), [np.nan, np.nan, np.nan], np.full(17, 0.1)]
+    users = np.repeat([0, 1, 2], [20, 21, 17])
+    decisions = decide(noise, users, DecisionSettings(budget="100%", max_user_share=0.0))
+    assert np.bincount(users[~decisions.keep], minlength=3).tolist() == [20, 0, 0]
+
+
 def test_a_user_keeps_three_rows() -> None:
     noise = np.full(4, 0.9)
     decisions = decide(noise, np.zeros(4, np.int64), free(min_user_rows=3))

@@ -7,11 +7,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from iadsr_cli import noise
-from iadsr_cli.config import NOISE_KINDS as KINDS
+from iadsr_cli.config import NOISE_KINDS
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.noise import Noisy, inject, nearest_in_text
 from iadsr_cli.sequences import Sequences
 
+KINDS = tuple(kind for kind in NOISE_KINDS if kind != "replace-history")  # that takes long histories
 INSERTIONS = tuple(kind for kind in KINDS if kind.startswith("insert"))
 RATES = st.sampled_from([0.05, 0.3, 0.9])
 SEEDS = st.integers(0, 99)
@@ -137,7 +138,7 @@ def test_another_seed_gives_other_noise_and_the_clean_log_stays_as_it_was(kind: 
 def test_the_rate_is_of_the_history_interactions(kind: str, rate: float) -> None:
     clean = log([[1, 2]] * 50 + [list(range(user, user + 12)) for user in range(1, 301)], 400)
     made = noisy(clean, kind, rate).is_noise.sum() - round(rate * 300 * 10)
-    assert made in ((0, 1) if kind == "insert-burst" else (0,))
+    assert made in {"insert-burst": (0, 1), "insert-account": range(6)}.get(kind, (0,))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -190,7 +191,8 @@ def test_with_nothing_held_out_noise_may_come_last_and_is_still_its_users() -> N
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_user_of_two_interactions_gets_no_noise_where_fewer_are_held_out(kind: str) -> None:
     outcome = noisy(log([[1, 2]] * 30 + [[3, 4, 5, 6]] * 30, 40), kind, 0.5, hold_out=1)
-    assert kind == "insert-burst" or outcome.is_noise.any()
+    # Nobody's history has two items together that another user lacks.
+    assert kind in ("insert-burst", "insert-account") or outcome.is_noise.any()
     assert (outcome.sequences.user_index[outcome.is_noise] >= 30).all()
 
 
@@ -294,6 +296,58 @@ def test_bursts_leave_out_what_the_user_has_and_nothing_else(clean: Sequences, r
         assert is_made_of_bursts(run, donors, set(after[user]))
 
 
+def test_a_second_user_of_an_account_has_an_own_history_in_order_and_fewer_rows() -> None:
+    # Every interaction has an item of its own, numbered through the log: user u has 20 u + 1 to 20 u + 20.
+    clean = log([list(range(20 * user + 1, 20 * user + 21)) for user in range(400)], 8000)
+    outcome = noisy(clean, "insert-account", 0.1)
+    runs: dict[int, list[list[int]]] = {}
+    for user, codes in noise_runs(outcome):
+        runs.setdefault(user, []).append(codes)
+    assert sum(len(codes) for own in runs.values() for codes in own) == pytest.approx(720, abs=12)
+    for user, own in runs.items():
+        codes = [code for run in own for code in run]
+        other = (codes[0] - 1) // 20
+        assert other != user
+        assert codes == list(range(20 * other + 1, 20 * other + 13)), "12 rows for 18, from the start on"
+    pieces = np.array([len(own) for own in runs.values()])
+    assert pieces.min() == 1, "one moves in"
+    assert pieces.max() > 6, "they take turns"
+
+
+@settings(deadline=None)
+@given(clean=logs(), rate=RATES, seed=SEEDS)
+def test_a_second_user_brings_what_the_first_lacks(clean: Sequences, rate: float, seed: int) -> None:
+    outcome = noisy(clean, "insert-account", rate, seed)
+    given_to: dict[int, list[int]] = {}
+    for user, codes in noise_runs(outcome):
+        given_to.setdefault(user, []).extend(codes)
+    had, others = by_user(clean, clean.codes), histories(clean)
+    for user, codes in given_to.items():
+        assert 2 <= len(codes) <= 2 * len(others[user]) / 3
+        new = [list(dict.fromkeys(code for code in other if code not in had[user])) for other in others]
+        assert any(codes == each[: len(codes)] for each in new)
+
+
+def test_whole_histories_are_replaced_and_only_long_ones() -> None:
+    # Long histories have items 1 to 29, short ones 30 to 129, and nobody has the other 470.
+    short = [list(range(start, start + 10)) for start in range(30, 130, 10)]
+    outcome = noisy(log([list(range(1, 30))] * 400 + short * 40, 600), "replace-history", 0.2)
+    labels = by_user(outcome.sequences, outcome.is_noise)
+    assert {sum(replaced) for replaced in labels} == {0, 27}, "all but the last two"
+    assert not any(map(any, labels[400:]))
+    assert outcome.is_noise.sum() == pytest.approx(0.2 * 400 * (27 + 8), abs=27)
+    codes = by_user(outcome.sequences, outcome.sequences.codes)
+    seen = [max(codes[user][:-2]) < 130 for user in range(400) if any(labels[user])]
+    assert sum(seen) == pytest.approx(len(seen) / 2, rel=0.4), "half of them have what others have"
+
+
+def test_without_a_long_history_none_is_replaced() -> None:
+    with pytest.raises(InputError, match="no history of 20 interactions or more") as caught:
+        noisy(log([list(range(1, 12))] * 9, 20), "replace-history", 0.2)
+    assert "the longest has 9" in caught.value.message
+    assert caught.value.hint == "Choose another kind of noise."
+
+
 def test_a_burst_of_which_one_item_is_new_is_not_used() -> None:
     clean = log([[1, 2, 3, 4, 1, 2], [1, 5, 3, 4, 1, 2], [2, 1, 4, 3, 1, 2]], 9)
     outcome = noisy(clean, "insert-burst", 0.9)
@@ -340,11 +394,12 @@ def test_equal_texts_are_neighbours_in_the_order_of_their_codes() -> None:
     ("error", "kind", "rate", "message", "hint"),
     [
         (UsageError, "insert-unifrom", 0.1, 'noise cannot be "insert-unifrom"', "Nearest: insert-uniform."),
-        (UsageError, "blur", 0.1, 'noise cannot be "blur"', f"Allowed: {', '.join(KINDS)}."),
+        (UsageError, "blur", 0.1, 'noise cannot be "blur"', f"Allowed: {', '.join(NOISE_KINDS)}."),
         (UsageError, "insert-uniform", 0.0, "The rate of noise is 0.0.", "between 0 and 1"),
         (UsageError, "insert-uniform", 1.0, "The rate of noise is 1.0.", "between 0 and 1"),
         (UsageError, "insert-uniform", float("nan"), "The rate of noise is nan.", "between 0 and 1"),
         (UsageError, "insert-similar", 0.1, '"insert-similar" needs the texts of the items', "insert-burst"),
+        (InputError, "replace-history", 0.1, "There is no history to put noise into", "longer histories"),
         (InputError, "insert-uniform", 0.1, "the longest has 2 interactions, the last 2 of each", "longer histories"),
     ],
 )

@@ -88,6 +88,9 @@ def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "Outpu
         face.table("", ["share of rows removed", *fifths], [["by item frequency", *shares]])
     else:
         face.note(_why_nothing(facts, denoised))
+    if facts["users_removed_whole"]:
+        gone = counted(facts["users_removed_whole"], "user")
+        face.note(f"no row is left of {gone}: see --whole-users and --min-user-rows")
     if facts["estimated_noise_share"] is not None:
         face.note(f"estimated noise in the log: {facts['estimated_noise_share']:.1%} of rows")
     face.note(f"slowest stage: {face.slowest()}")

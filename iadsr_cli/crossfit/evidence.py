@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from iadsr_cli.crossfit.spaces import Fold, ItemTexts
+from iadsr_cli.noise import LONG_HISTORY
 from iadsr_cli.sequences import Sequences, positions, stretches
 
 # A row is compared with at most this many before it and after it.
@@ -33,10 +34,13 @@ FAMILIES = {
     "text and around": ("unlike this user's other items in text and in what stands close", "text and around: rest"),
     "together": ("hardly ever had by one user together with this user's other items", "together: mean"),
     "repeats": ("had once by this user", "repeats: count"),
+    "history": ("this user's items have no more to do with each other than random ones", "history: taste"),
 }
 _PAIRED = ("mean", "nearest", "beside", "far", "against history")
 _JOINT = ("rest", "nearby", *_PAIRED[1:])
 _SPACES = ("words and taste", "text and taste", "around", "words and around", "text and around")
+# The spaces in which whole histories are looked at.
+_WHOLE = {"taste": "taste 32", "words and taste": "words and taste", "text and taste": "text and taste"}
 NAMES = (
     *(f"text: {name}" for name in _PAIRED),
     *(f"words: {name}" for name in _PAIRED),
@@ -48,6 +52,7 @@ NAMES = (
     "together: share",
     *(f"together: {name}" for name in _PAIRED),
     "repeats: count",
+    *(f"history: {name}" for name in _WHOLE),
 )
 """Cosines are in [-1, 1]: "rest" is to the mean vector of the rest of the history, "mean" and "nearest" are over its
 rows, "beside" is over the rows before and after, "nearby" weighs rows less the further away they are, "far" is over
@@ -55,7 +60,8 @@ rows at a distance of five or more, "against history" is the mean less that of t
 "taste" is of items that the same users
 have, "around" of items that stand close to each other in their histories. "together" is C_ij / sqrt(c_i c_j), in
 [0, 1], for C_ij users of other folds with both items; its "share" is that of rows with any such user. "repeats" counts,
-by its logarithm, the item's other rows in the history."""
+by its logarithm, the item's other rows in the history. "history" is the same for all rows of a user: the mean cosine of
+two of them, and two standard errors of that of so many random ones; 1 where it is more, or of fewer than 20 rows."""
 
 
 def family(name: str) -> str:
@@ -107,16 +113,21 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts
         out: float32 [N, len(NAMES)], flat-aligned with the sequences; rows of histories of one are left as they are.
     """
     place = {name: column for column, name in enumerate(NAMES)}
+    whole = {space: f"history: {name}" for name, space in _WHOLE.items()}
     for name, space in fold.spaces.items():
-        for rows, cosines in _to_rest(sequences, users, space):
+        spread = _spread(space, fold.users)
+        for rows, cosines, mean, pairs in _to_rest(sequences, users, space):
             out[rows, place[f"{name}: rest"]] = cosines
-    for pairs in _pairs(sequences, users):
-        for name, values in _similarities(pairs, fold, texts):
-            for measure, take in _measures(sequences, pairs, values).items():
+            if name in whole:
+                long = pairs >= LONG_HISTORY * (LONG_HISTORY - 1) / 2
+                out[rows, place[whole[name]]] = np.where(long, np.minimum(mean + 2 * spread / np.sqrt(pairs), 1), 1)
+    for some in _pairs(sequences, users):
+        for name, values in _similarities(some, fold, texts):
+            for measure, take in _measures(sequences, some, values).items():
                 if f"{name}: {measure}" in place:
-                    out[pairs.rows, place[f"{name}: {measure}"]] = take()
-        again = np.bincount(pairs.row, pairs.item == pairs.other, minlength=len(pairs.rows))
-        out[pairs.rows, place["repeats: count"]] = np.log1p(again)
+                    out[some.rows, place[f"{name}: {measure}"]] = take()
+        again = np.bincount(some.row, some.item == some.other, minlength=len(some.rows))
+        out[some.rows, place["repeats: count"]] = np.log1p(again)
 
 
 def _similarities(pairs: "_Pairs", fold: Fold, texts: ItemTexts) -> Iterator[tuple[str, np.ndarray]]:
@@ -175,8 +186,12 @@ def _pairs(sequences: Sequences, users: np.ndarray) -> Iterator[_Pairs]:
         yield _Pairs(rows, row, items[row], sequences.codes[other] - 1, np.abs(other_step - step[row]))
 
 
-def _to_rest(sequences: Sequences, users: np.ndarray, vectors: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows [n] and the cosines of their vectors to the mean vector of the rest of their histories."""
+def _to_rest(
+    sequences: Sequences, users: np.ndarray, vectors: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield rows [n], the cosines of their vectors to the mean vector of the rest of their histories, and of these
+    histories the mean cosine of all pairs of rows and the number of such pairs; float64 [n] each.
+    """
     users = users[sequences.lengths[users] > 1]
     lengths = sequences.lengths[users]
     for first, last in stretches(lengths, max(1, _VALUES_AT_ONCE // vectors.shape[1])):
@@ -187,13 +202,27 @@ def _to_rest(sequences: Sequences, users: np.ndarray, vectors: np.ndarray) -> It
         own[~known] = 0
         user = np.repeat(np.arange(last - first), size)
         history = sparse.csr_array((np.ones(len(rows)), (user, np.arange(len(rows)))), shape=(last - first, len(rows)))
-        rest = (history @ own)[user] - own
-        others = np.bincount(user, known)[user] - known
+        total = history @ own
+        rest = total[user] - own
+        count = np.bincount(user, known)
+        others = count[user] - known
         length = np.linalg.norm(rest, axis=1)
         cosines = np.full(len(rows), np.nan)
         there = known & (others > 0) & (length > 0)
         np.divide(np.einsum("nd,nd->n", own, rest), length, out=cosines, where=there)
-        yield rows, cosines
+        pairs = count * (count - 1) / 2
+        pairs[pairs == 0] = np.nan
+        together = ((total**2).sum(axis=1) - count) / (2 * pairs)
+        yield rows, cosines, together[user], pairs[user]
+
+
+def _spread(vectors: np.ndarray, users: np.ndarray) -> float:
+    """Return the standard deviation of the cosine of two items, drawn by how many users [V] have each."""
+    known = ~np.isnan(vectors[:, 0])
+    own, weight = vectors[known].astype(np.float64), users[known] / max(1, users[known].sum())
+    mean = weight @ own
+    square = (own * weight[:, None]).T @ own
+    return float(np.sqrt(max(0.0, (square**2).sum() - (mean @ mean) ** 2)))
 
 
 def _among_others(sequences: Sequences, pairs: _Pairs, values: np.ndarray) -> np.ndarray:

@@ -20,12 +20,9 @@ _STEPS = 64
 _ROUNDS, _RATE, _LEAVES = 200, 0.1, 8
 # More rows of the log than this do not make a head better.
 _COMPARED = 60_000
-# The share is read where this much of the injected rows lies above, and where twice as much does.
-_TOP = 0.15
-# Plain noise is found whatever the log. Genuine histories may hold what looks like the other kinds, as stitched ones
-# do: of these, only what so many times the plain noise, and the other kinds before them, do not explain is believed,
-# and so much of a log at most.
-_PLAIN_COMPANY, _OTHER_COMPANY, _DOUBTFUL = 2, 3, 0.05
+# Of doubtful kinds only what others, plain noise and doubtful kinds before them, do not explain so many times over is
+# believed, and so much of a log at most.
+_PLAIN_COMPANY, _OTHER_COMPANY, _MOST_DOUBTFUL = 2, 3, 0.05
 
 
 @dataclass(frozen=True)
@@ -135,24 +132,28 @@ class Mixture:
         return probability(product), parts
 
 
-def fit_kinds(evidence: np.ndarray, kind: np.ndarray, side: np.ndarray, kinds: int, seed: int) -> list[list[NoiseHead]]:
+def fit_kinds(
+    evidence: np.ndarray, kind: np.ndarray, side: np.ndarray, unseen: Sequence[Sequence[int]], seed: int
+) -> list[list[NoiseHead]]:
     """Learn a head for each kind of noise and each side: from the rows of the other side.
 
     Args:
         evidence: float [n, E], NaN where missing.
-        kind: of each row, int64 [n]: 0 to `kinds` - 1 where it was injected, -1 where not.
+        kind: of each row, int64 [n]: 0 to K - 1 where it was injected, -1 where not.
         side: of each row's user, 0 or 1, int64 [n].
-        kinds: how many kinds there are.
+        unseen: for each of K kinds the columns of evidence that do not count for it.
         seed: of the learner.
     """
     heads: list[list[NoiseHead]] = [[], []]
     for own in (0, 1):
         others = side != own
-        for number in range(kinds):
+        for number, columns in enumerate(unseen):
             chosen = others & ((kind < 0) | (kind == number))
             if not (kind[chosen] == number).any() or not (kind[chosen] < 0).any():
                 chosen = (kind < 0) | (kind == number)  # too few rows to be split
-            heads[own].append(fit(evidence[chosen], kind[chosen] == number, seed))
+            seen = evidence[chosen]
+            seen[:, list(columns)] = np.nan
+            heads[own].append(fit(seen, kind[chosen] == number, seed))
     return heads
 
 
@@ -166,7 +167,12 @@ def ratios(heads: Sequence[Sequence[NoiseHead]], evidence: np.ndarray, side: np.
 
 
 def shares(
-    of_log: np.ndarray, of_injected: np.ndarray, kind: np.ndarray, plain: int, beyond: Sequence[float]
+    of_log: np.ndarray,
+    of_injected: np.ndarray,
+    kind: np.ndarray,
+    plain: Sequence[bool],
+    doubtful: Sequence[bool],
+    read: Sequence[Sequence[tuple[float, float]]],
 ) -> np.ndarray:
     """Return the estimated share of each kind of noise in a log, float64 [K], 0 to 1 together.
 
@@ -177,10 +183,9 @@ def shares(
         of_log: `ratios` of the log's rows [n, K].
         of_injected: the same of injected rows [m, K].
         kind: of each injected row, int64 [m].
-        plain: so many of the first kinds look like each other and like all later ones, but not the other way round.
-            They are told apart together. The later ones find what those before them do not explain, and 5% of the
-            log at most: genuine histories may hold their like.
-        beyond: of each kind, see `_excess`; K numbers.
+        plain: which of the K kinds are found whatever the log, and look like each other: they are told apart together.
+        doubtful: which kinds find in genuine histories, and in plain noise, what looks like theirs.
+        read: of each of K kinds how its share is read, see `_excess`.
     """
     from scipy.optimize import nnls
 
@@ -189,25 +194,29 @@ def shares(
     present = [number for number in range(count) if (kind == number).any()]
     for number in present if len(of_log) else []:
         own = of_injected[kind == number, number]
-        seen[number] = _excess(of_log[:, number], own, beyond[number])
+        seen[number] = _excess(of_log[:, number], own, read[number])
         for other in present:
-            mixed[number, other] = _excess(of_injected[kind == other, number], own, beyond[number])
-    found = np.zeros(count)
-    if plain:
-        found[:plain] = nnls(mixed[:plain, :plain], seen[:plain])[0]
-    for number in range(plain, count):
-        explained = mixed[number, :number] * found[:number]
-        company = _PLAIN_COMPANY * explained[:plain].sum() + _OTHER_COMPANY * explained[plain:].sum()
-        found[number] = max(0.0, seen[number] - company)
-    found[plain:] *= min(1.0, _DOUBTFUL / max(_DOUBTFUL, found[plain:].sum()))
+            mixed[number, other] = max(0.0, _excess(of_injected[kind == other, number], own, read[number]))
+    found = np.maximum(0.0, seen)
+    first = np.flatnonzero(plain)
+    if len(first):
+        found[first] = nnls(mixed[np.ix_(first, first)], seen[first])[0]
+    doubted = np.flatnonzero(doubtful).tolist()
+    for place, number in enumerate(doubted):
+        before = doubted[:place]
+        by_others = _PLAIN_COMPANY * mixed[number, first] @ found[first]
+        by_others += _OTHER_COMPANY * mixed[number, before] @ found[before]
+        found[number] = max(0.0, seen[number] - by_others)
+    found[doubted] *= min(1.0, _MOST_DOUBTFUL / max(_MOST_DOUBTFUL, found[doubted].sum()))
     return found / max(1.0, found.sum())
 
 
-def _excess(ratio: np.ndarray, of_injected: np.ndarray, beyond: float) -> float:
+def _excess(ratio: np.ndarray, of_injected: np.ndarray, read: Sequence[tuple[float, float]]) -> float:
     """Return the share of rows that look like injected ones, beyond what genuine rows would: 1 for injected rows.
 
-    Genuine rows are the fewer the worse the rows look. A straight line through what is seen at `_TOP` and at twice as
-    much leads to where there would be none, so many of its own lengths `beyond`.
+    Genuine rows are the fewer the worse the rows look. A straight line through what is seen where some part of the
+    injected rows lies above, and where twice as much does, leads to where there would be none, so many of its own
+    lengths beyond. `read` has pairs of that part and that number; the lowest reading counts.
     """
 
     def at(top: float) -> float:
@@ -215,8 +224,8 @@ def _excess(ratio: np.ndarray, of_injected: np.ndarray, beyond: float) -> float:
         # Steps make many rows equal: all that reach the bound count, here and there.
         return float((ratio >= bound).mean() / (of_injected >= bound).mean())
 
-    top, below = at(_TOP), at(2 * _TOP)
-    return min(below, top + beyond * (top - below))
+    seen = [(at(top), at(2 * top), beyond) for top, beyond in read]
+    return min(min(more, some + beyond * (some - more)) for some, more, beyond in seen)
 
 
 def probability(product: np.ndarray) -> np.ndarray:

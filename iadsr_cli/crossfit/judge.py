@@ -19,12 +19,34 @@ from iadsr_cli.sequences import Sequences, user_items, window_items
 FOLDS = 5
 # Rates at which kinds of noise are injected to learn from: low ones, for the noise of a history makes its other rows
 # look worse. The plain kinds come first.
-MIXTURE = {"insert-uniform": 0.02, "insert-popular": 0.02, "insert-burst": 0.0075, "insert-similar": 0.0025}
+MIXTURE = {
+    "insert-uniform": 0.02,
+    "insert-popular": 0.02,
+    "insert-burst": 0.0075,
+    "insert-similar": 0.0025,
+    "insert-account": 0.0075,
+    "replace-history": 0.05,
+}
 _PLAIN = ("insert-uniform", "insert-popular")
-# How far to go to where there would be no genuine rows, for each kind: rows near in text look genuine all along.
-_BEYOND = {"insert-uniform": 2.5, "insert-popular": 2.5, "insert-burst": 1.5, "insert-similar": 1}
-# Beside plain noise there is some of the other kinds: at least this part of what the mixture has of them.
-_AS_USUAL = 0.5
+# Noise that is a user's whole history. What is known of whole histories counts for it, and nothing else does.
+_WHOLE = ("replace-history",)
+_OF_HISTORIES = [column for column, name in enumerate(NAMES) if family(name) == "history"]
+_OF_ROWS = [column for column, name in enumerate(NAMES) if family(name) != "history"]
+# Where the share of each kind is read among the injected rows that look worst, and how far to go on from there to where
+# there would be no genuine rows. Rows near in text are read twice, for others are easily taken for them; hardly any
+# genuine history looks replaced.
+_READ = {
+    "insert-burst": [(0.15, 1.5)],
+    "insert-similar": [(0.15, 1.5), (0.1, 2.5)],
+    "replace-history": [(0.4, -1.0)],
+}
+_READ_OTHERS = [(0.15, 2.5)]
+# Genuine histories may hold what looks like these kinds, as stitched ones do.
+_DOUBTFUL = ("insert-burst", "insert-similar")
+# Beside plain noise there is some of these kinds: at least so much for each row of it.
+_AS_USUAL = {"insert-burst": 0.1, "insert-similar": 0.03}
+# In any log many rows look like those of a shared account, so their share cannot be told: it is taken to be this.
+_ASSUMED = {"insert-account": 0.005}
 # Rows of the users that noise is injected into: enough for the head.
 _TAUGHT_ROWS = 250_000
 # Items that stand in a run of this many interactions stand close to each other.
@@ -33,6 +55,8 @@ _CLOSE = 5
 _STREAM = 7919
 # A small log gets more, so that there is something to learn from: (rows, highest rate).
 _LEAST_INJECTED = ((500, 0.02), (80, 0.3))
+# But of long histories not so many that few are left, and none where there are fewer than this.
+_MOST_REPLACED, _LEAST_LONG = 0.2, 100
 # Beyond this many items, neighbours in text are not looked for, and noise of that kind is left out.
 _MOST_SIMILAR_ITEMS = 50_000
 
@@ -127,21 +151,25 @@ class Judge:
         lesson, kind = lesson[usable], np.where(kind < 0, -1, np.searchsorted(kinds, kind))[usable]
         with self._reporter.stage("learn", None, "rows") as stage:
             lesson_side = self._side[taught.user_index[usable]]
-            heads = head.fit_kinds(lesson, kind, lesson_side, len(kinds), self._seed)
+            unseen = [_OF_ROWS if name in _WHOLE else _OF_HISTORIES for name in names]
+            heads = head.fit_kinds(lesson, kind, lesson_side, unseen, self._seed)
             stage.advance(len(lesson))
         told = kind >= 0
-        plain = sum(name in _PLAIN for name in names)
         found = head.shares(
             head.ratios(heads, evidence[judged], side[judged]),
             head.ratios(heads, lesson[told], lesson_side[told]),
             kind[told],
-            plain,
-            [_BEYOND.get(name, 1) for name in names],
+            [name in _PLAIN for name in names],
+            [name in _DOUBTFUL for name in names],
+            [_READ.get(name, _READ_OTHERS) for name in names],
         )
+        found = np.where([name in _ASSUMED for name in names], 0, found)
         self.shares = dict(zip(names, found.tolist(), strict=True))
-        usual = np.array([self._mixture[name] for name in names])
+        plain = sum(self.shares.get(name, 0) for name in _PLAIN)
+        usual = np.array([max(plain * _AS_USUAL.get(name, 0), _ASSUMED.get(name, 0)) for name in names])
         # Where no noise is seen at all, rows still have an order.
-        weights = _weights(found, usual, plain) + usual / usual.sum() * 0.5 / judged.sum()
+        least = np.array([self._mixture[name] for name in names])
+        weights = np.maximum(found, usual) + least / least.sum() * 0.5 / judged.sum()
         self._learned = head.Mixture(heads, weights)
         return _scored(self._learned, judged, evidence, side, self.shares)
 
@@ -193,6 +221,11 @@ class Judge:
                 neighbours = noise.nearest_in_text(vectors, np.asarray(vectors.any(axis=1)))
             seed = int(np.random.default_rng([_STREAM, self._seed, 2, number]).integers(2**32))
             enough_of_it = max(rate, *(min(most, least / max(1, rows)) for least, most in _LEAST_INJECTED))
+            if name in _WHOLE:
+                long = taught.lengths[taught.lengths >= noise.LONG_HISTORY]
+                if len(long) < _LEAST_LONG:
+                    continue
+                enough_of_it = min(rate, _MOST_REPLACED * long.sum() / len(taught.codes))
             noisy = noise.inject(taught, name, enough_of_it, seed, neighbours, hold_out=0)
             kind = np.where(noisy.is_noise, number, kind[np.maximum(noisy.origin, 0)])
             taught = noisy.sequences
@@ -205,11 +238,3 @@ def _scored(
     probability, parts = mixture.judge(evidence, side)
     status = np.where(judged, Status.SCORED, Status.SHORT_HISTORY).astype(np.int8)
     return Scores(np.where(judged, probability, np.nan).astype(np.float32), evidence, status, parts, shares)
-
-
-def _weights(shares: np.ndarray, usual: np.ndarray, plain: int) -> np.ndarray:
-    """Return the estimated shares of the kinds [K], those after the first `plain` ones raised to what is usual."""
-    if not plain:
-        return shares
-    beside = _AS_USUAL * shares[:plain].sum() / usual[:plain].sum() * usual[plain:]
-    return np.concatenate([shares[:plain], np.maximum(shares[plain:], beside)])

@@ -110,7 +110,7 @@ def summary(files: list[Path], rule: Rule, rows: int, split: Split) -> dict[str,
     """Return what the decisions on all rows of a log amount to: counts, as `pipeline.Denoised` has them."""
     names, item_rows = ("kept", "removed", "protected", "unscored", "unjudged"), split.item_rows
     counted = dict.fromkeys(names, 0)
-    users, users_in_all = dict.fromkeys(names, 0), 0
+    users, users_in_all, users_gone = dict.fromkeys(names, 0), 0, 0
     items = {name: np.zeros(len(item_rows), dtype=bool) for name in names}
     gone = np.zeros(len(item_rows), dtype=np.int64)
     highest, in_buckets = -np.inf, 0
@@ -133,6 +133,7 @@ def summary(files: list[Path], rule: Rule, rows: int, split: Split) -> dict[str,
             highest = max(highest, float(np.nanmax(found["noise"][found["judged"]], initial=-np.inf)))
             in_buckets += len(removed)
         users_in_all += int((seen["kept"] | seen["removed"]).sum())
+        users_gone += int((seen["removed"] & ~seen["kept"]).sum())
         for name in names:
             users[name] += int(seen[name].sum())
     for name in ("kept", "unscored"):
@@ -145,6 +146,7 @@ def summary(files: list[Path], rule: Rule, rows: int, split: Split) -> dict[str,
         "items": len(item_rows),
         **counted,
         "users_by_decision": users,
+        "users_removed_whole": users_gone,
         "items_by_decision": {name: int(chosen.sum()) for name, chosen in items.items()},
         "highest_score": None if highest == -np.inf else round(highest, 6),
         "removed_share_by_item_frequency_fifth": share_by_fifth(item_rows, gone),

@@ -109,7 +109,7 @@ class _Lab:
         return range(self.config.run.seed, self.config.run.seed + self.config.study.seeds)
 
     def check(self) -> None:
-        """Check before any work that the log can be studied, and leave out what it has no text for."""
+        """Check before any work that the log can be studied, and leave out what it has no text or rows for."""
         if self.config.pretrain.hold_out < arms.HELD_OUT:
             raise UsageError(
                 "--hold-out 1 leaves no item to test: the one held out chooses when training stops.",
@@ -117,9 +117,14 @@ class _Lab:
             )
         check_trainable(arms.training_part(self.sequences), f"{self.workspace.log.name}, its last items held out,")
         _ = self._labels
+        study = self.config.study
+        kinds = tuple(kind for kind in study.noise if kind != "replace-history")
+        if kinds and kinds != study.noise and self.sequences.lengths.max() < noise.LONG_HISTORY + arms.HELD_OUT:
+            self.note(f"No history has {noise.LONG_HISTORY} interactions that could all be replaced: that is left out.")
+            study = replace(study, noise=kinds)
+            self.config = replace(self.config, study=study)
         if self._vectors[1].any():
             return
-        study = self.config.study
         scorers = tuple(name for name in study.scorer if name not in _NEED_TEXT)
         kinds = tuple(kind for kind in study.noise if kind != "insert-similar")
         if (scorers, kinds) != (study.scorer, study.noise):
