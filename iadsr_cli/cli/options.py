@@ -159,7 +159,7 @@ def _option(item: "Field[Any]", kind: type[Settings], panel: str) -> inspect.Par
         names.append(item.metadata["alias"])
     help_text, choices = item.metadata["help"], item.metadata["choices"]
     if hint is bool:
-        names[0] += f"/--no-{item.name}" if default else ""
+        names[0] += f"/{option_name(f'no_{item.name}')}" if default else ""
     elif len(choices) > 1:
         help_text = f"{help_text.removesuffix('.')} ({', '.join(choices)})."
     if hint == tuple[str, ...]:
