@@ -48,7 +48,7 @@ def taught_by(others: Sequences) -> tuple[sparse.csr_array, sparse.csr_array]:
     return held[others.lengths > 0], window_items(others, 5)[0]
 
 
-def oracle(history: list[int], spaces: dict, fold: Fold) -> dict[str, list[float]]:
+def oracle(history: list[int], spaces: dict, fold: Fold, reach: int) -> dict[str, list[float]]:
     """What `gather` should say of one user's rows, pair by pair."""
     found: dict[str, list[float]] = {name: [] for name in NAMES}
 
@@ -63,14 +63,16 @@ def oracle(history: list[int], spaces: dict, fold: Fold) -> dict[str, list[float
     joint = {f"{one}{other}" for one in ("", "words and ", "text and ") for other in ("taste", "around")} - {"taste"}
     measured = joint | {"taste 16", "taste 32", "text", "words", "together"}
     for place, code in enumerate(history):
-        others = [other for other in range(len(history)) if other != place]
+        everywhere = [other for other in range(len(history)) if other != place]
+        others = [other for other in everywhere if abs(place - other) <= reach]
         for name in measured:
             similar = tie if name == "together" else lambda a, b, s=spaces[name]: float(s[a - 1] @ s[b - 1])
             values = [similar(code, history[other]) for other in others]
             distance = [abs(place - other) for other in others]
+            pairs = [(a, b) for a in everywhere for b in everywhere if a != b and abs(a - b) <= reach]
             far = nanmean([v for v, d in zip(values, distance, strict=True) if d >= 5])
             mean = nanmean(values)
-            among = nanmean([similar(history[a], history[b]) for a in others for b in others if a != b])
+            among = nanmean([similar(history[a], history[b]) for a, b in pairs])
             known = [v for v in values if not np.isnan(v)]
             measures = {
                 "mean": mean,
@@ -85,13 +87,13 @@ def oracle(history: list[int], spaces: dict, fold: Fold) -> dict[str, list[float
                 if f"{name}: {measure}" in found:
                     found[f"{name}: {measure}"].append(value)
         for name in joint | {"taste 16", "taste 32", "taste 64"}:
-            rows = [spaces[name][history[other] - 1] for other in others]
+            rows = [spaces[name][history[other] - 1] for other in everywhere]
             rest = np.sum([row for row in rows if not np.isnan(row[0])], axis=0)
             own = spaces[name][code - 1]
             found[f"{name}: rest"].append(
                 np.nan if np.isnan(own[0]) or np.ndim(rest) == 0 else float(own @ rest / np.linalg.norm(rest))
             )
-        found["repeats: count"].append(np.log1p(history.count(code) - 1))
+        found["repeats: count"].append(np.log1p(sum(history[other] == code for other in others)))
     for name, space in {
         "taste": "taste 32",
         "words and taste": "words and taste",
@@ -109,7 +111,11 @@ def oracle(history: list[int], spaces: dict, fold: Fold) -> dict[str, list[float
     return found
 
 
-def test_evidence_is_what_an_oracle_in_loops_says() -> None:
+# A history of more than twice the reach is compared piece by piece.
+@pytest.mark.parametrize("reach", [100, 5])
+def test_evidence_is_what_an_oracle_in_loops_says(reach: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iadsr_cli.crossfit.evidence._REACH", reach)
+    monkeypatch.setattr("iadsr_cli.crossfit.evidence._PAIRS_AT_ONCE", 10 * reach)
     generator = np.random.default_rng(3)
     histories = [generator.integers(1, 31, size=size).tolist() for size in (1, 2, 3, 7, 12, 14, 25)]
     sequences = make(histories, 30)
@@ -136,7 +142,7 @@ def test_evidence_is_what_an_oracle_in_loops_says() -> None:
     named = {**spaces, "words": dense, "text": vectors}
     assert np.isnan(out[0]).all(), "a history of one has nothing to compare with"
     for user, history in enumerate(histories[1:], start=1):
-        wanted = oracle(history, named, fold)
+        wanted = oracle(history, named, fold, reach)
         rows = slice(sequences.offsets[user], sequences.offsets[user + 1])
         for column, name in enumerate(NAMES):
             np.testing.assert_allclose(out[rows, column], wanted[name], atol=2e-5, err_msg=f"{name}, user {user}")

@@ -4,15 +4,17 @@ Each piece has a name, a range and one direction: high speaks for the row. It is
 an item's taste that no other user has, and then counts neither for the row nor against it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
 
 from iadsr_cli.crossfit.spaces import Fold, ItemTexts
 from iadsr_cli.noise import LONG_HISTORY
-from iadsr_cli.sequences import Sequences, positions, stretches
+from iadsr_cli.sequences import Sequences, Windows, positions, stretches
 
 # A row is compared with at most this many before it and after it.
 _REACH = 100
@@ -20,6 +22,8 @@ _REACH = 100
 _FAR = 5
 _FADING = 0.7
 _PAIRS_AT_ONCE = 1_000_000
+# Memory of a row's vectors, in pairs.
+_VECTOR_PLACES = 16
 _VALUES_AT_ONCE = 16_000_000
 
 # What a low value says, by the part of a name before the colon, and the piece that its rank is told of.
@@ -38,6 +42,7 @@ FAMILIES = {
 }
 _PAIRED = ("mean", "nearest", "beside", "far", "against history")
 _JOINT = ("rest", "nearby", *_PAIRED[1:])
+_MEASURES = (*_PAIRED, "nearby", "share")
 _SPACES = ("words and taste", "text and taste", "around", "words and around", "text and around")
 # The spaces in which whole histories are looked at.
 _WHOLE = {"taste": "taste 32", "words and taste": "words and taste", "text and taste": "text and taste"}
@@ -70,36 +75,107 @@ def family(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class _Pairs:
-    """Rows of a stretch of users, each with the other rows of its user.
+class _Block:
+    """Pieces of B histories in a grid: R rows each, beside the C rows of the same history that they are compared with.
 
     Attributes:
-        rows: flat indices of the rows, int64 [n].
-        row: place in `rows` of each pair's row, ascending, int64 [p].
-        item, other: codes less 1 of the row's item and of the other's, int64 [p].
-        distance: between the two in the history, int64 [p].
+        rows, others: places in a `_Stretch`, int64 [B, R] and [B, C]; padding repeats the last.
+        there: which rows are no padding, bool [B, R].
+        distance: between the two in the history, int32 [B, R, C].
+        paired: which are compared, bool [B, R, C]: those that are there, no further away than the reach.
     """
 
     rows: np.ndarray
-    row: np.ndarray
-    item: np.ndarray
-    other: np.ndarray
+    others: np.ndarray
+    there: np.ndarray
     distance: np.ndarray
+    paired: np.ndarray
 
-    def mean(self, values: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """Return the weighted mean over each row's pairs with a value, NaN where there is none; float64 [n]."""
-        there = weight * ~np.isnan(values)
-        total = np.bincount(self.row, np.where(there > 0, values, 0) * there, minlength=len(self.rows))
-        count = np.bincount(self.row, there, minlength=len(self.rows))
-        return np.divide(total, count, out=np.full(len(self.rows), np.nan), where=count > 0)
+    @classmethod
+    def of(cls, rows: Windows, others: Windows) -> "_Block":
+        """Return a block of rows and what stands around them."""
+        place, there = rows.grid()
+        # Most histories are one piece, whose vectors are then looked up once.
+        whole = np.array_equal(rows.start, others.start) and np.array_equal(rows.length, others.length)
+        other, other_there = (place, there) if whole else others.grid()
+        distance = np.abs(place[:, :, None] - other[:, None, :]).astype(np.int32)
+        paired = there[:, :, None] & other_there[:, None, :] & (distance > 0) & (distance <= _REACH)
+        return cls(place, other, there, distance, paired)
 
-    def highest(self, values: np.ndarray) -> np.ndarray:
-        """Return the highest over each row's pairs with a value, NaN where there is none; float64 [n]."""
-        found = np.full(len(self.rows), -np.inf)
-        if len(self.row):
-            starts = np.flatnonzero(np.diff(self.row, prepend=-1))
-            found[self.row[starts]] = np.maximum.reduceat(np.where(np.isnan(values), -np.inf, values), starts)
-        return np.where(np.isinf(found), np.nan, found)
+    @cached_property
+    def weights(self) -> dict[str, np.ndarray]:
+        """What a row counts for in weighted means, by their names; float32 [B, R, C] each."""
+        return {
+            "beside": (self.distance == 1).astype(np.float32),
+            "nearby": (_FADING ** np.arange(self.distance.max(initial=0) + 1)).astype(np.float32)[self.distance],
+            "far": (self.distance >= _FAR).astype(np.float32),
+        }
+
+    def measured(self, values: np.ndarray, wanted: Collection[str]) -> dict[str, np.ndarray]:
+        """Return what is made of similarities [B, R, C] that are NaN where unknown, float32 [B, R] each.
+
+        "total" and "count" are of the similarities known, "highest" is -inf and means are NaN where none is.
+        """
+        known = self.paired & ~np.isnan(values)
+        filled, ones = np.where(known, values, np.float32(0)), known.astype(np.float32)
+        found = {"total": filled.sum(axis=2), "count": ones.sum(axis=2)}
+        if "nearest" in wanted:
+            found["highest"] = np.where(known, values, np.float32(-np.inf)).max(axis=2, initial=-np.inf)
+        if "share" in wanted:
+            found["share"] = _ratio((filled > 0).sum(axis=2, dtype=np.float32), found["count"])
+        for name in self.weights.keys() & set(wanted):
+            weight = self.weights[name]
+            found[name] = _ratio(*(np.einsum("brc,brc->br", part, weight) for part in (filled, ones)))
+        return found
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """All rows of some users.
+
+    Attributes:
+        rows: their flat indices, int64 [n].
+        items: their codes less 1, int64 [n].
+        user: of each, from 0 on, int64 [n].
+        blocks: these rows, each in one block.
+    """
+
+    rows: np.ndarray
+    items: np.ndarray
+    user: np.ndarray
+    blocks: list[_Block]
+
+    def measured(self, similar: "_Similar", wanted: Collection[str]) -> dict[str, np.ndarray]:
+        """Return what the rest of its history is to each row, by the names of `_PAIRED` and `_JOINT` that are wanted.
+
+        Float32 [n] each, NaN where it cannot be known.
+        """
+        parts: dict[str, np.ndarray] = {}
+        for block in self.blocks:
+            items = self.items[block.rows]
+            others = items if block.others is block.rows else self.items[block.others]
+            values = similar(block, items, others)
+            for name, part in block.measured(values, wanted).items():
+                whole = parts.setdefault(name, np.empty(len(self.rows), np.float32))
+                whole[block.rows[block.there]] = part[block.there]
+        total, count = parts["total"], parts["count"]
+        mean = _ratio(total, count)
+        found = {"mean": mean, **parts}
+        if "nearest" in wanted:
+            found["nearest"] = np.where(count > 0, parts["highest"], np.float32(np.nan))
+        if "far" in wanted:
+            found["far"] = np.where(np.isnan(parts["far"]), mean, parts["far"])
+        if "against history" in wanted:
+            # The mean over pairs of the history in which the row has no part.
+            of_others, others = (
+                np.bincount(self.user, part)[self.user] - 2 * part.astype(np.float64) for part in (total, count)
+            )
+            found["against history"] = mean - _ratio(of_others, np.where(others > 0.5, others, 0))
+        return {name: found[name] for name in wanted}
+
+
+_Similar = Callable[[_Block, np.ndarray, np.ndarray], np.ndarray]
+"""Returns how alike the items [B, R] and [B, C] of a block are, float32 [B, R, C]; NaN where unknown."""
 
 
 def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts, out: np.ndarray) -> None:
@@ -121,69 +197,61 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts
             if name in whole:
                 long = pairs >= LONG_HISTORY * (LONG_HISTORY - 1) / 2
                 out[rows, place[whole[name]]] = np.where(long, np.minimum(mean + 2 * spread / np.sqrt(pairs), 1), 1)
-    for some in _pairs(sequences, users):
-        for name, values in _similarities(some, fold, texts):
-            for measure, take in _measures(sequences, some, values).items():
-                if f"{name}: {measure}" in place:
-                    out[some.rows, place[f"{name}: {measure}"]] = take()
-        again = np.bincount(some.row, some.item == some.other, minlength=len(some.rows))
+    for some in _stretches(sequences, users):
+        for name, similar in _similarities(fold, texts):
+            wanted = [measure for measure in _MEASURES if f"{name}: {measure}" in place]
+            for measure, values in some.measured(similar, wanted).items():
+                out[some.rows, place[f"{name}: {measure}"]] = values
+        again = some.measured(_same, ["total"])["total"]
         out[some.rows, place["repeats: count"]] = np.log1p(again)
 
 
-def _similarities(pairs: "_Pairs", fold: Fold, texts: ItemTexts) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name of each way in which two items can be alike, and how much each pair is; NaN where unknown; [p]."""
+def _similarities(fold: Fold, texts: ItemTexts) -> Iterator[tuple[str, _Similar]]:
+    """Yield each way in which two items can be alike: its name, and what says so of a block's."""
     if texts.vectors.any():
-        yield "text", _cosines(texts.known_vectors, pairs)
+        yield "text", _cosines(texts.known_vectors)
     if texts.words.nnz:
-        has_words = np.diff(texts.words.indptr) > 0
-        cosine = _word_cosines(texts.words, pairs)
-        cosine[~(has_words[pairs.item] & has_words[pairs.other])] = np.nan
-        yield "words", cosine
+        yield "words", _word_cosines(texts.words)
     for name, space in fold.spaces.items():
         # The largest space is compared with the whole rest only.
         if name != "taste 64":
-            yield name, _cosines(space, pairs)
-    product = fold.users[pairs.item] * fold.users[pairs.other]
-    tie = np.asarray(fold.together[pairs.item, pairs.other]).ravel() / np.sqrt(np.maximum(product, 1))
-    yield "together", np.where((pairs.item != pairs.other) & (product > 0), tie, np.nan)
+            yield name, _cosines(space)
+    yield "together", _ties(fold)
 
 
-def _measures(sequences: Sequences, pairs: "_Pairs", values: np.ndarray) -> dict[str, Callable[[], np.ndarray]]:
-    """Return functions that make something of the similarities of each row's pairs; float64 [n] each."""
-    mean = pairs.mean(values, np.ones(len(values)))
-
-    def far() -> np.ndarray:
-        apart = pairs.mean(values, pairs.distance >= _FAR)
-        return np.where(np.isnan(apart), mean, apart)
-
-    return {
-        "mean": lambda: mean,
-        "nearest": lambda: pairs.highest(values),
-        "beside": lambda: pairs.mean(values, pairs.distance == 1),
-        "nearby": lambda: pairs.mean(values, _FADING**pairs.distance),
-        "far": far,
-        "against history": lambda: mean - _among_others(sequences, pairs, values),
-        "share": lambda: pairs.mean(np.where(np.isnan(values), np.nan, values > 0), np.ones(len(values))),
-    }
-
-
-def _pairs(sequences: Sequences, users: np.ndarray) -> Iterator[_Pairs]:
-    """Yield the pairs of rows of each user with two or more, by stretches of users."""
+def _stretches(sequences: Sequences, users: np.ndarray) -> Iterator[_Stretch]:
+    """Yield the rows of the users who have two or more, by stretches of users."""
     users = users[sequences.lengths[users] > 1]
-    lengths = sequences.lengths[users]
-    for first, last in stretches(lengths * np.minimum(lengths, 2 * _REACH + 1), _PAIRS_AT_ONCE):
-        chosen, size = users[first:last], lengths[first:last]
-        step = positions(size)
-        rows = np.repeat(sequences.offsets[chosen], size) + step
-        low = np.maximum(step - _REACH, 0)
-        count = np.minimum(step + _REACH + 1, np.repeat(size, size)) - low
-        row = np.repeat(np.arange(len(rows)), count)
-        other_step = np.repeat(low, count) + positions(count)
-        apart = other_step != step[row]
-        row, other_step = row[apart], other_step[apart]
-        items = sequences.codes[rows] - 1
-        other = rows[row] - step[row] + other_step
-        yield _Pairs(rows, row, items[row], sequences.codes[other] - 1, np.abs(other_step - step[row]))
+    every = sequences.lengths[users]
+    for first, last in stretches(every * np.minimum(every, 2 * _REACH + 1), _PAIRS_AT_ONCE):
+        lengths = every[first:last]
+        rows = np.repeat(sequences.offsets[users[first:last]], lengths) + positions(lengths)
+        user = np.repeat(np.arange(len(lengths)), lengths)
+        yield _Stretch(rows, sequences.codes[rows] - 1, user, list(_blocks(lengths)))
+
+
+def _blocks(lengths: np.ndarray) -> Iterator[_Block]:
+    """Yield the rows of histories that stand one after the other, in blocks of pieces of about one size.
+
+    A piece is a history or, of one that reaches further than its rows are compared, so many rows of it.
+    """
+    step = np.where(lengths <= 2 * _REACH, lengths, _REACH)
+    pieces = -(-lengths // step)
+    begin, length, step = (np.repeat(part, pieces) for part in (np.cumsum(lengths) - lengths, lengths, step))
+    first = positions(pieces) * step
+    end = np.minimum(first + step, length)
+    low, high = np.maximum(first - _REACH, 0), np.minimum(end + _REACH, length)
+    rows, others = Windows(begin + first, end - first), Windows(begin + low, high - low)
+    # Sizes that share a block differ by a fifth at most, so that little of it is padding.
+    size = np.floor(np.log(others.length) / np.log(1.2)).astype(np.int64)
+    order = np.argsort(size, kind="stable")
+    cost = (others.length * (rows.length + _VECTOR_PLACES))[order]
+    part = (np.cumsum(cost) - cost) // _PAIRS_AT_ONCE
+    bounds = np.flatnonzero(
+        (np.diff(part, prepend=-1, append=-1) != 0) | (np.diff(size[order], prepend=-1, append=-1) != 0)
+    )
+    for start, stop in pairwise(bounds.tolist()):
+        yield _Block.of(rows.take(order[start:stop]), others.take(order[start:stop]))
 
 
 def _to_rest(
@@ -225,30 +293,64 @@ def _spread(vectors: np.ndarray, users: np.ndarray) -> float:
     return float(np.sqrt(max(0.0, (square**2).sum() - (mean @ mean) ** 2)))
 
 
-def _among_others(sequences: Sequences, pairs: _Pairs, values: np.ndarray) -> np.ndarray:
-    """Return for each row the mean over pairs of its user in which it has no part, NaN where there is none; [n]."""
-    there = ~np.isnan(values)
-    user = sequences.user_index[pairs.rows]
-    first = user - user[0]
-    by_row = [np.bincount(pairs.row, part, minlength=len(user)) for part in (np.where(there, values, 0), there)]
-    total, count = (np.bincount(first, part)[first] - 2 * part for part in by_row)
-    return np.divide(total, count, out=np.full(len(user), np.nan), where=count > 0.5)
+def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Return totals over counts, NaN where the count is 0."""
+    return np.divide(total, count, out=np.full(total.shape, np.nan, total.dtype), where=count > 0)
 
 
-def _cosines(vectors: np.ndarray, pairs: _Pairs) -> np.ndarray:
-    """Return the cosine of each pair's vectors, NaN where either is unknown; float64 [p]."""
-    found = np.empty(len(pairs.row))
-    size = max(1, _VALUES_AT_ONCE // vectors.shape[1])
-    for start in range(0, len(found), size):
-        part = slice(start, start + size)
-        found[part] = np.einsum("pd,pd->p", vectors[pairs.item[part]], vectors[pairs.other[part]])
-    return found
+def _cosines(vectors: np.ndarray) -> _Similar:
+    """Return the cosine of unit vectors [V, D], whose rows are NaN where unknown."""
+
+    def similar(block: _Block, items: np.ndarray, others: np.ndarray) -> np.ndarray:
+        own = vectors[items]
+        rest = own if items is others else vectors[others]
+        return np.asarray(own @ rest.transpose(0, 2, 1))
+
+    return similar
 
 
-def _word_cosines(words: sparse.csr_array, pairs: _Pairs) -> np.ndarray:
-    found = np.empty(len(pairs.row))
-    for start in range(0, len(found), _PAIRS_AT_ONCE):
-        part = slice(start, start + _PAIRS_AT_ONCE)
-        product = words[pairs.item[part]].multiply(words[pairs.other[part]])
-        found[part] = np.asarray(product.sum(axis=1)).ravel()
-    return found
+def _word_cosines(words: sparse.csr_array) -> _Similar:
+    """Return the cosine of unit rows [V, W], unknown where an item has no word."""
+    wordless = np.diff(words.indptr) == 0
+
+    def similar(block: _Block, items: np.ndarray, others: np.ndarray) -> np.ndarray:
+        # A piece's words are its own, so that one product compares the rows of each piece among themselves.
+        both = [words[part.ravel()] for part in (items, others)]
+        keys = [
+            np.repeat(np.arange(part.size) // part.shape[1], np.diff(its.indptr)) * words.shape[1] + its.indices
+            for part, its in zip((items, others), both, strict=True)
+        ]
+        distinct, column = np.unique(np.concatenate(keys), return_inverse=True)
+        own, rest = (
+            sparse.csr_array((its.data, place, its.indptr), shape=(its.shape[0], len(distinct)))
+            for its, place in zip(both, np.split(column, [len(keys[0])]), strict=True)
+        )
+        product = (own @ rest.T).tocoo()
+        found = np.zeros(block.paired.shape, np.float32)
+        piece, row = np.divmod(product.row, items.shape[1])
+        found[piece, row, product.col % others.shape[1]] = product.data
+        found[wordless[items]] = np.nan
+        found.swapaxes(1, 2)[wordless[others]] = np.nan
+        return found
+
+    return similar
+
+
+def _ties(fold: Fold) -> _Similar:
+    """Return C_ij / sqrt(c_i c_j) of C_ij users with both items; unknown of an item and itself, or one nobody has."""
+
+    def similar(block: _Block, items: np.ndarray, others: np.ndarray) -> np.ndarray:
+        piece, row, column = np.nonzero(block.paired)
+        one, other = items[piece, row], others[piece, column]
+        product = fold.users[one] * fold.users[other]
+        tie = fold.having_both(one, other) / np.sqrt(np.maximum(product, 1))
+        found = np.full(block.paired.shape, np.nan, np.float32)
+        found[piece, row, column] = np.where((one != other) & (product > 0), tie, np.nan)
+        return found
+
+    return similar
+
+
+def _same(block: _Block, items: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return 1 where both are one item, 0 elsewhere."""
+    return (items[:, :, None] == others[:, None, :]).astype(np.float32)

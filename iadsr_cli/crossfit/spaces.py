@@ -75,6 +75,22 @@ class Fold:
     together: sparse.csr_array
     spaces: dict[str, np.ndarray]
 
+    def having_both(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """Return how many users have both of two items, for each of n pairs of them, float32 [n].
+
+        That is `together` at these places; to look them up there by its own means reads all of it each time.
+        """
+        columns, last = self.together.indices, self.together.nnz - 1
+        left, end = (self.together.indptr[row].astype(np.int64) for row in (one, one + 1))
+        right = end
+        for _ in range(int((end - left).max(initial=0)).bit_length()):
+            middle = (left + right) // 2
+            before = (middle < right) & (columns[np.minimum(middle, last)] < other)
+            left, right = np.where(before, middle + 1, left), np.where(before, right, middle)
+        place = np.minimum(left, last)
+        found: np.ndarray = np.where((left < end) & (columns[place] == other), self.together.data[place], 0)
+        return found
+
 
 def learn(held: sparse.csr_array, windows: sparse.csr_array, texts: ItemTexts, seed: int) -> Fold:
     """Learn from who has what.
