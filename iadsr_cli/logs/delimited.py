@@ -211,9 +211,8 @@ def _split_plain(
     lone_returns = text.count(b"\r") != text.count(b"\r\n")
     # Arrow would drop a byte order mark at the start of a record, where it is a character.
     quoted = lines.quote is not None and text.find(lines.quote.encode(), start) >= 0
-    if quoted or lone_returns or text.startswith(BOM, start):
-        return None
-    if start == len(text) or not lines.delimiter.isascii():
+    odd = quoted or lone_returns or text.startswith(BOM, start)
+    if odd or start == len(text) or not lines.delimiter.isascii():
         return None
     starts = lines.offsets[:-1].copy()
     starts[0] = start
@@ -239,9 +238,7 @@ def _split_plain(
         )
     except pa.ArrowException:
         return None
-    if table.num_rows != len(filled):
-        return None
-    return np.append(filled, end), table
+    return (np.append(filled, end), table) if table.num_rows == len(filled) else None
 
 
 def _split_quoted(lines: Lines, columns: list[str], more: bool = False) -> tuple[np.ndarray, pa.Table]:

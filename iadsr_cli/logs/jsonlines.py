@@ -48,9 +48,7 @@ class JsonRecords(TextRecords):
         return cls.of_text(name, text, encoding, format)
 
     @classmethod
-    def of_text(
-        cls, name: str, text: bytes, encoding: str, format: Format, stretch: Stretch = WHOLE
-    ) -> "JsonRecords":
+    def of_text(cls, name: str, text: bytes, encoding: str, format: Format, stretch: Stretch = WHOLE) -> "JsonRecords":
         """Read the text of a JSON Lines file, or a stretch of it, in UTF-8.
 
         A stretch whose columns are known has been read before, and is not checked again.

@@ -171,9 +171,10 @@ def line_offsets(text: bytes, lone_returns: bool = True) -> np.ndarray:
 class Lines:
     """Lines of a text, from some line on; iterating gives where each starts, and the line.
 
-    The first one of a file starts after a byte order mark; `before` lines of the file are before the text. `offsets` (int64 [lines + 1]) are where they start, and where
-    the text ends. Fields are separated by `delimiter`, one character; where the text has a longer one instead,
-    `written`, lines are given with `delimiter` in its place. Without a `quote`, fields are as they stand.
+    The first one of a file starts after a byte order mark; `before` lines of the file are before the text.
+    `offsets` (int64 [lines + 1]) are where they start, and where the text ends. Fields are separated by `delimiter`,
+    one character; where the text has a longer one instead, `written`, lines are given with `delimiter` in its place.
+    Without a `quote`, fields are as they stand.
     """
 
     name: str
