@@ -14,7 +14,7 @@ from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.formats import BOM, DELIMITERS, Format
 from iadsr_cli.logs.records import check_names
-from iadsr_cli.logs.texts import WHOLE, Lines, Stretch, TextRecords, decoded, line_offsets
+from iadsr_cli.logs.texts import WHOLE, Lines, Stretch, TextRecords, decoded, has_lone_returns, line_offsets
 
 _BLOCK = 1 << 16  # records parsed before their fields become Arrow arrays
 
@@ -208,10 +208,9 @@ def _split_plain(
     It gives what `_split_quoted` gives, several times faster, and leaves every error to it.
     """
     text, start = lines.text, lines.start
-    lone_returns = text.count(b"\r") != text.count(b"\r\n")
     # Arrow would drop a byte order mark at the start of a record, where it is a character.
     quoted = lines.quote is not None and text.find(lines.quote.encode(), start) >= 0
-    odd = quoted or lone_returns or text.startswith(BOM, start)
+    odd = quoted or has_lone_returns(text) or text.startswith(BOM, start)
     if odd or start == len(text) or not lines.delimiter.isascii():
         return None
     starts = lines.offsets[:-1].copy()

@@ -185,8 +185,7 @@ def _own_sink(
                 text = OwnText(block, [*records.partitions, *extra])
                 stream.write(text.header)
             columns = with_partitions(records, keep, added)
-            for part in text.of(block, keep, columns, log.files[piece.file].line_end):
-                stream.write(part)
+            stream.write(b"".join(text.of(block, keep, columns, log.files[piece.file].line_end)))
 
         yield write
 

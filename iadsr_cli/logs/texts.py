@@ -149,7 +149,16 @@ def codec_of(content: bytes, encoding: str) -> str:
 
 def line_number(text: bytes, offset: int) -> int:
     """Return the number, from 1, of the line that holds the byte at `offset`."""
-    return text.count(b"\n", 0, offset) + text.count(b"\r", 0, offset) - text.count(b"\r\n", 0, offset) + 1
+    # NumPy counts what is as frequent as line ends faster than bytes do.
+    feeds = int(np.count_nonzero(np.frombuffer(text, np.uint8, offset) == ord("\n"))) if offset else 0
+    if text.find(b"\r", 0, offset) < 0:
+        return feeds + 1
+    return feeds + text.count(b"\r", 0, offset) - text.count(b"\r\n", 0, offset) + 1
+
+
+def has_lone_returns(text: bytes) -> bool:
+    """Return whether a CR stands anywhere without an LF after it."""
+    return b"\r" in text and text.count(b"\r") != text.count(b"\r\n")
 
 
 def line_offsets(text: bytes, lone_returns: bool = True) -> np.ndarray:
@@ -159,7 +168,7 @@ def line_offsets(text: bytes, lone_returns: bool = True) -> np.ndarray:
     """
     codes = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(codes == ord("\n"))
-    if lone_returns and text.count(b"\r") != text.count(b"\r\n"):
+    if lone_returns and has_lone_returns(text):
         returns = np.flatnonzero(codes == ord("\r"))
         followed = np.append(codes, 0)[returns + 1] == ord("\n")
         ends = np.sort(np.concatenate([ends, returns[~followed]]))
