@@ -63,20 +63,19 @@ def check_writing(log: PartedLog, target: str, extra: Mapping[str, pa.DataType],
 def _check_text(log: TextParts, format: Format) -> None:
     if log.format.kind == "jsonl":
         log.find_kinds(log.column_names)
-        for name in log.column_names if format.kind == "parquet" else ():
-            kind = log.kind(name) if name not in log.partitions else None
-            if kind is not None and kind.held and kind.types in ({list}, {dict}):
-                found = "lists" if kind.types == {list} else "objects"
+        for name in log.column_names:
+            types = set() if name in log.partitions else log.kind(name).types
+            if types in ({list}, {dict}):
+                found = "lists" if types == {list} else "objects"
                 raise OutputError(
                     f'Column "{name}" of {log.name} holds {found}, whose type only all of them together tell, so they '
-                    "cannot be written to Parquet in parts.",
+                    f"cannot be written as {format.kind} in parts.",
                     "Write to a .jsonl file, or take the log into memory whole: --in-parts never.",
                 )
-    types = log.column_types()
+    log.column_types()
     for piece in log.pieces(with_columns=True):
-        piece.records.load(log.column_names)
+        check_held(_table(log, piece), log.name, format)
         check_whole(piece.records)
-        check_held(typed_table(piece.records, log.column_names, types), log.name, format)
         if log.format.delimited:  # which holds nothing else than its types tell
             return
 
