@@ -101,7 +101,7 @@ class OutputPlan:
         if self.removed is not None:
             check_rows(log, self.removed, REMOVED)
 
-    def check_whole(self) -> None:
+    def check_files(self) -> None:
         """Check that no output of a log that is cleaned in parts is standard output, where it cannot appear whole.
 
         Raises:

@@ -75,7 +75,7 @@ def run(
 ) -> DenoisedParts:
     """Clean a log in parts, from opening it to its outputs."""
     check_device(config)
-    plan.check_whole()
+    plan.check_files()
     if model is None and config.decision.method != "crossfit":
         raise UsageError(
             f"--method {config.decision.method} trains on the whole log, which is not done in parts.",

@@ -18,8 +18,8 @@ from iadsr_cli.logs.texts import Stretch, TextRecords, codec_of, decoded, line_n
 # Bytes read at once, and those of the longest record.
 BLOCK = 1 << 24
 _LONGEST = 1 << 28
-# What a character means in these depends on those before it, so that text cannot be cut.
-_WITH_MEMORY = ("iso2022", "hz", "utf-7")
+# What bytes mean in these depends on those before them, or a line end is none: text cannot be cut.
+_UNCUT = ("iso2022", "hz", "utf7", "idna", "punycode", "unicodeescape", "rawunicodeescape")
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _lines(file: TextFile) -> Iterator[_Lines]:
 
 
 def _check_cut(name: str, encoding: str, codec: str) -> None:
-    if codec.replace("_", "").replace("-", "").startswith(tuple(each.replace("-", "") for each in _WITH_MEMORY)):
+    if codec.replace("_", "").replace("-", "").startswith(_UNCUT):
         raise UsageError(
             f"{name} is cleaned in parts, and text in {encoding} cannot be cut into parts.",
             f"Convert it first: iconv -f {encoding} -t utf-8. Or take it into memory whole: --in-parts never.",

@@ -197,7 +197,8 @@ def decompressing(
 
     def read(size: int) -> bytes:
         try:
-            content: bytes = stream.read(size)
+            # A `read` that fails would never give its memory back.
+            content: bytes = stream.read_buffer(size).to_pybytes()
         except (OSError, pa.ArrowException) as error:
             raise InputError(
                 f"{shown(source)} cannot be decompressed: its {compression} data is broken or cut off.",

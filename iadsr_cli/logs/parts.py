@@ -182,6 +182,7 @@ class PartedLog(ABC):
         roles = self.roles
         columns = [name for name in (roles.user, roles.item, roles.time) if name is not None]
         for start, records in self.records(None if with_columns else columns):
+            records.load(columns)
             users, items = self._ids(records, "user"), self._ids(records, "item")
             order, seconds = None, None
             if roles.time is not None and self.reading is not None:

@@ -244,10 +244,10 @@ def test_a_record_without_an_end_is_no_reason_to_read_on_for_ever(
         log_of(tmp_path, b"user_id,item_id\n1,2\n1,3" + b"\n" * 5_000 + b"1,4\n")
 
 
-@pytest.mark.parametrize("encoding", ["iso2022_jp", "hz", "utf-7"])
+@pytest.mark.parametrize("encoding", ["iso2022_jp", "hz", "utf-7", "idna"])
 def test_encodings_that_cannot_be_cut_are_refused(tmp_path: Path, encoding: str) -> None:
     with pytest.raises(UsageError, match="cannot be cut into parts") as caught:
-        log_of(tmp_path, "user_id,item_id\n1,2\n".encode(encoding), encoding=encoding)
+        log_of(tmp_path, b"user_id,item_id\n1,2\n", encoding=encoding)
     assert "--in-parts never" in caught.value.hint
 
 
