@@ -69,7 +69,7 @@ class TextFile:
                     )
                     rest = text[end:]
                 elif len(text) > _LONGEST:
-                    raise self._too_long(text, lines.codec, stretch)
+                    raise self._unended(text, lines.codec, stretch)
 
     def _records(
         self, text: bytes, encoding: str, stretch: Stretch, wanted: Sequence[str] | None = None
@@ -79,17 +79,20 @@ class TextFile:
             return JsonRecords.of_text(name, text, encoding, self.format, stretch)
         return DelimitedRecords.of_text(name, text, encoding, self.format, self.settings, stretch, wanted)
 
-    def _too_long(self, text: bytes, encoding: str, stretch: Stretch) -> InputError:
+    def _unended(self, text: bytes, encoding: str, stretch: Stretch) -> InputError:
         """Return the error of a record that is not whole in so much text: most often its quote is never closed."""
         try:
             self._records(text, encoding, Stretch(stretch.rows, stretch.lines, stretch.columns))
         except InputError as error:
             return error
-        return InputError(
-            f"{self.path}, line {stretch.lines + 1}: a record, with the blank lines after it, is longer than "
-            f"{_LONGEST >> 20} MiB.",
-            "Mend the file; if it is as it should be, take it into memory whole: --in-parts never.",
-        )
+        return _too_long(str(self.path), stretch.lines + 1)
+
+
+def _too_long(name: str, line: int) -> InputError:
+    return InputError(
+        f"{name}, line {line}: a record, with the blank lines after it, is longer than {_LONGEST >> 20} MiB.",
+        "Mend the file; if it is as it should be, take it into memory whole: --in-parts never.",
+    )
 
 
 class _Lines:
@@ -123,6 +126,8 @@ class _Lines:
             if self._codec is not None and self.more:
                 end = _last_line_end(content, self._codec, returns=self._file.format.delimited)
             size = len(content)
+            if self.more and not end and size > _LONGEST:
+                raise _too_long(name, self._before + 1)
         end = end if self.more else len(content)
         text, self._codec = decoded(name, content[:end], encoding, self.codec, self._before)
         self._rest = content[end:]

@@ -26,7 +26,7 @@ from iadsr_cli.logs.writer import check_rows, drafted_folder, write_rows
 from iadsr_cli.progress import Silent
 
 RANDOM = st.randoms(use_true_random=True)
-SLOW = settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
+SLOW = settings(deadline=None, max_examples=10, suppress_health_check=list(HealthCheck))
 TYPES = {"noise_score": pa.float32(), "reason": pa.string()}
 
 
@@ -136,7 +136,7 @@ def log_of(tmp_path: Path, content: bytes, name: str = "log.csv", **used: object
     return opened(tmp_path / name, LogSettings(**used))  # type: ignore[arg-type]
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
 @given(
     fields=st.lists(st.text(st.sampled_from('a1,"\r\n\u00e9\ufeff \U0001f600'), min_size=1, max_size=5), min_size=2),
     ends=st.lists(st.sampled_from(["\n", "\r\n", "\r", "\n\n", "\r\r", "\r\n\r\n"]), min_size=8, max_size=8),
@@ -242,6 +242,8 @@ def test_a_record_without_an_end_is_no_reason_to_read_on_for_ever(
         log_of(tmp_path, begun)
     with pytest.raises(InputError, match=r"line 3: a record, with the blank lines after it, is longer than 0 MiB\."):
         log_of(tmp_path, b"user_id,item_id\n1,2\n1,3" + b"\n" * 5_000 + b"1,4\n")
+    with pytest.raises(InputError, match=r"line 3: a record, with the blank lines after it, is longer than 0 MiB\."):
+        log_of(tmp_path, b"user_id,item_id\n1,2\n1,3" + b"x" * 5_000 + b"\n1,4\n")
 
 
 @pytest.mark.parametrize("encoding", ["iso2022_jp", "hz", "utf-7", "idna"])
