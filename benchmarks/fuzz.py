@@ -89,7 +89,9 @@ class Targets:
             suffixes = sorted({log.suffix for log in logs})
             for suffix in suffixes:
                 some = [log for log in logs if log.suffix == suffix]
-                self._add(f"log.{kind}{suffix}", [log.content for log in some], self._log(f"log.{kind}{suffix}"))
+                seeds = [log.content for log in some]
+                self._add(f"log.{kind}{suffix}", seeds, self._log(f"log.{kind}{suffix}"))
+                self._add(f"parts of log.{kind}{suffix}", seeds, self._parts(f"log.{kind}{suffix}"))
         items = [b"item_id,title\n1,a\n2,\n", b'{"item_id": 1, "title": ["a", "b"]}\n{"item_id": 1, "title": null}\n']
         self._add("items.csv", items[:1], self._items("items.csv"))
         self._add("items.jsonl", items[1:], self._items("items.jsonl"))
@@ -137,6 +139,49 @@ class Targets:
             finally:
                 write_rows(log, str(out), keep, force=True)
             assert all(len(values) == log.num_rows for values in ids)
+
+        return read
+
+    def _parts(self, name: str) -> Callable[[bytes], None]:
+        """Return what reads a log in parts, of text in blocks of a few bytes, and compares it with that in memory."""
+        import numpy as np
+
+        from iadsr_cli.config import LogSettings
+        from iadsr_cli.logs import blocks
+        from iadsr_cli.logs.parted_reader import open_parts
+        from iadsr_cli.logs.parted_writer import check_writing, stands, writing
+        from iadsr_cli.logs.reader import read_log
+        from iadsr_cli.logs.writer import write_rows
+        from iadsr_cli.progress import Silent
+
+        path, kind = self.folder / f"parts-{name}", name.split(".")[1]
+
+        def read(content: bytes) -> None:
+            path.write_bytes(content)
+            random = Random(len(content))
+            blocks.BLOCK = max(random.choice([1, 2, 7, 64, 1000]), len(content) // 50)
+            settings = LogSettings(
+                null_ids=random.choice(["keep", "keep", "error"]),
+                time_column=random.choice([None, "none"]),
+                encoding=random.choice(["utf-8"] * 5 + ["utf-16", "latin-1", "shift_jis"]),
+            )
+            log = open_parts(str(path), settings, Silent())
+            parts = list(log.parts(with_columns=True))
+            memory = read_log(str(path), settings)
+            for found, expected in (("users", memory.user_ids()), ("items", memory.item_ids())):
+                assert [each for part in parts for each in getattr(part, found)] == list(expected), found
+            assert memory.order() is None or np.concatenate([part.order for part in parts]).tolist() == list(
+                memory.order()  # type: ignore[arg-type]
+            )
+            keep = np.arange(memory.num_rows) % 2 == 0
+            for target in {kind, random.choice(["csv", "jsonl", "parquet"])}:
+                out = [self.folder / f"{way}.{target}" for way in ("parts", "memory")]
+                check_writing(log, str(out[0]), {})
+                with writing(log, str(out[0]), {}, True) as write:
+                    for piece in log.pieces(with_columns=not stands(log, str(out[0]))):
+                        write(piece, keep[piece.first : piece.first + piece.records.num_rows], {})
+                write_rows(memory, str(out[1]), keep, force=True)
+                assert target == "parquet" or out[0].read_bytes() == out[1].read_bytes(), target
 
         return read
 

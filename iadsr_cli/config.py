@@ -484,8 +484,8 @@ class RunSettings(Settings):
     )
     in_parts: str = setting(
         "auto",
-        "Clean a Parquet log in parts on disk, in bounded memory: auto (where it would fill half of the memory), "
-        "always or never.",
+        "Clean a log in parts on disk, in bounded memory: auto (where it would fill half of the memory), always or "
+        "never.",
         choices=("auto", "always", "never"),
         recorded=False,
         metavar="WHEN",
@@ -513,8 +513,7 @@ class EngineSettings(Settings):
 
     engine: str = setting(
         ENGINES[0],
-        "Who works: this process, or actors of Ray (the extra ray of iadsr); denoise then cleans a Parquet log in "
-        "parts.",
+        "Who works: this process, or actors of Ray (the extra ray of iadsr); denoise then cleans a log in parts.",
         choices=ENGINES,
         recorded=False,
         metavar="NAME",

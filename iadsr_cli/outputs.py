@@ -13,7 +13,7 @@ from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.explanations import explain
 from iadsr_cli.logs.folders import check_folder_target, check_outside, is_folder_target
-from iadsr_cli.logs.parted_writer import Write, check_writing, writing, writing_folder
+from iadsr_cli.logs.parted_writer import Write, check_writing, stands, writing, writing_folder
 from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.remote import is_remote, without_secrets
@@ -101,11 +101,20 @@ class OutputPlan:
         if self.removed is not None:
             check_rows(log, self.removed, REMOVED)
 
-    def check_parts(self, log: PartedLog) -> None:
-        """Check the same for a log that is cleaned in parts, and that no output is standard output.
+    def check_files(self) -> None:
+        """Check that no output of a log that is cleaned in parts is standard output, where it cannot appear whole.
 
         Raises:
-            UsageError: if one is, a format is not known, or the log has a column of an added one's name.
+            UsageError: if one is.
+        """
+        if "-" in (self.output, self.removed):
+            raise UsageError("A log that is cleaned in parts cannot go to standard output.", "Name a file with -o.")
+
+    def check_parts(self, log: PartedLog) -> None:
+        """Check, before any work, that the outputs' formats can hold the columns of a log that is cleaned in parts.
+
+        Raises:
+            UsageError: if a format is not known, or the log has a column of an added one's name.
             OutputError: if a column does not fit the format.
         """
         names = ANNOTATED if self.annotate else ()
@@ -115,6 +124,13 @@ class OutputPlan:
             check_writing(log, self.output, {name: EXTRA[name] for name in names}, self.format)
         if self.removed is not None:
             check_writing(log, self.removed, {name: EXTRA[name] for name in REMOVED})
+
+    def stands(self, log: PartedLog) -> bool:
+        """Return whether all outputs of such a log get its rows as they stand."""
+        output = (
+            self.output is None or self._is_folder(self.output, log.source) or stands(log, self.output, self.format)
+        )
+        return output and (self.removed is None or stands(log, self.removed))
 
     def writing(self, log: PartedLog) -> AbstractContextManager[Write]:
         """Return what writes the cleaned (or annotated) rows of a log that is cleaned in parts."""

@@ -67,6 +67,11 @@ class Found:
 
     def rows(self, first: int, end: int) -> dict[str, np.ndarray]:
         """Return the columns of the rows from `first` to before `end`."""
+        if first == end:
+            return {
+                name: column[:0]
+                for name, column in self._whole(0 if self._stretch is None else self._stretch[0]).items()
+            }
         pieces = []
         while first < end:
             stretch = first // BATCH

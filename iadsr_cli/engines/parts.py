@@ -4,7 +4,6 @@ Memory is that of the model, of the log's item ids, of one bucket and of one bat
 Every bucket that has been judged stays on disk until the output is whole, so that an interrupted run goes on.
 """
 
-import os
 import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,9 +23,9 @@ from iadsr_cli.engines.work import Engine, opened
 from iadsr_cli.errors import GateError, UsageError
 from iadsr_cli.explanations import Whys, reasons, verdict_of
 from iadsr_cli.locks import one_at_a_time
-from iadsr_cli.logs.parts import PartedLog, is_parquet, memory_needed
+from iadsr_cli.logs.parted_reader import fills_memory, open_parts
+from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.reader import read_items
-from iadsr_cli.logs.tables import filtered
 from iadsr_cli.outputs import ANNOTATED, REMOVED, OutputPlan
 from iadsr_cli.pipeline import gate, made, noise_shares
 from iadsr_cli.progress import Reporter
@@ -68,10 +67,7 @@ def chosen(source: str, model: Path | None, config: Config) -> bool:
         return config.run.in_parts == "always"
     if model is None and config.decision.method != "crossfit":
         return False
-    if not is_parquet(source, config.log.format):
-        return False
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return memory_needed(source) > memory / 2
+    return fills_memory(source, config.log)
 
 
 def run(
@@ -79,13 +75,14 @@ def run(
 ) -> DenoisedParts:
     """Clean a log in parts, from opening it to its outputs."""
     check_device(config)
-    log = PartedLog.open(source, config.log)
-    plan.check_parts(log)
+    plan.check_files()
     if model is None and config.decision.method != "crossfit":
         raise UsageError(
             f"--method {config.decision.method} trains on the whole log, which is not done in parts.",
             "Train on a part of it with pretrain and align, and pass the folder as --model.",
         )
+    log = open_parts(source, config.log, reporter)
+    plan.check_parts(log)
     with opened(config.engine) as engine:
         scorer: Scorer
         if model is not None:
@@ -104,13 +101,14 @@ def denoise(
     What is reached on the way is kept in the cache until the outputs are written.
     """
     sources = log.sources()
-    names = [str(file.within) for file in log.files]
+    names = [str(within) for _, within in log.paths]
     content = digest([[name, source.sha256] for name, source in zip(names, sources, strict=True)])
     count = buckets.count(log.num_rows)
     split_key = {
         "log": content,
         "roles": [log.roles.user, log.roles.item, log.roles.time],
         "times": [config.log.time_unit, config.log.gap],
+        "reading": log.key(),
         "null_ids": [log.settings.null_ids, *log.settings.missing],
         "buckets": count,
         "protection": [config.protection.protect, config.protection.event_column, config.protection.events],
@@ -164,27 +162,23 @@ def _write(
     with ExitStack() as stack, reporter.stage("write", log.num_rows, "rows") as stage:
         output = stack.enter_context(plan.writing(log)) if plan.output else None
         removed = stack.enter_context(plan.writing_removed(log)) if plan.removed else None
-        for file, first, table in log.groups():
-            found = decided.rows(first, first + table.num_rows)
-            found["row"] = np.arange(first, first + table.num_rows)
+        for piece in log.pieces(with_columns=not plan.stands(log)):
+            first, rows = piece.first, piece.records.num_rows
+            found = decided.rows(first, first + rows)
+            found["row"] = np.arange(first, first + rows)
             keep = ~rule.removed(found)
+            columns: dict[str, pa.Array] = {}
             if explained:
                 reason = _reasons(found, keep, rule, wishes(config.protection))
                 noise = pa.array(found["noise"], mask=np.isnan(found["noise"]))
-                all_columns = {"noise_score": noise, "keep": pa.array(keep), "reason": reason}
+                columns = {"noise_score": noise, "keep": pa.array(keep), "reason": reason}
             if removed:
-                removed(file, filtered(_with(table, all_columns, REMOVED), ~keep))
+                removed(piece, ~keep, {name: columns[name].filter(pa.array(~keep)) for name in REMOVED})
             if output and plan.annotate:
-                output(file, _with(table, all_columns, ANNOTATED))
+                output(piece, np.ones(rows, dtype=bool), {name: columns[name] for name in ANNOTATED})
             elif output:
-                output(file, filtered(table, keep))
-            stage.advance(table.num_rows)
-
-
-def _with(table: pa.Table, columns: dict[str, pa.Array], names: tuple[str, ...]) -> pa.Table:
-    for name in names:
-        table = table.append_column(name, columns[name])
-    return table
+                output(piece, keep, {})
+            stage.advance(rows)
 
 
 def _reasons(found: dict[str, np.ndarray], keep: np.ndarray, rule: verdicts.Rule, names: tuple[str, ...]) -> pa.Array:

@@ -1,7 +1,7 @@
 """Rows as another format has them: tables, delimited text, JSON Lines."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,8 @@ from iadsr_cli.logs.spelling import cells, json_values, quoted, texts
 from iadsr_cli.logs.tables import TableRecords, filtered
 
 _BLOCK = 1 << 16  # rows turned into text at a time
-_GROUP = 1 << 20  # rows of a table made from text
+GROUP = 1 << 20  # rows of a table made from text
+CODECS_OF_TEXT = ("zstd",)  # the compression of Parquet made from text
 
 
 @dataclass(frozen=True)
@@ -82,41 +83,58 @@ def _of_tables(first: TableRecords, records: Records, keep: np.ndarray, format: 
 
 
 def _of_texts(records: Records, keep: np.ndarray, format: Format, ids: Sequence[str]) -> Rows:
-    names = records.column_names
-    records.load(names)
+    records.load(records.column_names)
     check_whole(records)
-    columns = [records.column(name) for name in names]
-    if isinstance(next(records.files())[0], DelimitedRecords):
-        columns = [
-            # Ids are whole numbers or strings: "1.5" and "true" have to stay ids.
-            _narrowed(column, (pa.int64(),) if name in ids else (pa.int64(), pa.float64(), pa.bool_()))
-            if pa.types.is_large_string(column.type)
-            else column
-            for name, column in zip(names, columns, strict=True)
-        ]
-    table = pa.table(columns, names=names)
+    table = typed_table(records, records.column_names, column_types([records], ids))
     check_held(table, records.name, format)
     table = filtered(table, keep)
-    return Rows(table.schema, (table.slice(start, _GROUP) for start in range(0, table.num_rows, _GROUP)))
+    return Rows(table.schema, (table.slice(start, GROUP) for start in range(0, table.num_rows, GROUP)))
 
 
-def _narrowed(strings: pa.ChunkedArray, types: Sequence[pa.DataType]) -> pa.ChunkedArray:
-    """Return strings as the first of `types` that gives every one of them back exactly; as they are if none does.
+def column_types(stretches: Iterable[Records], ids: Sequence[str]) -> dict[str, pa.DataType]:
+    """Return the types that columns of delimited text get, where they get any: every value comes back the same.
+
+    All rows decide, whatever stretches they come in; `ids` are the columns that hold ids. JSON has types of its own.
+    """
+    possible: dict[str, list[pa.DataType]] = {}
+    filled: set[str] = set()
+    for records in stretches:
+        if not isinstance(next(records.files())[0], DelimitedRecords):
+            return {}
+        for name in records.column_names:
+            column = records.column(name)
+            if pa.types.is_large_string(column.type):
+                # Ids are whole numbers or strings: "1.5" and "true" have to stay ids.
+                usual = [pa.int64()] if name in ids else [pa.int64(), pa.float64(), pa.bool_()]
+                strings = _without_empty(column)
+                possible[name] = [type for type in possible.get(name, usual) if _holds(type, strings)]
+                if strings.null_count < len(strings):
+                    filled.add(name)
+    return {name: types[0] for name, types in possible.items() if types and name in filled}
+
+
+def typed_table(records: Records, names: Sequence[str], types: Mapping[str, pa.DataType]) -> pa.Table:
+    """Return rows of text as a table, with the types of `column_types`.
 
     Empty strings become null beside numbers and booleans (and null is written as an empty field).
     """
-    filled = pc.if_else(pc.equal(strings, ""), pa.scalar(None, pa.large_string()), strings)
-    if filled.null_count == len(filled):
-        return strings
-    for type in types:
-        try:
-            typed = pc.cast(filled, type)
-        except pa.ArrowInvalid:
-            continue
-        # Not every format has infinity.
-        if texts(typed).equals(filled) and not (pa.types.is_floating(type) and pc.any(pc.is_inf(typed)).as_py()):
-            return typed
-    return strings
+    columns = {name: records.column(name) for name in names}
+    typed = {name: pc.cast(_without_empty(columns[name]), type) for name, type in types.items()}
+    return pa.table({**columns, **typed})
+
+
+def _without_empty(strings: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(pc.equal(strings, ""), pa.scalar(None, pa.large_string()), strings)
+
+
+def _holds(type: pa.DataType, strings: pa.ChunkedArray) -> bool:
+    """Return whether a type gives every one of the strings back exactly."""
+    try:
+        typed = pc.cast(strings, type)
+    except pa.ArrowInvalid:
+        return False
+    # Not every format has infinity.
+    return bool(texts(typed).equals(strings)) and not (pa.types.is_floating(type) and pc.any(pc.is_inf(typed)).as_py())
 
 
 def delimited_pieces(rows: Rows, delimiter: str) -> Iterator[bytes]:

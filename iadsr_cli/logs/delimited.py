@@ -14,7 +14,7 @@ from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.formats import BOM, DELIMITERS, Format
 from iadsr_cli.logs.records import check_names
-from iadsr_cli.logs.texts import Lines, TextRecords, decoded, line_offsets
+from iadsr_cli.logs.texts import WHOLE, Lines, Stretch, TextRecords, decoded, has_lone_returns, line_offsets
 
 _BLOCK = 1 << 16  # records parsed before their fields become Arrow arrays
 
@@ -23,11 +23,13 @@ _BLOCK = 1 << 16  # records parsed before their fields become Arrow arrays
 class DelimitedRecords(TextRecords):
     """Rows of a delimited file; its columns are strings as they stand, without their quotes.
 
-    `delimiter` is the file's, of one or more characters; `quote` is None where it has no quoting.
+    `delimiter` is the file's, of one or more characters; `quote` is None where it has no quoting. `names` are all its
+    columns, `table` has those that were wanted.
     """
 
     delimiter: str
     quote: str | None
+    names: tuple[str, ...]
     table: pa.Table
     decimal_mark: str
 
@@ -40,14 +42,56 @@ class DelimitedRecords(TextRecords):
                 fields, broken quoting, two columns of one name.
             UsageError: an unusable delimiter or encoding, or column names that do not fit the file.
         """
-        delimiter = _delimiter(name, format, settings)
         text, encoding = decoded(name, content, settings.encoding)
-        lines = Lines(name, text, line_offsets(text), delimiter, quote=_quote(settings))
+        return cls.of_text(name, text, encoding, format, settings)
+
+    @classmethod
+    def of_text(
+        cls,
+        name: str,
+        text: bytes,
+        encoding: str,
+        format: Format,
+        settings: LogSettings,
+        stretch: Stretch = WHOLE,
+        wanted: Sequence[str] | None = None,
+    ) -> "DelimitedRecords":
+        """Read the text of a delimited file, or a stretch of it, in UTF-8.
+
+        Where no row is sure to be all there, there is none yet, and maybe no column either. Of the columns only those
+        `wanted` are made ready, or all; without any, fields that nothing quotes are not counted.
+
+        Raises:
+            InputError: as `read` does.
+            UsageError: as `read` does.
+        """
+        delimiter = _delimiter(name, format, settings)
+        lines = Lines(name, text, line_offsets(text), delimiter, quote=_quote(settings), before=stretch.lines)
         if len(delimiter) > 1:
             lines = replace(lines, delimiter=_stand_in(text), written=delimiter, quote=None)
-        columns, lines = _header(lines, settings)
-        offsets, table = _split_plain(lines, columns) or _split_quoted(lines, columns)
-        return cls(name, format, text, offsets, encoding, delimiter, lines.quote, table, settings.decimal)
+        columns = list(stretch.columns or ())
+        if stretch.columns is None:
+            found = _header(lines, settings, stretch.more)
+            if found is None:
+                offsets, table = np.zeros(1, np.int64), pa.table({})
+                return cls(name, format, text, offsets, encoding, delimiter, lines.quote, (), table, settings.decimal)
+            columns, lines = found
+        offsets, table = _split_plain(lines, columns, stretch.more, wanted) or _split_quoted(
+            lines, columns, stretch.more
+        )
+        return cls(
+            name,
+            format,
+            text,
+            offsets,
+            encoding,
+            delimiter,
+            lines.quote,
+            tuple(columns),
+            table,
+            settings.decimal,
+            stretch=stretch,
+        )
 
     @property
     def decimal(self) -> str:
@@ -57,7 +101,7 @@ class DelimitedRecords(TextRecords):
     @property
     def column_names(self) -> list[str]:
         """The columns, in the file's order."""
-        return list(self.table.column_names)
+        return list(self.names)
 
     @property
     def types(self) -> dict[str, str]:
@@ -101,13 +145,17 @@ def _stand_in(text: bytes) -> str:
     return next(character for character in candidates if character.encode() not in text)
 
 
-def _header(lines: Lines, settings: LogSettings) -> tuple[list[str], Lines]:
-    """Return the column names, and the lines after them."""
+def _header(lines: Lines, settings: LogSettings, more: bool) -> tuple[list[str], Lines] | None:
+    """Return the column names, and the lines after them; None where `more` lines have to tell them."""
     reader = lines.reader()
     try:
         first: list[str] = next((fields for fields in reader if fields), [])
     except csv.Error as error:
+        if more and _unended(error):
+            return None
         raise _broken(lines, 0, error) from error
+    if not first and more:
+        return None
     if not first and settings.header:
         raise InputError(f"{lines.name} is empty.", "Give a log with a header and at least one interaction.")
     if not settings.header:
@@ -152,43 +200,51 @@ def _other_delimiter(fields: list[str]) -> str | None:
     return "'{}'".format(other.replace("\t", r"\t")) if other in fields[0] else None
 
 
-def _split_plain(lines: Lines, columns: list[str]) -> tuple[np.ndarray, pa.Table] | None:
+def _split_plain(
+    lines: Lines, columns: list[str], more: bool = False, wanted: Sequence[str] | None = None
+) -> tuple[np.ndarray, pa.Table] | None:
     """Split text without any quote: a line is a record. Return None where there is one, or any doubt.
 
     It gives what `_split_quoted` gives, several times faster, and leaves every error to it.
     """
     text, start = lines.text, lines.start
-    lone_returns = text.count(b"\r") != text.count(b"\r\n")
     # Arrow would drop a byte order mark at the start of a record, where it is a character.
     quoted = lines.quote is not None and text.find(lines.quote.encode(), start) >= 0
-    if quoted or lone_returns or text.startswith(BOM, start):
-        return None
-    if start == len(text) or not lines.delimiter.isascii():
+    odd = quoted or has_lone_returns(text) or text.startswith(BOM, start)
+    if odd or start == len(text) or not lines.delimiter.isascii():
         return None
     starts = lines.offsets[:-1].copy()
     starts[0] = start
     heads = np.frombuffer(text, np.uint8)[starts]
-    filled = starts[(heads != ord("\n")) & (heads != ord("\r"))]
+    filled, end = starts[(heads != ord("\n")) & (heads != ord("\r"))], len(text)
+    if more and len(filled):
+        # Blank lines that belong to the last record may follow.
+        filled, end = filled[:-1], int(filled[-1])
+    if not len(filled):
+        return None
+    if wanted is not None and not wanted:
+        return np.append(filled, end), pa.table({})
     try:
         table = pyarrow.csv.read_csv(
-            pa.BufferReader(lines.parsed(start) if lines.written else pa.py_buffer(memoryview(text)[start:])),
+            pa.BufferReader(lines.parsed(start, end) if lines.written else pa.py_buffer(memoryview(text)[start:end])),
             pyarrow.csv.ReadOptions(column_names=columns, block_size=1 << 24),
             pyarrow.csv.ParseOptions(delimiter=lines.delimiter, quote_char=False, double_quote=False),
             pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.large_string()), strings_can_be_null=False
+                column_types=dict.fromkeys(columns, pa.large_string()),
+                strings_can_be_null=False,
+                include_columns=list(wanted or ()),
             ),
         )
     except pa.ArrowException:
         return None
-    if table.num_rows != len(filled):
-        return None
-    return np.append(filled, len(text)), table
+    return (np.append(filled, end), table) if table.num_rows == len(filled) else None
 
 
-def _split_quoted(lines: Lines, columns: list[str]) -> tuple[np.ndarray, pa.Table]:
+def _split_quoted(lines: Lines, columns: list[str], more: bool = False) -> tuple[np.ndarray, pa.Table]:
     """Split text into records as the standard library's CSV reader does.
 
-    Blank lines go with the record before them.
+    Blank lines go with the record before them. Where `more` lines follow, the last record is left out, as they may
+    belong to it.
     """
     reader = lines.reader()
     firsts: list[int] = []  # each record's first line
@@ -208,15 +264,20 @@ def _split_quoted(lines: Lines, columns: list[str]) -> tuple[np.ndarray, pa.Tabl
                     blocks.append(_block(rows, columns))
                     rows = []
             begun = reader.line_num
+        end = len(lines.offsets) - 1
+        if more and firsts:
+            end = firsts.pop()
     except csv.Error as error:
-        raise _broken(lines, begun, error) from error
+        if not (more and _unended(error)):
+            raise _broken(lines, begun, error) from error
+        end = begun
     finally:
         csv.field_size_limit(limit)
     blocks.append(_block(rows, columns))
-    offsets = lines.offsets[[*firsts, -1]]
+    offsets = lines.offsets[[*firsts, end]]
     if firsts and not firsts[0]:
         offsets[0] = lines.start
-    return offsets, pa.concat_tables(blocks)
+    return offsets, pa.concat_tables(blocks).slice(0, len(firsts))
 
 
 def _block(rows: list[list[str]], columns: list[str]) -> pa.Table:
@@ -235,9 +296,14 @@ def _ragged(lines: Lines, index: int, expected: int, found: int) -> InputError:
     )
 
 
+def _unended(error: csv.Error) -> bool:
+    """Return whether the lines ended in a quoted field."""
+    return "unexpected end of data" in str(error)
+
+
 def _broken(lines: Lines, index: int, error: csv.Error) -> InputError:
     place = f"{lines.name}, line {lines.number(index)}"
-    if "unexpected end of data" in str(error):
+    if _unended(error):
         return InputError(
             f"{place}: a quoted field begins here and never ends.",
             'Close its quote; a quote that belongs to the text is written twice, in quotes: "6"" pipe". '

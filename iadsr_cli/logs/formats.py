@@ -5,7 +5,7 @@ import gzip
 import io
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, get_args
@@ -174,27 +174,49 @@ def decompressed(content: bytes, compression: Compression, source: str) -> bytes
     if compression == "none":
         return content
     plain, most = io.BytesIO(), most_text()
-    try:
-        # Arrow's streams, unlike zstandard's, say so when the data ends in the middle of a frame.
-        with pa.CompressedInputStream(pa.BufferReader(content), compression) as stream:
-            while plain.tell() <= most and (piece := stream.read(_PIECE)):
-                plain.write(piece)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(
-            f"{shown(source)} cannot be decompressed: its {compression} data is broken or cut off.",
-            "Copy or download it again; a good copy is needed.",
-        ) from error
+    with decompressing(pa.BufferReader(content), compression, source) as read:
+        while plain.tell() <= most and (piece := read(_PIECE)):
+            plain.write(piece)
     if plain.tell() > most:
         raise too_much_text(source, " when decompressed")
     return plain.getvalue()
 
 
+@contextlib.contextmanager
+def decompressing(
+    file: pa.NativeFile | IO[bytes], compression: Compression, source: str
+) -> Iterator[Callable[[int], bytes]]:
+    """Yield what reads so many bytes more, or as many as there are, of the file without the compression around it.
+
+    Raises:
+        InputError: the compressed data is broken or ends too early.
+    """
+    if compression == "none":
+        yield file.read
+        return
+
+    def read(size: int) -> bytes:
+        try:
+            # A `read` that fails would never give its memory back.
+            content: bytes = stream.read_buffer(size).to_pybytes()
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(
+                f"{shown(source)} cannot be decompressed: its {compression} data is broken or cut off.",
+                "Copy or download it again; a good copy is needed.",
+            ) from error
+        return content
+
+    # Arrow's streams, unlike zstandard's, say so when the data ends in the middle of a frame.
+    with pa.CompressedInputStream(file, compression) as stream:
+        yield read
+
+
 def too_much_text(source: str, when: str = "") -> InputError:
     """Return the error of a text log that is too large."""
     return InputError(
-        f"{shown(source)} is more than {most_text() / 2**30:,.1f} GiB{when}, half of this machine's memory, where a "
-        "text log has to fit.",
-        "Convert it to Parquet, which is cleaned in parts.",
+        f"{shown(source)} is more than {most_text() / 2**30:,.1f} GiB{when}, half of this machine's memory, where text "
+        "has to fit.",
+        "Take a part of it; iadsr denoise cleans files of any size in parts: --in-parts always.",
     )
 
 

@@ -1,8 +1,9 @@
 """The rows of a JSON Lines file: raw lines, parsed as often as columns are asked for."""
 
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -15,7 +16,7 @@ from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError
 from iadsr_cli.logs.formats import Format
 from iadsr_cli.logs.records import Records
-from iadsr_cli.logs.texts import Lines, TextRecords, decoded, line_number, line_offsets
+from iadsr_cli.logs.texts import WHOLE, Lines, Stretch, TextRecords, decoded, line_number, line_offsets
 
 _BLOCK = 1 << 16  # objects parsed before their values become Arrow arrays
 _JSON_SPACE = " \t\r\n"
@@ -23,9 +24,13 @@ _JSON_SPACE = " \t\r\n"
 
 @dataclass(frozen=True, eq=False)
 class JsonRecords(TextRecords):
-    """Rows of a JSON Lines file: one object per line; `keys` are all their keys, in order of appearance."""
+    """Rows of a JSON Lines file: one object per line; `keys` are all their keys, in order of appearance.
+
+    `kind_of` tells what the values of a column are where these are not all rows that decide it.
+    """
 
     keys: tuple[str, ...]
+    kind_of: Callable[[str], "Kind"] | None = None
     _texts: dict[str, pa.ChunkedArray] = field(default_factory=dict)
     _kinds: dict[str, set[type]] = field(default_factory=dict)
     _halves: set[str] = field(default_factory=set)
@@ -40,13 +45,28 @@ class JsonRecords(TextRecords):
             UsageError: an unusable encoding.
         """
         text, encoding = decoded(name, content, settings.encoding)
-        keys: dict[str, None] = {}
+        return cls.of_text(name, text, encoding, format)
+
+    @classmethod
+    def of_text(cls, name: str, text: bytes, encoding: str, format: Format, stretch: Stretch = WHOLE) -> "JsonRecords":
+        """Read the text of a JSON Lines file, or a stretch of it, in UTF-8.
+
+        A stretch whose columns are known has been read before, and is not checked again.
+
+        Raises:
+            InputError: as `read` does.
+        """
+        lines = Lines(name, text, line_offsets(text, lone_returns=False), before=stretch.lines)
+        keys: dict[str, None] = dict.fromkeys(stretch.columns or ())
         starts = []
-        for start, line in Lines(name, text, line_offsets(text, lone_returns=False)):
+        for start, line in lines:
             if line.strip(_JSON_SPACE):
                 starts.append(start)
-                keys.update(dict.fromkeys(_object(name, text, start, line)))
-        return cls(name, format, text, np.array([*starts, len(text)], np.int64), encoding, tuple(keys))
+                if stretch.columns is None:
+                    keys.update(dict.fromkeys(_object(lines, start, line)))
+        # Blank lines that belong to the last record may follow.
+        offsets = starts if stretch.more and starts else [*starts, len(text)]
+        return cls(name, format, text, np.array(offsets, np.int64), encoding, tuple(keys), stretch=stretch)
 
     @property
     def column_names(self) -> list[str]:
@@ -68,7 +88,9 @@ class JsonRecords(TextRecords):
         own = [file for file in files if isinstance(file, cls)]
         kinds: set[type] = set().union(*(file.kinds(name) for file in own))
         chunks = [chunk for file in own for chunk in file._texts[name].chunks]
-        return _typed(pa.chunked_array(chunks, pa.large_string()), kinds)
+        texts = pa.chunked_array(chunks, pa.large_string())
+        held = all(file.kind_of is None or file.kind_of(name).held for file in own)
+        return _typed(texts, kinds) if held else texts
 
     @property
     def halves(self) -> set[str]:
@@ -78,7 +100,12 @@ class JsonRecords(TextRecords):
     def kinds(self, name: str) -> set[type]:
         """Return the Python types of a column's values, null left out."""
         self.load([name])
-        return self._kinds[name]
+        return self._kinds[name] if self.kind_of is None else set(self.kind_of(name).types)
+
+    def kind(self, name: str) -> "Kind":
+        """Return what these rows tell of a column's values."""
+        self.load([name])
+        return _kind(self._texts[name], self._kinds[name])
 
     def load(self, names: Iterable[str]) -> None:
         """Parse several columns in one pass over the text."""
@@ -101,18 +128,54 @@ class JsonRecords(TextRecords):
             self._texts[name] = pa.chunked_array(blocks[name], pa.large_string())
 
 
-def _object(name: str, text: bytes, start: int, line: str) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Kind:
+    """What the values of a column are.
+
+    Attributes:
+        types: their Python types, null left out.
+        whole: whether each stretch of them fits the type for its own Python types.
+        largest: the size of the largest number.
+    """
+
+    types: frozenset[type] = frozenset()
+    whole: bool = True
+    largest: float = 0.0
+
+    def __or__(self, other: "Kind") -> "Kind":
+        """Return what values are that are those of the one or of the other."""
+        return Kind(self.types | other.types, self.whole and other.whole, max(self.largest, other.largest))
+
+    @property
+    def held(self) -> bool:
+        """Whether the one type for their Python types holds all of them exactly."""
+        return self.whole and (self.types != {int, float} or self.largest < 2**53)
+
+
+def _kind(texts: pa.ChunkedArray, kinds: set[type]) -> Kind:
+    """Return what a stretch of a column tells: its values as texts, and their Python types."""
+    if kinds and kinds <= {int, float}:
+        largest = pc.max(pc.abs(pc.cast(texts, pa.float64()))).as_py()
+        # Whole numbers beyond 64 bits are no matter beside a fraction, where all that is large is not held.
+        fits = kinds != {int} or pa.types.is_integer(_typed(texts, kinds).type)
+        return Kind(frozenset(kinds), fits, 0.0 if math.isnan(largest) else largest)
+    whole = kinds not in ({list}, {dict}) or not pa.types.is_large_string(_typed(texts, kinds).type)
+    return Kind(frozenset(kinds), whole)
+
+
+def _object(lines: Lines, start: int, line: str) -> dict[str, Any]:
+    place = f"{lines.name}, line"
     try:
         value = _JSON.decode(line)
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{name}, line {line_number(text, start)}: this is not valid JSON ({error}).",
+            f"{place} {lines.before + line_number(lines.text, start)}: this is not valid JSON ({error}).",
             "Give one JSON object per line; say --format if the file is something else.",
         ) from error
     if not isinstance(value, dict):
         found = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
         raise InputError(
-            f"{name}, line {line_number(text, start)}: expected a JSON object, "
+            f"{place} {lines.before + line_number(lines.text, start)}: expected a JSON object, "
             f"found {found.get(type(value), 'a number')}.",
             'Give one object per line, such as {"user_id": 1, "item_id": 2}; jq -c ".[]" makes that of a list.',
         )

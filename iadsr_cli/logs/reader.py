@@ -32,7 +32,8 @@ from iadsr_cli.logs.sessions import check_gap, seconds_of, session_ids
 from iadsr_cli.logs.several import SeveralRecords
 from iadsr_cli.logs.source import Source, read_source
 from iadsr_cli.logs.tables import TableRecords
-from iadsr_cli.logs.values import canonical_ids, is_text, plain, times, without
+from iadsr_cli.logs.times import times
+from iadsr_cli.logs.values import canonical_ids, is_text, plain, without
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.errors import InputError, UsageError
-from iadsr_cli.logs.values import Times
+from iadsr_cli.logs.times import Times
 
 
 def check_gap(time_column: str | None, log: str) -> None:

@@ -26,7 +26,7 @@ class SeveralRecords(Records):
 
     records: tuple[Records, ...]
     paths: tuple[PurePath, ...]
-    _partitions: dict[str, tuple[str | None, ...]]
+    _partitions: dict[str, list[pa.Scalar]]
 
     @classmethod
     def of(cls, name: str, base: Path, records: Sequence[Records]) -> "SeveralRecords":
@@ -43,7 +43,9 @@ class SeveralRecords(Records):
             check_partitions(path, values, paths[0], folders[0], base)
         # A column of the files themselves is the better witness.
         own = {column for one in records for column in one.column_names}
-        partitions = {key: tuple(values[key] for values in folders) for key in folders[0] if key not in own}
+        partitions = {
+            key: typed_partitions([values[key] for values in folders]) for key in folders[0] if key not in own
+        }
         return cls(name, first.format, tuple(records), tuple(path.relative_to(base) for path in paths), partitions)
 
     @property
@@ -70,7 +72,7 @@ class SeveralRecords(Records):
         """Return one column [rows]; a partition's values are whole numbers if all look so, else text (large_string)."""
         if name not in self._partitions:
             return type(self.records[0]).joined(self.records, name)
-        values = typed_partitions(self._partitions[name])
+        values = self._partitions[name]
         chunks = [pa.repeat(value, one.num_rows) for value, one in zip(values, self.records, strict=True)]
         return pa.chunked_array(chunks, values[0].type)
 

@@ -1,8 +1,10 @@
 """A file as it was read, and whether it is still the same when what was made of it is written."""
 
+import contextlib
 import hashlib
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -60,25 +62,46 @@ def read_source(source: str) -> tuple[bytes, Source | None]:
     """
     if source == "-":
         return sys.stdin.buffer.read(), None
-    path = Path(source)
+    with readable(source), Path(source).open("rb") as file:
+        before = os.fstat(file.fileno())
+        content = file.read()
+        after = os.fstat(file.fileno())
+    if not S_ISREG(before.st_mode):
+        return content, None
+    if (before.st_size, before.st_mtime_ns) != (len(content), after.st_mtime_ns):
+        raise InputError(f"{source} was changed while it was read.", "Run again when nobody writes to it.")
+    return content, Source(source, len(content), after.st_mtime_ns, hashlib.sha256(content).hexdigest())
+
+
+def source_of(path: Path) -> Source:
+    """Return what an ordinary file is now, without taking it into memory.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    with readable(str(path)), path.open("rb") as file:
+        state = os.fstat(file.fileno())
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return Source(str(path), state.st_size, state.st_mtime_ns, sha256)
+
+
+@contextlib.contextmanager
+def readable(source: str) -> Iterator[None]:
+    """Say what went wrong in reading a file of this machine.
+
+    Raises:
+        InputError: if something did.
+    """
     try:
-        with path.open("rb") as file:
-            before = os.fstat(file.fileno())
-            content = file.read()
-            after = os.fstat(file.fileno())
+        yield
     except FileNotFoundError as error:
-        raise InputError(f"{source} does not exist.", _near(path)) from error
+        raise InputError(f"{source} does not exist.", _near(Path(source))) from error
     except IsADirectoryError as error:
         raise InputError(f"{source} is a folder.", "Give one file.") from error
     except OSError as error:
         raise InputError(
             f"{source} cannot be read: {error.strerror}.", "Check the path and its permissions."
         ) from error
-    if not S_ISREG(before.st_mode):
-        return content, None
-    if (before.st_size, before.st_mtime_ns) != (len(content), after.st_mtime_ns):
-        raise InputError(f"{source} was changed while it was read.", "Run again when nobody writes to it.")
-    return content, Source(source, len(content), after.st_mtime_ns, hashlib.sha256(content).hexdigest())
 
 
 def _near(path: Path) -> str:

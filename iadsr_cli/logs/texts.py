@@ -8,7 +8,7 @@ gives back exactly what was there.
 import codecs
 import csv
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,17 +18,38 @@ from iadsr_cli.logs.formats import BOM
 from iadsr_cli.logs.records import Records
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """Which part of its file a text is: whole lines of it, from the start of a record on.
+
+    Attributes:
+        rows: how many rows of the file are before it.
+        lines: how many lines of the file are before it.
+        columns: the names of the file's columns, None where the text has to tell them.
+        more: whether the file goes on after it: its last record may then not be all there, and is left out.
+    """
+
+    rows: int = 0
+    lines: int = 0
+    columns: tuple[str, ...] | None = None
+    more: bool = False
+
+
+WHOLE = Stretch()
+
+
 @dataclass(frozen=True, eq=False)
 class TextRecords(Records):
-    """Rows of a text file.
+    """Rows of a text file, or of a stretch of it.
 
     `text[offsets[i]:offsets[i + 1]]` is record i, in UTF-8 (offsets: int64 [rows + 1]); what stands before
-    the first is the header. `encoding` is the file's.
+    the first is the header, and what stands after the last is left to the next stretch. `encoding` is the file's.
     """
 
     text: bytes
     offsets: np.ndarray
     encoding: str
+    stretch: Stretch = field(kw_only=True, default=WHOLE)
 
     @property
     def num_rows(self) -> int:
@@ -57,23 +78,33 @@ class TextRecords(Records):
 
     def place(self, row: int) -> str:
         """Return where row `row` (from 0) is: its number and its line, both counted from 1."""
-        return f"row {row + 1} (line {line_number(self.text, self.offsets[row])})"
+        line = self.stretch.lines + line_number(self.text, self.offsets[row])
+        return f"row {self.stretch.rows + row + 1} (line {line})"
 
 
-def decoded(name: str, content: bytes, encoding: str) -> tuple[bytes, str]:
+def decoded(
+    name: str, content: bytes, encoding: str, codec: str | None = None, lines_before: int = 0
+) -> tuple[bytes, str]:
     """Return `content` as UTF-8 bytes, and the name of the encoding that turns them back.
+
+    Args:
+        name: the file.
+        content: its bytes, or whole lines of them.
+        encoding: as it was named.
+        codec: the encoding as it turned out at the file's start; None if `content` is the start.
+        lines_before: how many lines of the file are before `content`.
 
     Raises:
         InputError: it is not text in the encoding, would not come back from it, or has a NUL byte.
         UsageError: the encoding is not known.
     """
-    codec = _codec(content, encoding)
+    codec = codec or codec_of(content, encoding)
     try:
         text = content.decode(codec)
     except UnicodeDecodeError as error:
         other = "latin-1" if codec == "utf-8" else "utf-8"
         raise InputError(
-            f"{name}, line {line_number(content, error.start)}: "
+            f"{name}, line {lines_before + line_number(content, error.start)}: "
             f"byte 0x{content[error.start]:02x} is not {encoding} text.",
             f"Say which encoding the file has, such as --encoding {other}.",
         ) from error
@@ -88,14 +119,18 @@ def decoded(name: str, content: bytes, encoding: str) -> tuple[bytes, str]:
     nul = plain.find(b"\0")
     if nul >= 0:
         raise InputError(
-            f"{name}, line {line_number(plain, nul)}: there is a NUL byte.",
+            f"{name}, line {lines_before + line_number(plain, nul)}: there is a NUL byte.",
             "Remove it; if the file is UTF-16, say --encoding utf-16.",
         )
     return plain, codec
 
 
-def _codec(content: bytes, encoding: str) -> str:
-    """Return the codec that keeps a byte order mark as a character: it has to come back."""
+def codec_of(content: bytes, encoding: str) -> str:
+    """Return the codec that keeps a byte order mark as a character, by the first bytes: the mark has to come back.
+
+    Raises:
+        UsageError: the encoding is not known.
+    """
     try:
         "".encode(encoding)
         codec = codecs.lookup(encoding).name
@@ -114,7 +149,16 @@ def _codec(content: bytes, encoding: str) -> str:
 
 def line_number(text: bytes, offset: int) -> int:
     """Return the number, from 1, of the line that holds the byte at `offset`."""
-    return text.count(b"\n", 0, offset) + text.count(b"\r", 0, offset) - text.count(b"\r\n", 0, offset) + 1
+    # NumPy counts what is as frequent as line ends faster than bytes do.
+    feeds = int(np.count_nonzero(np.frombuffer(text, np.uint8, offset) == ord("\n"))) if offset else 0
+    if text.find(b"\r", 0, offset) < 0:
+        return feeds + 1
+    return feeds + text.count(b"\r", 0, offset) - text.count(b"\r\n", 0, offset) + 1
+
+
+def has_lone_returns(text: bytes) -> bool:
+    """Return whether a CR stands anywhere without an LF after it."""
+    return b"\r" in text and text.count(b"\r") != text.count(b"\r\n")
 
 
 def line_offsets(text: bytes, lone_returns: bool = True) -> np.ndarray:
@@ -124,7 +168,7 @@ def line_offsets(text: bytes, lone_returns: bool = True) -> np.ndarray:
     """
     codes = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(codes == ord("\n"))
-    if lone_returns and text.count(b"\r") != text.count(b"\r\n"):
+    if lone_returns and has_lone_returns(text):
         returns = np.flatnonzero(codes == ord("\r"))
         followed = np.append(codes, 0)[returns + 1] == ord("\n")
         ends = np.sort(np.concatenate([ends, returns[~followed]]))
@@ -136,9 +180,10 @@ def line_offsets(text: bytes, lone_returns: bool = True) -> np.ndarray:
 class Lines:
     """Lines of a text, from some line on; iterating gives where each starts, and the line.
 
-    The first one starts after a byte order mark. `offsets` (int64 [lines + 1]) are where they start, and where
-    the text ends. Fields are separated by `delimiter`, one character; where the text has a longer one instead,
-    `written`, lines are given with `delimiter` in its place. Without a `quote`, fields are as they stand.
+    The first one of a file starts after a byte order mark; `before` lines of the file are before the text.
+    `offsets` (int64 [lines + 1]) are where they start, and where the text ends. Fields are separated by `delimiter`,
+    one character; where the text has a longer one instead, `written`, lines are given with `delimiter` in its place.
+    Without a `quote`, fields are as they stand.
     """
 
     name: str
@@ -147,12 +192,13 @@ class Lines:
     delimiter: str = ","
     written: str | None = None
     quote: str | None = '"'
+    before: int = 0
 
     @property
     def start(self) -> int:
         """Where the first line starts."""
         first = int(self.offsets[0])
-        return len(BOM) if first == 0 and self.text.startswith(BOM) else first
+        return len(BOM) if first == 0 and not self.before and self.text.startswith(BOM) else first
 
     def __iter__(self) -> Iterator[tuple[int, str]]:
         start = self.start
@@ -175,4 +221,4 @@ class Lines:
 
     def number(self, index: int) -> int:
         """Return the number in the file, from 1, of the line at `index`."""
-        return line_number(self.text, int(self.offsets[index]))
+        return self.before + line_number(self.text, int(self.offsets[index]))

@@ -1,7 +1,6 @@
 """Give rows back: the kept ones, in their order, exactly as they were; whole or not at all."""
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,14 +12,13 @@ import pyarrow as pa
 
 from iadsr_cli.drafts import draft_file, try_writing
 from iadsr_cli.errors import OutputError, UsageError, reason
-from iadsr_cli.logs.conversion import Rows, delimited_pieces, json_pieces, selected
-from iadsr_cli.logs.delimited import DelimitedRecords
+from iadsr_cli.logs.conversion import CODECS_OF_TEXT, Rows, delimited_pieces, json_pieces, selected
 from iadsr_cli.logs.folders import replacing_log
-from iadsr_cli.logs.formats import BOM, DELIMITERS, Format, compressing, format_of, nameless, unknown_format
+from iadsr_cli.logs.formats import DELIMITERS, Format, compressing, format_of, nameless, unknown_format
+from iadsr_cli.logs.own_text import OwnText, same_text, with_partitions
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.several import SeveralRecords
-from iadsr_cli.logs.spelling import cells, json_values, quoted
 from iadsr_cli.logs.tables import TableRecords, table_sink
 from iadsr_cli.logs.texts import TextRecords
 
@@ -77,26 +75,28 @@ def check_rows(log: Log, target: str, extra: Iterable[str] = (), format_override
         UsageError: the log has a column of an extra one's name, or the format cannot be told.
     """
     check_extra_names(log.name, log.column_names, extra)
-    _writer(log, log.records, target_format(log, target, format_override), np.zeros(log.num_rows, dtype=bool), {})
+    _writer(log, log.records, _format(log, target, format_override), np.zeros(log.num_rows, dtype=bool), {})
 
 
-def target_format(log: Log, target: str, format_override: str = "auto") -> Format:
-    """Return the format that `target` will have: by its extension, else the log's own.
+def target_format(own: Format, file: str, target: str, format_override: str = "auto") -> Format:
+    """Return the format that `target` will have: by its extension, else the log's own; `file` is the log's first.
 
     Raises:
         UsageError: the extension is not known and is not the log's.
     """
     if target == "-" or nameless(target):
-        if format_override in {"auto", log.format.kind}:
-            return log.format
-        return format_of("-." + format_override)
-    file, _ = next(log.records.files())
-    if format_override == "auto" and Path(target).suffixes == Path(file.name).suffixes:
-        return log.format
+        return own if format_override in {"auto", own.kind} else format_of("-." + format_override)
+    if format_override == "auto" and Path(target).suffixes == Path(file).suffixes:
+        return own
     format = format_of(target, format_override, option="--output-format")
-    if format.kind == "dat" and log.format.kind != "dat":
+    if format.kind == "dat" and own.kind != "dat":
         raise unknown_format(target, "--output-format")
     return format
+
+
+def _format(log: Log, target: str, format_override: str) -> Format:
+    first, _ = next(log.records.files())
+    return target_format(log.format, first.name, target, format_override)
 
 
 @contextlib.contextmanager
@@ -131,7 +131,7 @@ def drafted_rows(
         UsageError: the log has a column of an extra one's name, or the format cannot be told.
     """
     keep, columns = _checked(log, rows, extra)
-    format = target_format(log, target, format_override)
+    format = _format(log, target, format_override)
     check_target(target, force)
     write = _writer(log, log.records, format, keep, columns)
     with explained(target, format):
@@ -264,15 +264,14 @@ def _writer(
     """
     pieces: Iterable[bytes | memoryview]
     first, _ = next(records.files())
-    if isinstance(first, TextRecords) and _same_text(first, format):
-        partitions = {name: records.column(name).filter(pa.array(keep)).combine_chunks() for name in records.partitions}
-        pieces = _raw_pieces(records, keep, {**partitions, **extra})
+    if isinstance(first, TextRecords) and same_text(first, format):
+        pieces = _own_pieces(records, keep, extra)
     else:
         rows = selected(records, keep, extra, format, (log.roles.user, log.roles.item))
         if format.kind == "parquet":
             tables = [file for file, _ in records.files() if isinstance(file, TableRecords)]
             # A file without rows has no codecs.
-            codecs = next((file.codecs for file in tables if file.codecs), ()) if tables else ("zstd",)
+            codecs = next((file.codecs for file in tables if file.codecs), ()) if tables else CODECS_OF_TEXT
             return lambda file: _write_tables(file, rows, codecs)
         pieces = json_pieces(rows) if format.kind == "jsonl" else delimited_pieces(rows, DELIMITERS[format.kind])
 
@@ -290,68 +289,18 @@ def _write_tables(file: IO[bytes], rows: Rows, codecs: Sequence[str]) -> None:
             write(table)
 
 
-def _same_text(records: TextRecords, target: Format) -> bool:
-    if isinstance(records, DelimitedRecords) and target.delimited:
-        usual = records.quote == '"' and records.delimiter == DELIMITERS.get(target.kind)
-        return usual or records.format.kind == target.kind
-    return records.format.kind == target.kind
-
-
-# The log's own text, unchanged.
-
-
-def _raw_pieces(records: Records, keep: np.ndarray, extra: Mapping[str, pa.Array]) -> Iterator[bytes | memoryview]:
-    """Yield the header of the first file and the records of all, each ended where the next one begins."""
+def _own_pieces(records: Records, keep: np.ndarray, extra: Mapping[str, pa.Array]) -> Iterator[bytes | memoryview]:
+    """Yield the text of records as it stands: the header of the first file, and the records of all."""
     first, _ = next(records.files())
     assert isinstance(first, TextRecords)
-    header = _header(first, list(extra))
-    yield first.encoded(header)
-    last: bytes | memoryview = header.removeprefix(BOM)
+    text = OwnText(first, [*records.partitions, *extra])
+    yield text.header
+    added = with_partitions(records, keep, extra)
     done = 0
     for file, rows in records.files():
         assert isinstance(file, TextRecords)
         chosen = keep[rows]
         size = int(chosen.sum())
-        added = {name: column.slice(done, size) for name, column in extra.items()}
+        line_end = b"\r\n" if b"\r\n" in file.text else b"\n"
+        yield from text.of(file, chosen, {name: column.slice(done, size) for name, column in added.items()}, line_end)
         done += size
-        if size and file is not first and last and bytes(last[-1:]) not in b"\r\n":
-            yield first.encoded(b"\r\n" if b"\r\n" in file.text else b"\n")
-        for last in _chosen(file, chosen, added):
-            yield first.encoded(last)
-
-
-def _header(records: TextRecords, names: Sequence[str]) -> bytes:
-    """Return what stands before the first record, with the names of extra fields if it names any."""
-    header = records.header
-    if isinstance(records, DelimitedRecords) and header.removeprefix(BOM).strip(b"\r\n"):
-        return _with_cells(header, names, records)
-    return header
-
-
-def _chosen(records: TextRecords, keep: np.ndarray, extra: Mapping[str, pa.Array]) -> Iterator[bytes | memoryview]:
-    if not extra:
-        yield from records.runs(keep)
-        return
-    delimited = isinstance(records, DelimitedRecords)
-    columns = [cells(column) if delimited else json_values(column) for column in extra.values()]
-    for row, values in zip(np.flatnonzero(keep).tolist(), zip(*columns, strict=True), strict=True):
-        text = records.record(row)
-        if isinstance(records, DelimitedRecords):
-            yield _with_cells(text, values, records)
-        else:
-            yield _with_keys(text, dict(zip(extra, values, strict=True)))
-
-
-def _with_cells(text: bytes, values: Iterable[str], records: DelimitedRecords) -> bytes:
-    """Return a delimited record with more fields before its line ending."""
-    body = text.rstrip(b"\r\n")
-    fields = "".join(records.delimiter + quoted(value, records.delimiter, records.quote) for value in values)
-    return body + fields.encode() + text[len(body) :]
-
-
-def _with_keys(text: bytes, values: dict[str, Any]) -> bytes:
-    """Return a JSON object with more keys before its closing brace."""
-    body = text.rstrip()[:-1]
-    members = json.dumps(values, ensure_ascii=False)[1:-1].encode()
-    comma = b"" if body.rstrip().endswith(b"{") else b", "
-    return body + comma + members + text[len(body) :]

@@ -1,7 +1,10 @@
 """Cleaning in parts: the same rows, values and summary as in memory, whatever the sizes of parts and buckets."""
 
+import csv
+import gzip
 import json
 import math
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -9,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
@@ -18,6 +23,7 @@ from iadsr_cli.cli.app import app
 from iadsr_cli.engines import buckets, scorers, verdicts
 from iadsr_cli.engines import found as engine_found
 from iadsr_cli.engines.found import Found, write_found
+from iadsr_cli.logs import blocks, parted_reader
 from iadsr_cli.logs import parts as log_parts
 
 ROWS, USERS = 3_000, 250
@@ -68,6 +74,7 @@ def clean(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     for module in (log_parts, engine_found):
         monkeypatch.setattr(module, "BATCH", 256)
     monkeypatch.setattr(buckets, "_BUCKET_ROWS", 300)
+    monkeypatch.setattr(blocks, "BLOCK", 5_000)
     monkeypatch.setenv("IADSR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
@@ -226,7 +233,8 @@ def test_an_interrupted_run_goes_on_with_the_buckets_it_has(
         (["-o", "a.parquet", "--report", "report"], 2, "--report looks at the whole log", "--in-parts never"),
         (["-o", "a.parquet", "--explain-user", "u1"], 2, "--explain-user looks at the whole log", "--in-parts never"),
         (["-o", "a.parquet", "--method", "iadsr"], 2, "--method iadsr trains on the whole log", "pretrain and align"),
-        (["-o", "a.parquet", "--time-column", "note"], 1, "cannot be put in order in parts", "--time-column none"),
+        (["-o", "a.parquet", "--time-column", "note"], 1, "429 of 3000 rows have no time", "--time-column none"),
+        (["-o", "a.parquet", "--time-column", "title"], 1, 'in column "title" is not a time', "--time-column none"),
         (["-o", "a.parquet"], 1, "the first is row 10", "--null-ids keep"),
     ],
 )
@@ -346,11 +354,164 @@ def test_files_that_do_not_fit_together_are_said(clean: Callable[..., Result], f
     assert "the first is row 8 of day=0/part.parquet." in result.stderr
 
 
-def test_a_text_log_is_not_cleaned_in_parts(clean: Callable[..., Result], tmp_path: Path) -> None:
-    log = tmp_path / "log.csv"
-    log.write_text("user_id,item_id\n1,2\n")
-    result = clean("-o", "a.csv", "--in-parts", "always", log=log, code=2)
-    assert "Only Parquet files can be cleaned in parts" in result.stderr
+def as_text(folder: Path, tmp_path: Path, kind: str) -> tuple[Path, list[str]]:
+    """Write the log as text that only its own settings read, with times as text; return the file and the settings."""
+    table = pq.read_table(folder / "log.parquet").drop_columns(["pair"])
+    rows = table.to_pylist()
+    for number, row in enumerate(rows):
+        row["ts"] = f"2024-01-01T00:{int(row['ts']) // 60:02}:{int(row['ts']) % 60:02}" + ("Z" if number % 2 else "")
+    path = tmp_path / f"log.{kind}"
+    if kind == "jsonl.zst":
+        text = "".join(
+            json.dumps({name: value for name, value in row.items() if value is not None}) + "\n" for row in rows
+        )
+        path.write_bytes(zstandard.compress(text.encode()))
+        return path, []
+    lines = ["\ufeffnote;user_id;item_id;ts;title\r\n"]
+    for number, row in enumerate(rows):
+        cells = ["NA" if value is None else str(value) for value in row.values()]
+        cells[0] = f"'{cells[0]};\n'" if number % 5 == 0 else cells[0]
+        lines.append(";".join(cells) + ("\r\n" if number % 3 else "\n\n"))
+    text = "".join(lines).encode("utf-16-le")
+    path.write_bytes(gzip.compress(text, mtime=0) if kind.endswith(".gz") else text)
+    return path, ["--delimiter", ";", "--encoding", "utf-16", "--quote-char", "'", "--null-values", "NA"]
+
+
+@pytest.mark.parametrize("kind", ["csv.gz", "jsonl.zst"])
+@pytest.mark.parametrize(
+    "decision",
+    [
+        ["--budget", "7%"],
+        ["--threshold", "0.02", "--protect-last", "2", "--protect", 'note > "n2" and user_id > "u2"'],
+        ["--budget", "5%", "--event-column", "item_id", "--events", "3,14,15"],
+        ["--budget", "5%", "--session-gap", "60s", "--min-user-rows", "1"],
+    ],
+)
+def test_text_in_parts_gives_the_bytes_that_memory_gives(
+    clean: Callable[..., Result], folder: Path, tmp_path: Path, kind: str, decision: list[str]
+) -> None:
+    log, settings = as_text(folder, tmp_path, kind)
+    common = ["--model", folder / "model", "--null-ids", "keep", *settings, *decision]
+    found = {}
+    for way in ("never", "always"):
+        outputs = ["-o", f"{way}.{kind}", "--removed", f"{way}-removed.parquet", "--in-parts", way]
+        found[way] = json.loads(clean(*common, *outputs, log=log).stdout)
+        del found[way]["output"], found[way]["seconds"]
+    assert found["always"] == found["never"]
+    assert found["always"]["removed"] > 0
+    assert Path(f"always.{kind}").read_bytes() == Path(f"never.{kind}").read_bytes()
+    removed, in_parts = (pq.read_table(f"{way}-removed.parquet") for way in found)
+    assert in_parts.drop(["reason"]).equals(removed.drop(["reason"]))
+    assert outcomes(in_parts["reason"]) == outcomes(removed["reason"])
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl.zst"])
+def test_annotated_text_is_that_of_memory(
+    clean: Callable[..., Result], folder: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "_BUCKET_ROWS", ROWS)  # reasons rank the rows of a bucket
+    log, settings = as_text(folder, tmp_path, kind)
+    common = ["--model", folder / "model", "--null-ids", "keep", *settings, "--budget", "5%"]
+    for way in ("never", "always"):
+        outputs = ["--annotate", "-o", f"{way}.{kind}", "--removed", f"{way}-removed.{kind}", "--in-parts", way]
+        clean(*common, *outputs, log=log)
+    for name in ("", "-removed"):
+        assert Path(f"always{name}.{kind}").read_bytes() == Path(f"never{name}.{kind}").read_bytes()
+
+
+def test_a_folder_of_text_comes_back_from_parts_as_from_memory(
+    clean: Callable[..., Result], folder: Path, tmp_path: Path
+) -> None:
+    lines = write_known(folder, tmp_path).read_bytes().splitlines(keepends=True)
+    for day, (first, end) in enumerate(((1, 900), (900, 900), (900, 2_000), (2_000, ROWS + 1))):
+        place = tmp_path / "days" / f"day={day}" / "part.csv"
+        place.parent.mkdir(parents=True)
+        place.write_bytes(b"".join([lines[0], *lines[first:end]]).rstrip(b"\n"))
+    common = ["--model", folder / "model", "--budget", "7%", "--protect", "day > 2 and ts < 200"]
+    for way in ("never", "always"):
+        outputs = ["-o", f"{way}/", "--removed", f"{way}-gone.csv", "--in-parts", way]
+        clean(*common, *outputs, log=tmp_path / "days")
+    files = {way: sorted(path.relative_to(way) for path in Path(way).rglob("*.*")) for way in ("never", "always")}
+    assert files["always"] == files["never"]
+    assert len(files["always"]) == 5
+    for name in files["always"]:
+        assert (Path("always") / name).read_bytes() == (Path("never") / name).read_bytes()
+    gone = [list(csv.reader(Path(f"{way}-gone.csv").read_text().splitlines())) for way in ("never", "always")]
+    assert [row[:-1] for row in gone[1]] == [row[:-1] for row in gone[0]]
+    assert gone[0][0][-3:] == ["day", "noise_score", "reason"]
+
+
+def write_known(folder: Path, tmp_path: Path) -> Path:
+    """Write the rows that the model knows as CSV."""
+    path = tmp_path / "whole.csv"
+    pyarrow.csv.write_csv(
+        pq.read_table(folder / "known.parquet"), path, pyarrow.csv.WriteOptions(quoting_style="needed")
+    )
+    return path
+
+
+def test_an_interrupted_run_on_text_goes_on_with_the_buckets_it_has(
+    clean: Callable[..., Result], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = write_known(folder, tmp_path)
+    arguments = ["--model", folder / "model", "--in-parts", "always", "--budget", "5%"]
+    clean(*arguments, "-o", "undisturbed.csv", log=log)
+    judged: list[int] = []
+    judge = scorers.ModelScorer.judge
+
+    def failing(self: scorers.ModelScorer, number: int, bucket: buckets.Bucket) -> object:
+        judged.append(number)
+        if len(judged) == 4:
+            raise KeyboardInterrupt
+        return judge(self, number, bucket)
+
+    monkeypatch.setattr(scorers.ModelScorer, "judge", failing)
+    clean(*arguments, "-o", "resumed.csv", log=log, code=130)
+    clean(*arguments, "-o", "resumed.csv", log=log)
+    assert judged == [0, 1, 2, 3, *range(3, 10)]
+    assert Path("resumed.csv").read_bytes() == Path("undisturbed.csv").read_bytes()
+    del judged[:]
+    clean(*arguments, "-o", "again.csv", log=log, code=130)
+    # The same bytes, read in another way, are another log.
+    clean(*arguments, "-o", "again.csv", "--decimal", ",", log=log)
+    assert judged == [0, 1, 2, 3, *range(10)]
+
+
+def test_text_that_is_changed_while_it_is_cleaned_is_not_written(
+    clean: Callable[..., Result], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = write_known(folder, tmp_path)
+    judge = scorers.ModelScorer.judge
+
+    def changing(self: scorers.ModelScorer, number: int, bucket: buckets.Bucket) -> object:
+        log.write_bytes(log.read_bytes() + b"n,u1,1,2.0,x\n")
+        return judge(self, number, bucket)
+
+    monkeypatch.setattr(scorers.ModelScorer, "judge", changing)
+    result = clean("--model", folder / "model", "--in-parts", "always", "-o", "a.csv", log=log, code=1)
+    assert "was changed while iadsr worked on what it had read from it" in result.stderr
+    assert not Path("a.csv").exists()
+
+
+def test_text_that_would_fill_the_memory_is_cleaned_in_parts(
+    clean: Callable[..., Result], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = write_known(folder, tmp_path)
+    packed = tmp_path / "whole.csv.gz"
+    packed.write_bytes(gzip.compress(log.read_bytes()))
+    arguments = ["--model", folder / "model", "-o", "-"]
+    assert clean(*arguments, log=packed).exit_code == 0, "standard output is possible in memory alone"
+    monkeypatch.setattr(
+        parted_reader, "_BYTES_PER_ROW", (os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) // ROWS
+    )
+    for each in (log, packed):
+        assert "cannot go to standard output" in clean(*arguments, log=each, code=2).stderr
+
+
+def test_missing_ids_are_counted_over_the_whole_log(clean: Callable[..., Result], folder: Path) -> None:
+    result = clean("--model", folder / "model", "-o", "a.parquet", "--in-parts", "always", code=1)
+    assert '6 of 3000 rows have no user id in column "user_id"' in result.stderr
+    assert "the first is row 8." in result.stderr
 
 
 def test_a_log_that_fits_is_cleaned_in_memory(
@@ -358,7 +519,7 @@ def test_a_log_that_fits_is_cleaned_in_memory(
 ) -> None:
     arguments = ["--model", folder / "model", "--null-ids", "keep", "-o", "-", "--output-format", "parquet"]
     assert clean(*arguments).exit_code == 0, "standard output is possible in memory alone"
-    monkeypatch.setattr(log_parts, "_BYTES_PER_ROW", 1 << 40)
+    monkeypatch.setattr(parted_reader, "_BYTES_PER_ROW", 1 << 40)
     assert "cannot go to standard output" in clean(*arguments, code=2).stderr
 
 

@@ -293,7 +293,7 @@ def test_what_is_too_much_when_decompressed_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "_PIECE", 10_000)
     with pytest.raises(InputError, match="half of this machine's memory") as caught:
         read_log(str(tmp_path / "bomb.csv.gz"), LogSettings())
-    assert "Convert it to Parquet" in caught.value.hint
+    assert "--in-parts always" in caught.value.hint
     with pytest.raises(InputError, match=r"long\.csv is more than 0\.0 GiB, half of this machine's memory"):
         read_log(str(tmp_path / "long.csv"), LogSettings())
 

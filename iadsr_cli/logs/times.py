@@ -1,0 +1,333 @@
+"""What a column's values mean as times: numbers, instants, dates, texts of them; all read in one way."""
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from iadsr_cli.errors import InputError
+from iadsr_cli.logs.records import Records
+from iadsr_cli.logs.values import first, plain_or_error, unusable, with_points, without
+
+_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+# Epoch times from 1973 on: 1e8 s, 1e11 ms, ... Smaller numbers are taken for positions in an order.
+_MAGNITUDES = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (1e8, "s"))
+_ISO = "ISO8601"
+
+
+class Times(NamedTuple):
+    """When each row happened.
+
+    Attributes:
+        order: int64 [rows], only to be compared with each other: greater is later.
+        description: how the column was read.
+        seconds: returns the times in seconds, float64 [rows]; None where their unit is not known.
+    """
+
+    order: np.ndarray
+    description: str
+    seconds: Callable[[], np.ndarray] | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the times of a column are read, which all of them tell together.
+
+    Attributes:
+        number: the type of texts that are numbers; None where they are dates, or no texts.
+        format: that of texts that are dates: ISO 8601 or one that pandas understands; None where they are none.
+        unit: of numbers, "" where it is not known; of texts that are dates, "ns" or "us".
+    """
+
+    number: pa.DataType | None = None
+    format: str | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class TimeColumn:
+    """A column of times, or a stretch of it; `missing` are the texts that are no time."""
+
+    records: Records
+    name: str
+    missing: Sequence[str]
+    _dates: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def array(self) -> pa.Array:
+        """The values; of texts, null where they are missing."""
+        array = plain_or_error(self.records, self.name, "times")
+        return without(pc.utf8_trim_whitespace(array), self.missing) if pa.types.is_large_string(array.type) else array
+
+    @property
+    def is_text(self) -> bool:
+        """Whether they are texts."""
+        return bool(pa.types.is_large_string(self.array.type))
+
+    @property
+    def is_number(self) -> bool:
+        """Whether they are numbers."""
+        type = self.array.type
+        return bool(pa.types.is_integer(type) or pa.types.is_floating(type) or pa.types.is_decimal(type))
+
+    @cached_property
+    def _numbers(self) -> tuple[pa.DataType, pa.Array] | None:
+        for type in (pa.int64(), pa.float64()):
+            try:
+                return type, pc.cast(with_points(self.records, self.array), type)
+            except pa.ArrowInvalid:
+                continue
+        return None
+
+    @property
+    def number(self) -> pa.DataType | None:
+        """The first type that all texts are numbers of: int64, float64 or none."""
+        return self._numbers and self._numbers[0]
+
+    def numbers(self, type: pa.DataType | None) -> pa.Array:
+        """Return the numbers, of texts as a type that holds them."""
+        if not self.is_text:
+            return self.array
+        assert self._numbers is not None
+        return self._numbers[1] if self._numbers[0] == type else pc.cast(with_points(self.records, self.array), type)
+
+    def dates(self, format: str) -> Any:
+        """Return texts as instants, a series of pandas; null where they are none in the format."""
+        if format not in self._dates:
+            import pandas as pd
+
+            strings = pd.Series(self.array.to_pylist(), dtype=object)
+            self._dates.clear()
+            self._dates[format] = pd.to_datetime(strings, utc=True, format=format, errors="coerce")
+        return self._dates[format]
+
+    def instants(self, format: str, unit: str) -> Any:
+        """Return texts as instants in a unit."""
+        return self.dates(format).dt.as_unit(unit)
+
+    def fits(self, format: str, unit: str) -> bool:
+        """Return whether all instants can be had in a unit: 1677 to 2262 in nanoseconds."""
+        import pandas as pd
+
+        try:
+            self.instants(format, unit)
+        except pd.errors.OutOfBoundsDatetime:
+            return False
+        return True
+
+
+def times(records: Records, column: str, unit: str, missing: Sequence[str] = ("",)) -> Times:
+    """Return when each row happened, and how the column was read.
+
+    Integers and instants (since 1970, UTC where no zone is given) stand for themselves in its order, floats for their
+    order, decimals for their rank.
+
+    Args:
+        records: the file's rows.
+        column: the column's name.
+        unit: "s", "ms", "us", "ns", or "auto" to guess it from a number's size.
+        missing: strings that are no time.
+
+    Raises:
+        InputError: a missing time, or one that cannot be read as a time.
+    """
+    whole = TimeColumn(records, column, missing)
+    return read_times(whole, reading_of(lambda: [whole], unit))
+
+
+def reading_of(stretches: Callable[[], Iterable[TimeColumn]], unit: str) -> Reading:
+    """Return how a column of times is read, from all its stretches, which `stretches` goes through anew.
+
+    Raises:
+        InputError: a missing time, or one that cannot be read as a time.
+    """
+    missing, unspeakable, column = _Absent(), _Absent(), None
+    found: dict[pa.DataType | None, None] = {}
+    largest = 0.0
+    for column in stretches():
+        rows, absent = column.records.num_rows, pc.is_null(column.array)
+        if column.is_text:
+            found[column.number] = None
+        if column.is_number or (column.is_text and column.number is not None):
+            floats = pc.cast(pc.abs(column.numbers(column.number)), pa.float64(), safe=False)
+            finite = pc.fill_null(pc.is_finite(floats), False)
+            largest = max(largest, abs(pc.max(floats.filter(finite)).as_py() or 0.0))
+            if column.is_text:
+                unspeakable.add(column, rows, pc.and_not(pc.invert(finite), absent))
+            else:
+                absent = pc.invert(finite)
+        missing.add(column, rows, absent)
+    assert column is not None
+    missing.check()
+    number = next(iter(found), None)
+    if len(found) > 1:
+        # What is read as a whole number alone, as "0x1" is, need not be one with a fraction.
+        number = None if None in found or not all(map(_fractional, stretches())) else pa.float64()
+    if column.is_text and number is None:
+        return _reading_of_dates(stretches)
+    unspeakable.check()
+    type = column.array.type
+    if not (column.is_text or column.is_number or pa.types.is_timestamp(type) or pa.types.is_date(type)):
+        raise unusable(column.records, column.name, "times", f"{type} values")
+    if unit == "auto":
+        unit = next((unit for floor, unit in _MAGNITUDES if largest >= floor), "")
+    return Reading(number if column.is_text else None, None, unit)
+
+
+def _fractional(column: TimeColumn) -> bool:
+    try:
+        column.numbers(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+@dataclass
+class _Absent:
+    """How many of the rows that were looked at have no time, and the first of them."""
+
+    count: int = 0
+    rows: int = 0
+    first: tuple[TimeColumn, int] | None = None
+
+    def add(self, column: TimeColumn, rows: int, absent: pa.Array) -> None:
+        """Look at more rows."""
+        found = pc.sum(absent).as_py() or 0
+        if found and self.first is None:
+            self.first = column, first(absent)
+        self.count += found
+        self.rows += rows
+
+    def check(self) -> None:
+        """Check that there are none.
+
+        Raises:
+            InputError: there are some.
+        """
+        if self.first is not None:
+            column, row = self.first
+            raise InputError(
+                f"{self.count} of {self.rows} rows {'have' if self.count > 1 else 'has'} no time in column "
+                f'"{column.name}" of {column.records.name}, the first is {column.records.place(row)}.',
+                "Fill them in, or pass --time-column none to take the rows in file order.",
+            )
+
+
+def _reading_of_dates(stretches: Callable[[], Iterable[TimeColumn]]) -> Reading:
+    """Tell how dates and times are written: ISO 8601 with or without offsets, else in the one format that fits all."""
+    from pandas.tseries.api import guess_datetime_format
+
+    found = _read_as(stretches, _ISO)
+    # A first "01/02/2020" is in January or February: where the guess fails, the row it fails at may tell.
+    # Rows are never read each in a format of its own: that could put them in a wrong order without a word.
+    for _ in range(2):
+        if found.unread is None:
+            break
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pandas warns where a day above 12 settles day and month
+            guess = guess_datetime_format(found.text)
+        if guess is None:
+            break
+        attempt = _read_as(stretches, guess)
+        if attempt.count >= found.count:
+            break
+        found = attempt
+    if found.unread is not None:
+        column, row = found.unread
+        reading = "" if found.format == _ISO else f" like the others ({found.format})"
+        raise InputError(
+            f'{column.records.name}, {column.records.place(row)}: "{found.text}" in column "{column.name}" is not a '
+            f"time{reading}.",
+            "Write times as 2024-01-31T12:00:00Z or unix seconds, or pass --time-column none for file order.",
+        )
+    return Reading(None, found.format, found.unit)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What came of reading texts in a format: how many are no times in it, and the first such; the unit of the rest."""
+
+    format: str
+    count: int
+    unread: tuple[TimeColumn, int] | None
+    unit: str
+
+    @property
+    def text(self) -> str:
+        """The first text that is no time."""
+        assert self.unread is not None
+        column, row = self.unread
+        return str(column.array[row])
+
+
+def _read_as(stretches: Callable[[], Iterable[TimeColumn]], format: str) -> _Attempt:
+    count, unread, all_fit, finest = 0, None, True, False
+    for column in stretches():
+        dates = column.dates(format)
+        missing = np.asarray(dates.isna())
+        if missing.any() and unread is None:
+            unread = column, int(missing.argmax())
+        count += int(missing.sum())
+        finest |= dates.dt.unit == "ns" and not missing.all()
+        if not column.fits(format, "ns"):  # outside 1677 to 2262
+            all_fit = False
+    if finest and not all_fit and unread is None:
+        assert column is not None
+        raise InputError(
+            f'Column "{column.name}" of {column.records.name} holds both nanoseconds and times outside 1677 to 2262.',
+            "Write fractions of a second with six digits, or pass --time-column none for file order.",
+        )
+    return _Attempt(format, count, unread, "ns" if all_fit else "us")
+
+
+def read_times(column: TimeColumn, reading: Reading) -> Times:
+    """Return when each row happened, where the reading of the whole column is known; see `times`."""
+    name, type = column.name, column.array.type
+    if reading.format is not None:
+        instants = column.instants(reading.format, reading.unit)
+        dates = instants.dt.tz_localize(None).to_numpy().astype(np.int64)
+        written = "ISO 8601" if reading.format == _ISO else reading.format
+        description = f"{name} ({written}, UTC where no zone is given)"
+        return Times(dates, description, lambda: dates / _PER_SECOND[reading.unit])
+    if pa.types.is_timestamp(type):
+        numbers = _numpy(pc.cast(column.array, pa.int64()))
+        return Times(numbers, f"{name} (timestamps, {type.tz or 'UTC'})", lambda: numbers / _PER_SECOND[type.unit])
+    if pa.types.is_date(type):
+        days = _numpy(pc.cast(pc.cast(pc.cast(column.array, pa.date32()), pa.int32()), pa.int64()))
+        return Times(days, f"{name} (dates)", lambda: days * 86_400.0)
+    array, unit = column.numbers(reading.number), reading.unit
+
+    def seconds() -> np.ndarray:
+        floats = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return np.asarray(floats / _PER_SECOND[unit])
+
+    description = f"{name} (unix {_UNITS[unit]})" if unit else f"{name} (order)"
+    return Times(_number_order(array), description, seconds if unit else None)
+
+
+def _number_order(array: pa.Array) -> np.ndarray:
+    if pa.types.is_floating(array.type):
+        return _comparable(np.asarray(pc.cast(array, pa.float64())))
+    if pa.types.is_uint64(array.type):
+        return (np.asarray(array) ^ np.uint64(2**63)).view(np.int64)
+    try:
+        return _numpy(pc.cast(array, pa.int64()))
+    except pa.ArrowInvalid:  # fractions, or integers too large: their ranks compare the same
+        ranks = np.unique(array.to_numpy(zero_copy_only=False), return_inverse=True)[1]
+        return ranks.astype(np.int64)
+
+
+def _comparable(numbers: np.ndarray) -> np.ndarray:
+    """Return int64 [n] that compare as the float64 `numbers` do, whatever else the column holds."""
+    bits = (numbers + 0.0).view(np.int64)  # -0.0 becomes 0.0
+    return np.where(bits >= 0, bits, bits ^ np.int64(2**63 - 1))
+
+
+def _numpy(array: pa.Array) -> np.ndarray:
+    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.int64)
