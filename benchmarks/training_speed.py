@@ -64,7 +64,7 @@ def make_model(items: int, device: torch.device) -> AlignedModel:
 
 def make_step(model: AlignedModel, batch: int, precision: torch.dtype) -> Callable[[], None]:
     """Return the tool's training step on one batch of random histories."""
-    device, items = model.semantic.device, len(model.semantic) - 1
+    device, items = model.device, len(model.semantic) - 1
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
     codes = torch.randint(1, items + 1, (batch, T), device=device)
     targets = torch.cat([codes[:, 1:], torch.zeros_like(codes[:, :1])], dim=1)

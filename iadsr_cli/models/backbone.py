@@ -33,6 +33,11 @@ class Backbone(nn.Module, ABC):
         same_space = self.hidden_size == settings.embedding_size
         self.project = None if same_space else nn.Linear(self.hidden_size, settings.embedding_size)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.item_bias.device
+
     @abstractmethod
     def states(self, embedded: Tensor) -> Tensor:
         """Return the state at each position, which saw no later one: float [B, T, D] to [B, T, H].
