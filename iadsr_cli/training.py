@@ -37,6 +37,9 @@ _AUTOCAST_DEVICES = ("cuda",)
 # Items up to which the automatic loss goes over the whole catalogue.
 _FULL_SOFTMAX_ITEMS = 50_000
 
+# What is kept of item embeddings in training: they, those of the best epoch, and the two moments of Adam.
+_TABLES = 4
+
 History = list[dict[str, float]]
 
 
@@ -93,15 +96,42 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def make_next_item_loss(backbone: Backbone, sequences: Sequences, hold_out: int, config: Config) -> NextItemLoss:
-    """Return the loss that the settings ask for; "auto" takes the full softmax where the catalogue is small.
+def keeps_items_on_host(backbone: Backbone, loop: LoopSettings, device: torch.device) -> bool:
+    """Return whether a recommender's item embedding is to stay on the host while it is trained on a device.
 
-    With a sampled one, the recommender's item embedding is told to have sparse gradients.
+    Raises:
+        UsageError: if that was asked for with the full softmax, of which each step takes the whole table.
+    """
+    items, size = backbone.item_embedding.num_embeddings - 1, backbone.item_embedding.embedding_dim
+    sampled, asked = _samples(items, loop), loop.item_table
+    if asked == "host" and not sampled:
+        raise UsageError(
+            f"--item-table is host, and the softmax over all {items:,} items takes the whole table at each step.",
+            "Add --loss sampled, or leave out --item-table.",
+        )
+    if asked != "auto":
+        return asked == "host"
+    return sampled and 4 * _TABLES * items * size > _memory(device) / 2
+
+
+def _memory(device: torch.device) -> float:
+    """Return the bytes of a GPU's own memory; other devices have the host's."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else np.inf
+
+
+def _samples(items: int, loop: LoopSettings) -> bool:
+    """Return whether the softmax over items is a sampled one; "auto" takes the full one for a small catalogue."""
+    return loop.loss == "sampled" or (loop.loss == "auto" and items > _FULL_SOFTMAX_ITEMS)
+
+
+def make_next_item_loss(backbone: Backbone, sequences: Sequences, hold_out: int, config: Config) -> NextItemLoss:
+    """Return the loss that the settings ask for.
+
+    With a sampled softmax, the recommender's item embedding is told to have sparse gradients.
     """
     device = backbone.device
     precision = pick_precision(config.loop.precision, device)
-    small = len(sequences.items) <= _FULL_SOFTMAX_ITEMS
-    sampled = config.loop.loss == "sampled" or (config.loop.loss == "auto" and not small)
+    sampled = _samples(len(sequences.items), config.loop)
     backbone.item_embedding.sparse = sampled
     if not sampled:
         return FullSoftmax(precision)
@@ -125,7 +155,9 @@ def pretrain(
     """
     device = pick_device(config.run.device)
     with _randomness(config.run.seed, device):
-        backbone = make_backbone(config.backbone, len(sequences.items)).to(device)
+        backbone = make_backbone(config.backbone, len(sequences.items))
+        backbone.item_embedding.stay_on_host(keeps_items_on_host(backbone, config.loop, device))
+        backbone.to(device)
         next_item = make_next_item_loss(backbone, sequences, config.pretrain.hold_out, config)
 
         def losses(batch: Batch) -> dict[str, Tensor]:
@@ -185,6 +217,7 @@ def align(
     """
     device = pick_device(config.run.device)
     with _randomness(config.run.seed, device):
+        backbone.item_embedding.stay_on_host(keeps_items_on_host(backbone, config.loop, device))
         model = AlignedModel(backbone, torch.from_numpy(vectors), torch.from_numpy(known)).to(device)
         settings: AlignSettings = config.align
         precision = pick_precision(config.loop.precision, device)
@@ -333,7 +366,8 @@ def _fit(
                     f"Lower --{stage_name}-learning-rate (it is {learning_rate:g}).",
                 )
             model.eval()
-            validation, criterion = validate(validators)
+            with backbone.item_embedding.whole_on(device):
+                validation, criterion = validate(validators)
             run.end_epoch({"epoch": epoch, **record, **validation}, criterion)
             stage.describe(f"epoch {epoch}, NDCG@10 {validation['validation_NDCG@10']:.4f}")
             if checkpoint is not None and group.rank == 0:

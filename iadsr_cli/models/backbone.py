@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from iadsr_cli.config import BackboneSettings
+from iadsr_cli.models.items import ItemEmbedding
 
 
 class Backbone(nn.Module, ABC):
@@ -20,7 +21,7 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.settings = settings
         self.hidden_size = settings.resolved_hidden_size
-        self.item_embedding = nn.Embedding(n_items + 1, settings.embedding_size, padding_idx=0)
+        self.item_embedding = ItemEmbedding(n_items, settings.embedding_size)
         # Small, so that the first softmax over tied weights is near uniform.
         nn.init.normal_(self.item_embedding.weight, std=settings.embedding_size**-0.5)
         with torch.no_grad():
