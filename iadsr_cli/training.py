@@ -96,6 +96,13 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def step_precision(precision: torch.dtype, device: torch.device) -> torch.autocast:
+    """Return the context that a step is computed in, given the number type of its softmax."""
+    return torch.autocast(
+        device.type, precision, enabled=device.type in _AUTOCAST_DEVICES and precision != torch.float32
+    )
+
+
 def keeps_items_on_host(backbone: Backbone, loop: LoopSettings, device: torch.device) -> bool:
     """Return whether a recommender's item embedding is to stay on the host while it is trained on a device.
 
@@ -329,10 +336,7 @@ def _fit(
     def made(chosen: np.ndarray) -> Batch:
         return _batch(sequences, next_codes, windows.take(chosen), device, group, prepare)
 
-    precision = pick_precision(loop.precision, device)
-    automatic = torch.autocast(
-        device.type, precision, enabled=device.type in _AUTOCAST_DEVICES and precision != torch.float32
-    )
+    automatic = step_precision(pick_precision(loop.precision, device), device)
     if checkpoint is not None and (found := checkpoint.load()) is not None:
         run.restore(*found)
         reporter.note(f"Going on with {stage_name} after epoch {run.epoch}.")
