@@ -10,6 +10,8 @@ from iadsr_cli.progress import Reporter
 from iadsr_cli.sequences import Sequences, Windows, scoring_windows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from iadsr_cli.models.alignment import AlignedModel
@@ -96,6 +98,8 @@ def score_rows(
     """
     import torch
 
+    from iadsr_cli.transfers import fetched
+
     rows = len(has_ids)
     terms = np.full((rows, len(TERMS)), np.nan, dtype=np.float32)
     status = np.where(has_ids, Status.UNKNOWN_ITEM, Status.NO_ID).astype(np.int8)
@@ -108,11 +112,21 @@ def score_rows(
     )
     model.eval()
     with torch.inference_mode(), reporter.stage("score", len(sequences.codes), "rows") as stage:
+
+        def keep(begin: int, end: int, chunk: "Callable[[], Tensor]") -> None:
+            terms[sequences.row_ids[begin:end]] = chunk().numpy()
+            stage.advance(end - begin)
+
+        # A chunk is waited for once a GPU has the next one.
+        computed: tuple[int, int, Callable[[], Tensor]] | None = None
         for first, last in _user_chunks(sequences):
-            begin, end = sequences.offsets[first], sequences.offsets[last]
-            chunk = _terms(model, sequences.codes[begin:end], sequences.lengths[first:last])
-            terms[sequences.row_ids[begin:end]] = chunk.cpu().numpy()
-            stage.advance(int(end - begin))
+            begin, end = int(sequences.offsets[first]), int(sequences.offsets[last])
+            chunk = fetched(_terms(model, sequences.codes[begin:end], sequences.lengths[first:last]))
+            if computed is not None:
+                keep(*computed)
+            computed = begin, end, chunk
+        if computed is not None:
+            keep(*computed)
     terms[status != Status.SCORED] = np.nan
     return Scores(noise_score(terms), terms, status)
 

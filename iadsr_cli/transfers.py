@@ -27,6 +27,22 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     return pinned(tensor, device).to(device, non_blocking=device.type == "cuda")
 
 
+def fetched(tensor: Tensor) -> Callable[[], Tensor]:
+    """Begin to bring a tensor to the host, and return what waits for it: not for what is asked of a GPU meanwhile."""
+    if tensor.device.type != "cuda":
+        return tensor.cpu
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    there = torch.cuda.Event()
+    there.record()
+
+    def waited() -> Tensor:
+        there.synchronize()
+        return host
+
+    return waited
+
+
 def ahead(make: Callable[[Thing], Made], things: Iterable[Thing], device: torch.device) -> Iterator[Made]:
     """Yield what `make` makes of each thing; beside a GPU, the next is made on a thread while one is used.
 

@@ -11,6 +11,7 @@ from iadsr_cli import training
 from iadsr_cli.checkpoints import Checkpoint
 from iadsr_cli.config import AlignSettings, BackboneSettings, Config, LoopSettings, PretrainSettings, RunSettings
 from iadsr_cli.errors import ArtifactError, TrainingError, UsageError
+from iadsr_cli.evidence import score_rows
 from iadsr_cli.models import BACKBONES, make_backbone
 from iadsr_cli.models.alignment import AlignedModel
 from iadsr_cli.models.losses import FullSoftmax, SampledSoftmax
@@ -278,6 +279,29 @@ def test_item_embeddings_on_the_host_become_those_on_the_device(name: str) -> No
     assert found[0][1] == found[1][1]
     assert list(found[0][0]) == list(found[1][0])
     assert all(torch.equal(value, found[1][0][key]) for key, value in found[0][0].items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_trains_and_scores_what_a_processor_does_wherever_item_embeddings_are_kept() -> None:
+    sequences, curves = make_sequences(), []
+    for device, table in (("cpu", "device"), ("cuda", "device"), ("cuda", "host")):
+        loop = replace(CONFIG.loop, loss="sampled", negatives=10_000, item_table=table, precision="float32")
+        config = replace(CONFIG, loop=loop, run=RunSettings(device=device))
+        model, history = aligned(sequences, config)
+        assert model.semantic.device.type == "cpu"
+        assert model.backbone.item_embedding.weight.device.type == ("cpu" if table == "host" else device)
+        curves.append([record["next_item"] for record in history])
+        model.backbone.item_embedding.stay_on_host(False)
+        rows = np.ones(len(sequences.codes), dtype=bool)
+        there, here = (
+            score_rows(model.to(name), np.ones(ITEMS + 1, np.int64), sequences, rows, Silent())
+            for name in (device, "cpu")
+        )
+        assert there.noise == pytest.approx(here.noise, abs=1e-4, nan_ok=True)
+    # Masks and negatives are drawn anew on each kind of device.
+    assert curves[1] == pytest.approx(curves[2], rel=1e-3)
+    assert curves[0] == pytest.approx(curves[1], rel=0.1)
 
 
 def test_item_embeddings_go_to_the_host_where_they_would_fill_half_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
