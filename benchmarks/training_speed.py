@@ -23,7 +23,7 @@ from iadsr_cli.models import make_backbone
 from iadsr_cli.models.alignment import AlignedModel
 from iadsr_cli.models.losses import FullSoftmax
 from iadsr_cli.sequences import bucketed_batches
-from iadsr_cli.training import PLACES_PER_SEQUENCE, pick_precision
+from iadsr_cli.training import PLACES_PER_SEQUENCE, pick_precision, step_precision
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -62,20 +62,31 @@ def make_model(items: int, device: torch.device) -> AlignedModel:
     return AlignedModel(make_backbone(settings, items), vectors, known).to(device)
 
 
-def make_step(model: AlignedModel, batch: int, precision: torch.dtype) -> Callable[[], None]:
-    """Return the tool's training step on one batch of random histories."""
-    device, items = model.semantic.device, len(model.semantic) - 1
+def make_step(model: AlignedModel, batch: int, precision: torch.dtype, *, compiled: bool = False) -> Callable[[], None]:
+    """Return the tool's training step on one batch of random histories, which is on the device already."""
+    device, items = model.device, len(model.semantic) - 1
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
     codes = torch.randint(1, items + 1, (batch, T), device=device)
     targets = torch.cat([codes[:, 1:], torch.zeros_like(codes[:, :1])], dim=1)
     keep = torch.ones(batch, T, device=device)
     next_item, settings = FullSoftmax(precision), Config().align
+    prepared = model.prepare(codes).sent(device)
+    losses = torch.compile(model.losses) if compiled else model.losses
 
     def step() -> None:
         noise = -torch.log(-torch.log(torch.rand_like(keep).clamp_(1e-20, 1 - 1e-7)))
-        terms, _ = model.losses(
-            codes, targets, keep, noise, settings.temperature, settings.gumbel_tau, next_item, precision
-        )
+        with step_precision(precision, device):
+            terms, _ = losses(
+                codes,
+                targets,
+                keep,
+                noise,
+                settings.temperature,
+                settings.gumbel_tau,
+                next_item,
+                precision,
+                prepared=prepared,
+            )
         model.zero_grad(set_to_none=True)
         terms.total().backward()
         optimizer.step()
@@ -94,6 +105,15 @@ def operations(items: int, batch: int) -> tuple[float, float]:
     dense = 3 * 2 * (targets * H * D + places * H * D)  # the query, the decoder
     semantic = 2 * 2 * (places + batch) * H * (S + D)  # their inputs are not trained
     return softmaxes, recurrent + dense + semantic
+
+
+def traffic(parameters: int, batch: int) -> float:
+    """Return the bytes that a step has to move at least, were all between its parts kept close to where it is computed.
+
+    Each parameter is read with its gradient and both moments, and written with the moments, after the gradient was;
+    the semantic vectors and the item embeddings of the batch are read.
+    """
+    return 4 * (8 * parameters + batch * T * (S + D))
 
 
 def main() -> None:

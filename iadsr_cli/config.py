@@ -318,6 +318,14 @@ class LoopSettings(Settings):
         choices=("auto", "full", "sampled"),
     )
     negatives: int = setting(4096, "Items drawn per batch for the sampled loss.", low=1)
+    item_table: str = setting(
+        "auto",
+        "Where item embeddings are kept while the sampled loss trains them; auto takes the host where they would fill "
+        "half of a GPU's memory.",
+        choices=("auto", "device", "host"),
+        recorded=False,
+        metavar="WHERE",
+    )
 
 
 METHODS = ("crossfit", "iadsr")

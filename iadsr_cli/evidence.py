@@ -10,6 +10,8 @@ from iadsr_cli.progress import Reporter
 from iadsr_cli.sequences import Sequences, Windows, scoring_windows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from iadsr_cli.models.alignment import AlignedModel
@@ -96,6 +98,8 @@ def score_rows(
     """
     import torch
 
+    from iadsr_cli.transfers import fetched
+
     rows = len(has_ids)
     terms = np.full((rows, len(TERMS)), np.nan, dtype=np.float32)
     status = np.where(has_ids, Status.UNKNOWN_ITEM, Status.NO_ID).astype(np.int8)
@@ -108,11 +112,21 @@ def score_rows(
     )
     model.eval()
     with torch.inference_mode(), reporter.stage("score", len(sequences.codes), "rows") as stage:
+
+        def keep(begin: int, end: int, chunk: "Callable[[], Tensor]") -> None:
+            terms[sequences.row_ids[begin:end]] = chunk().numpy()
+            stage.advance(end - begin)
+
+        # A chunk is waited for once a GPU has the next one.
+        computed: tuple[int, int, Callable[[], Tensor]] | None = None
         for first, last in _user_chunks(sequences):
-            begin, end = sequences.offsets[first], sequences.offsets[last]
-            chunk = _terms(model, sequences.codes[begin:end], sequences.lengths[first:last])
-            terms[sequences.row_ids[begin:end]] = chunk.cpu().numpy()
-            stage.advance(int(end - begin))
+            begin, end = int(sequences.offsets[first]), int(sequences.offsets[last])
+            chunk = fetched(_terms(model, sequences.codes[begin:end], sequences.lengths[first:last]))
+            if computed is not None:
+                keep(*computed)
+            computed = begin, end, chunk
+        if computed is not None:
+            keep(*computed)
     terms[status != Status.SCORED] = np.nan
     return Scores(noise_score(terms), terms, status)
 
@@ -137,11 +151,14 @@ def _terms(model: "AlignedModel", codes: np.ndarray, lengths: np.ndarray) -> "Te
     import torch
 
     from iadsr_cli.models.alignment import agreement
+    from iadsr_cli.transfers import sent
 
     c_short, c_long, user = behaviour(model.backbone, codes, lengths)
-    items = torch.from_numpy(codes).to(user.device)
-    s_long = model.semantic_long(items, user, len(lengths))
-    return agreement(c_short, c_long[user], model.semantic_short(items), s_long[user])
+    # Looked up on the host while a GPU is at what was asked of it above.
+    vectors = sent(model.vectors_of(torch.from_numpy(codes)), model.device)
+    items = sent(torch.from_numpy(codes), model.device)
+    s_long = model.semantic_long(items, vectors, user, len(lengths))
+    return agreement(c_short, c_long[user], model.semantic_short(items, vectors), s_long[user])
 
 
 def behaviour(backbone: "Backbone", codes: np.ndarray, lengths: np.ndarray) -> "tuple[Tensor, Tensor, Tensor]":
@@ -152,15 +169,19 @@ def behaviour(backbone: "Backbone", codes: np.ndarray, lengths: np.ndarray) -> "
     """
     import torch
 
-    device = backbone.item_embedding.weight.device
-    user = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(device)
+    from iadsr_cli.transfers import sent
+
+    device = backbone.device
+    user = sent(torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)), device)
     windows, context = scoring_windows(lengths, backbone.settings.window)
     c_short = torch.empty(len(codes), backbone.hidden_size, device=device)
     for chosen in _window_batches(windows):
         flat, valid = windows.take(chosen).grid()
-        states = backbone(torch.from_numpy(codes[flat] * valid).to(device))
-        owned = torch.from_numpy(valid & (np.arange(flat.shape[1]) >= context[chosen, None])).to(device)
-        c_short[torch.from_numpy(flat).to(device)[owned]] = states[owned]
+        states = backbone(sent(torch.from_numpy(codes[flat] * valid), device))
+        # By their numbers: masks would have the host wait for the device to count what they mark.
+        owned = np.flatnonzero(valid & (np.arange(flat.shape[1]) >= context[chosen, None]))
+        place, source = torch.from_numpy(flat.ravel()[owned]), torch.from_numpy(owned)
+        c_short[sent(place, device)] = states.flatten(0, 1)[sent(source, device)]
     c_long = torch.full((len(lengths), c_short.shape[1]), -torch.inf, device=device)
     c_long.scatter_reduce_(0, user.unsqueeze(1).expand_as(c_short), c_short, "amax")
     return c_short, c_long, user

@@ -33,7 +33,7 @@ def held_out_ranks(
         shown: bool [V + 1], where given: the codes among anyone's first ten are set in it.
     """
     backbone.eval()
-    device = backbone.item_embedding.weight.device
+    device = backbone.device
     windows = last_windows(sequences, sequences.lengths - from_end, backbone.settings.window)
     eligible = sequences.lengths >= 3
     chosen = np.flatnonzero(eligible) if users is None else users[eligible[users]]

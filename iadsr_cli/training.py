@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from iadsr_cli.config import AlignSettings, Config, LoopSettings
 from iadsr_cli.devices import ALONE, Group, Share
 from iadsr_cli.errors import TrainingError, UsageError
 from iadsr_cli.models import Backbone, make_backbone
-from iadsr_cli.models.alignment import AlignedModel
+from iadsr_cli.models.alignment import AlignedModel, Prepared
 from iadsr_cli.models.losses import FullSoftmax, NextItemLoss, SampledSoftmax
 from iadsr_cli.progress import Reporter
 from iadsr_cli.ranking import held_out_ranks, hit_rate, ndcg
 from iadsr_cli.sequences import Sequences, Windows, bucketed_batches, last_windows, training_windows
+from iadsr_cli.transfers import ahead, pinned, sent
 
 # Padded places per batch are bounded by this multiple of the batch size, so that long histories do not need more
 # memory than short ones; with histories of up to 16 the batch size alone decides.
@@ -36,6 +37,9 @@ _AUTOCAST_DEVICES = ("cuda",)
 # Items up to which the automatic loss goes over the whole catalogue.
 _FULL_SOFTMAX_ITEMS = 50_000
 
+# What is kept of item embeddings in training: they, those of the best epoch, and the two moments of Adam.
+_TABLES = 4
+
 History = list[dict[str, float]]
 
 
@@ -49,6 +53,7 @@ class Batch:
         targets: codes of the next items [B, T].
         size: windows of the whole batch.
         share: what of it these are.
+        prepared: what an aligned model wants to know of the items beforehand.
     """
 
     flat: Tensor
@@ -56,6 +61,13 @@ class Batch:
     targets: Tensor
     size: int
     share: Share
+    prepared: Prepared | None
+
+    def sent(self, device: torch.device) -> "Batch":
+        """Return it on the device, from the host."""
+        flat, items, targets = (sent(tensor, device) for tensor in (self.flat, self.items, self.targets))
+        prepared = self.prepared.sent(device) if self.prepared else None
+        return replace(self, flat=flat, items=items, targets=targets, prepared=prepared)
 
 
 def pick_device(name: str) -> torch.device:
@@ -84,15 +96,49 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def make_next_item_loss(backbone: Backbone, sequences: Sequences, hold_out: int, config: Config) -> NextItemLoss:
-    """Return the loss that the settings ask for; "auto" takes the full softmax where the catalogue is small.
+def step_precision(precision: torch.dtype, device: torch.device) -> torch.autocast:
+    """Return the context that a step is computed in, given the number type of its softmax."""
+    return torch.autocast(
+        device.type, precision, enabled=device.type in _AUTOCAST_DEVICES and precision != torch.float32
+    )
 
-    With a sampled one, the recommender's item embedding is told to have sparse gradients.
+
+def keeps_items_on_host(backbone: Backbone, loop: LoopSettings, device: torch.device) -> bool:
+    """Return whether a recommender's item embedding is to stay on the host while it is trained on a device.
+
+    Raises:
+        UsageError: if that was asked for with the full softmax, of which each step takes the whole table.
     """
-    device = backbone.item_embedding.weight.device
+    items, size = backbone.item_embedding.num_embeddings - 1, backbone.item_embedding.embedding_dim
+    sampled, asked = _samples(items, loop), loop.item_table
+    if asked == "host" and not sampled:
+        raise UsageError(
+            f"--item-table is host, and the softmax over all {items:,} items takes the whole table at each step.",
+            "Add --loss sampled, or leave out --item-table.",
+        )
+    if asked != "auto":
+        return asked == "host"
+    return sampled and 4 * _TABLES * items * size > _memory(device) / 2
+
+
+def _memory(device: torch.device) -> float:
+    """Return the bytes of a GPU's own memory; other devices have the host's."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else np.inf
+
+
+def _samples(items: int, loop: LoopSettings) -> bool:
+    """Return whether the softmax over items is a sampled one; "auto" takes the full one for a small catalogue."""
+    return loop.loss == "sampled" or (loop.loss == "auto" and items > _FULL_SOFTMAX_ITEMS)
+
+
+def make_next_item_loss(backbone: Backbone, sequences: Sequences, hold_out: int, config: Config) -> NextItemLoss:
+    """Return the loss that the settings ask for.
+
+    With a sampled softmax, the recommender's item embedding is told to have sparse gradients.
+    """
+    device = backbone.device
     precision = pick_precision(config.loop.precision, device)
-    small = len(sequences.items) <= _FULL_SOFTMAX_ITEMS
-    sampled = config.loop.loss == "sampled" or (config.loop.loss == "auto" and not small)
+    sampled = _samples(len(sequences.items), config.loop)
     backbone.item_embedding.sparse = sampled
     if not sampled:
         return FullSoftmax(precision)
@@ -116,7 +162,9 @@ def pretrain(
     """
     device = pick_device(config.run.device)
     with _randomness(config.run.seed, device):
-        backbone = make_backbone(config.backbone, len(sequences.items)).to(device)
+        backbone = make_backbone(config.backbone, len(sequences.items))
+        backbone.item_embedding.stay_on_host(keeps_items_on_host(backbone, config.loop, device))
+        backbone.to(device)
         next_item = make_next_item_loss(backbone, sequences, config.pretrain.hold_out, config)
 
         def losses(batch: Batch) -> dict[str, Tensor]:
@@ -176,6 +224,7 @@ def align(
     """
     device = pick_device(config.run.device)
     with _randomness(config.run.seed, device):
+        backbone.item_embedding.stay_on_host(keeps_items_on_host(backbone, config.loop, device))
         model = AlignedModel(backbone, torch.from_numpy(vectors), torch.from_numpy(known)).to(device)
         settings: AlignSettings = config.align
         precision = pick_precision(config.loop.precision, device)
@@ -198,10 +247,11 @@ def align(
                 next_item,
                 precision,
                 batch.share,
+                batch.prepared,
             )
             if batch.share.keeps:
-                valid = batch.items > 0
-                masks[batch.flat[valid]] = mask[valid]
+                assert batch.prepared is not None
+                masks[batch.flat.flatten()[batch.prepared.places]] = mask.flatten()[batch.prepared.places]
             return {
                 "loss": terms.total(),
                 "next_item": terms.next_item,
@@ -235,6 +285,7 @@ def align(
             checkpoint=checkpoint,
             group=group,
             kept={"masks": last_masks},
+            prepare=model.prepare,
         )
     return model, history
 
@@ -265,12 +316,13 @@ def _fit(
     checkpoint: Checkpoint | None,
     group: Group,
     kept: dict[str, Tensor] | None = None,
+    prepare: Callable[[Tensor], Prepared] | None = None,
 ) -> History:
     """Train `model` in place, leave the weights of its best epoch in it, and return one record per epoch.
 
     `validate` is called after each epoch with the users that validate; it returns what to record and the one figure
     that is to be as large as possible. `checkpoint`, if it holds a state, is gone on from, and it gets the state after
-    each epoch; `kept` is what beside weights goes from epoch to epoch.
+    each epoch; `kept` is what beside weights goes from epoch to epoch; `prepare` is asked about the items of a batch.
     """
     generator = np.random.default_rng(seed)
     ends = sequences.train_lengths(hold_out)
@@ -279,11 +331,12 @@ def _fit(
     validators = _validators(sequences, generator)
     optimizers = _optimizers(model, backbone, learning_rate)
     run = _Run(model, optimizers, generator, kept or {})
-    device = backbone.item_embedding.weight.device
-    precision = pick_precision(loop.precision, device)
-    automatic = torch.autocast(
-        device.type, precision, enabled=device.type in _AUTOCAST_DEVICES and precision != torch.float32
-    )
+    device = backbone.device
+
+    def made(chosen: np.ndarray) -> Batch:
+        return _batch(sequences, next_codes, windows.take(chosen), device, group, prepare)
+
+    automatic = step_precision(pick_precision(loop.precision, device), device)
     if checkpoint is not None and (found := checkpoint.load()) is not None:
         run.restore(*found)
         reporter.note(f"Going on with {stage_name} after epoch {run.epoch}.")
@@ -296,19 +349,18 @@ def _fit(
                 # Each process drops other units, begun anew with each epoch: a run that is resumed drops the same.
                 torch.manual_seed(int(np.random.SeedSequence([seed, epoch, group.rank]).generate_state(1)[0]))
             sums: dict[str, Tensor] = {}
-            for chosen in bucketed_batches(
-                windows.length, loop.batch_size, loop.batch_size * PLACES_PER_SEQUENCE, generator
-            ):
+            chosen = bucketed_batches(windows.length, loop.batch_size, loop.batch_size * PLACES_PER_SEQUENCE, generator)
+            for batch in ahead(made, chosen, device):
                 with automatic:
-                    terms = losses(_batch(sequences, next_codes, windows.take(chosen), device, group))
+                    terms = losses(batch.sent(device))
                 model.zero_grad(set_to_none=True)
                 terms["loss"].backward()
                 group.add_up_gradients(model.parameters())
                 for optimizer in optimizers:
                     optimizer.step()
                 for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + value.detach() * len(chosen)
-                stage.advance(len(chosen))
+                    sums[name] = sums.get(name, 0.0) + value.detach() * batch.size
+                stage.advance(batch.size)
             for value in sums.values():
                 group.add_up(value)
             record = {name: value.item() / len(windows) for name, value in sums.items()}
@@ -318,7 +370,8 @@ def _fit(
                     f"Lower --{stage_name}-learning-rate (it is {learning_rate:g}).",
                 )
             model.eval()
-            validation, criterion = validate(validators)
+            with backbone.item_embedding.whole_on(device):
+                validation, criterion = validate(validators)
             run.end_epoch({"epoch": epoch, **record, **validation}, criterion)
             stage.describe(f"epoch {epoch}, NDCG@10 {validation['validation_NDCG@10']:.4f}")
             if checkpoint is not None and group.rank == 0:
@@ -440,27 +493,49 @@ def _held_out_loss(
     model: AlignedModel, sequences: Sequences, hold_out: int, users: np.ndarray, config: Config, group: Group
 ) -> float:
     """Return the mean loss of alignment on validation items: next item and both InfoNCE terms, nothing sampled."""
-    device = model.semantic.device
+    device, size = model.device, config.loop.batch_size
     windows = last_windows(sequences, sequences.lengths - hold_out + 1, model.backbone.settings.window)
     ordered = users[np.argsort(windows.length[users], kind="stable")]
-    total = 0.0
-    # Whole batches to each process: what is contrasted with what stays the same.
-    size = config.loop.batch_size
-    for start in range(size * group.rank, len(ordered), size * group.size):
+
+    def made(start: int) -> tuple[Tensor, Tensor, Prepared]:
         part = windows.take(ordered[start : start + size])
         flat, valid = part.grid()
-        items = torch.from_numpy(sequences.codes[flat] * valid).to(device)
-        loss = model.held_out_loss(items, torch.from_numpy(part.length - 1).to(device), config.align.temperature)
-        total += loss.item() * len(part)
+        items = torch.from_numpy(sequences.codes[flat] * valid)
+        last = torch.from_numpy(part.length - 1)
+        return pinned(items, device), pinned(last, device), model.prepare(items).pinned(device)
+
+    # Whole batches to each process: what is contrasted with what stays the same.
+    starts = range(size * group.rank, len(ordered), size * group.size)
+    found = [
+        (
+            model.held_out_loss(
+                sent(items, device), sent(last, device), config.align.temperature, prepared.sent(device)
+            ),
+            len(items),
+        )
+        for items, last, prepared in ahead(made, starts, device)
+    ]
+    # Asked for at the end, as each question waits for the device.
+    total = sum(loss.item() * count for loss, count in found)
     return group.gathered(torch.tensor([total], dtype=torch.float64)).sum().item() / len(users)
 
 
-def _batch(sequences: Sequences, next_codes: np.ndarray, windows: Windows, device: torch.device, group: Group) -> Batch:
+def _batch(
+    sequences: Sequences,
+    next_codes: np.ndarray,
+    windows: Windows,
+    device: torch.device,
+    group: Group,
+    prepare: Callable[[Tensor], Prepared] | None,
+) -> Batch:
+    """Return a batch on the host, ready to be sent to the device."""
     flat, valid = windows.grid()
     items, targets = sequences.codes[flat] * valid, next_codes[flat] * valid
     share = group.share(items, targets)
-    own = [torch.from_numpy(array[share.rows]).to(device) for array in (flat, items, targets)]
-    return Batch(own[0], own[1], own[2], len(windows), share)
+    own = [
+        pinned(torch.from_numpy(np.ascontiguousarray(array[share.rows])), device) for array in (flat, items, targets)
+    ]
+    return Batch(own[0], own[1], own[2], len(windows), share, prepare(own[1]).pinned(device) if prepare else None)
 
 
 def _next_codes(sequences: Sequences, ends: np.ndarray) -> np.ndarray:

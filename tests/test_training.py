@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,7 @@ from iadsr_cli import training
 from iadsr_cli.checkpoints import Checkpoint
 from iadsr_cli.config import AlignSettings, BackboneSettings, Config, LoopSettings, PretrainSettings, RunSettings
 from iadsr_cli.errors import ArtifactError, TrainingError, UsageError
+from iadsr_cli.evidence import score_rows
 from iadsr_cli.models import BACKBONES, make_backbone
 from iadsr_cli.models.alignment import AlignedModel
 from iadsr_cli.models.losses import FullSoftmax, SampledSoftmax
@@ -168,12 +170,22 @@ def test_a_device_that_is_not_there_is_refused() -> None:
     assert "cpu" in caught.value.hint
 
 
-@pytest.mark.parametrize(("stopped", "loss"), [(1, "full"), (2, "full"), (3, "full"), (2, "sampled")])
+@pytest.mark.parametrize(
+    ("stopped", "loss", "tables"),
+    [
+        (1, "full", ("auto", "auto")),
+        (2, "full", ("auto", "auto")),
+        (3, "full", ("auto", "auto")),
+        (2, "sampled", ("auto", "auto")),
+        (2, "sampled", ("host", "host")),
+        (2, "sampled", ("host", "device")),
+    ],
+)
 def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: int, loss: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: int, loss: str, tables: tuple[str, str]
 ) -> None:
     sequences = make_sequences()
-    config = replace(
+    shared = replace(
         CONFIG,
         loop=replace(CONFIG.loop, loss=loss, negatives=10),
         backbone=replace(CONFIG.backbone, dropout=0.3),
@@ -181,14 +193,15 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
         align=AlignSettings(align_epochs=4),
     )
 
-    def both(folder: Path | None) -> dict[str, torch.Tensor]:
+    def both(folder: Path | None, table: str) -> dict[str, torch.Tensor]:
+        config = replace(shared, loop=replace(shared.loop, item_table=table))
         points = [Checkpoint(folder / name, "run") if folder else None for name in ("pretrain", "align")]
         backbone, _ = training.pretrain(sequences, config, Silent(), points[0])
         model, history = training.align(sequences, backbone, *vectors(), 2, config, Silent(), points[1])
         assert [record["epoch"] for record in history] == [1, 2, 3, 4]
         return model.state_dict()
 
-    whole = both(None)
+    whole = both(None, "device")
     original = training._Run.end_epoch
     for aligning in (False, True):
 
@@ -201,8 +214,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
         with monkeypatch.context() as patch:
             patch.setattr(training._Run, "end_epoch", end_epoch)
             with pytest.raises(KeyboardInterrupt):
-                both(tmp_path)
-    resumed = both(tmp_path)
+                both(tmp_path, tables[0])
+    resumed = both(tmp_path, tables[1])
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
@@ -247,6 +260,68 @@ def test_the_loss_over_all_items_is_left_where_the_catalogue_is_large(monkeypatc
         (ITEMS - 1, "full"): FullSoftmax,
         (ITEMS - 1, "sampled"): SampledSoftmax,
     }
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_item_embeddings_on_the_host_become_those_on_the_device(name: str) -> None:
+    sequences, found = make_sequences(), []
+    for table in ("device", "host"):
+        config = replace(
+            CONFIG,
+            backbone=BackboneSettings(backbone=name, embedding_size=8, hidden_size=12, window=6, dropout=0.3),
+            loop=replace(CONFIG.loop, loss="sampled", negatives=10, item_table=table),
+        )
+        backbone, first = training.pretrain(sequences, config, Silent())
+        state = {f"pretrain.{key}": value.clone() for key, value in backbone.state_dict().items()}
+        model, second = training.align(sequences, backbone, *vectors(), 2, config, Silent())
+        assert model.backbone.item_embedding.on_host == (table == "host")
+        found.append(({**state, **model.state_dict()}, first + second))
+    assert found[0][1] == found[1][1]
+    assert list(found[0][0]) == list(found[1][0])
+    assert all(torch.equal(value, found[1][0][key]) for key, value in found[0][0].items())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_trains_and_scores_what_a_processor_does_wherever_item_embeddings_are_kept() -> None:
+    sequences, curves = make_sequences(), []
+    for device, table in (("cpu", "device"), ("cuda", "device"), ("cuda", "host")):
+        loop = replace(CONFIG.loop, loss="sampled", negatives=10_000, item_table=table, precision="float32")
+        config = replace(CONFIG, loop=loop, run=RunSettings(device=device))
+        model, history = aligned(sequences, config)
+        assert model.semantic.device.type == "cpu"
+        assert model.backbone.item_embedding.weight.device.type == ("cpu" if table == "host" else device)
+        curves.append([record["next_item"] for record in history])
+        model.backbone.item_embedding.stay_on_host(False)
+        rows = np.ones(len(sequences.codes), dtype=bool)
+        there, here = (
+            score_rows(model.to(name), np.ones(ITEMS + 1, np.int64), sequences, rows, Silent())
+            for name in (device, "cpu")
+        )
+        assert there.noise == pytest.approx(here.noise, abs=1e-4, nan_ok=True)
+    # Masks and negatives are drawn anew on each kind of device.
+    assert curves[1] == pytest.approx(curves[2], rel=1e-3)
+    assert curves[0] == pytest.approx(curves[1], rel=0.1)
+
+
+def test_item_embeddings_go_to_the_host_where_they_would_fill_half_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone, cuda = make_backbone(CONFIG.backbone, 1000), torch.device("cuda")
+    tables = 4 * 4 * 1000 * 8
+
+    def kept(memory: int, table: str = "auto", loss: str = "sampled", device: torch.device = cuda) -> bool:
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=memory))
+        loop = LoopSettings(loss=loss, item_table=table)
+        return training.keeps_items_on_host(backbone, loop, device)
+
+    assert kept(2 * tables - 2)
+    assert not kept(2 * tables)
+    assert not kept(2 * tables - 2, table="device")
+    assert not kept(2 * tables - 2, loss="full")
+    assert not kept(1, device=torch.device("cpu"))
+    assert kept(2 * tables, table="host")
+    with pytest.raises(UsageError, match=r"--item-table is host, and the softmax over all 1,000 items") as caught:
+        kept(2 * tables, table="host", loss="auto")
+    assert caught.value.hint == "Add --loss sampled, or leave out --item-table."
 
 
 def test_negatives_are_drawn_by_the_popularity_of_the_training_part() -> None:

@@ -169,7 +169,7 @@ def next_item_loss(material: Material) -> np.ndarray:
 
     sequences = material.sequences
     backbone = material.backbone().eval()
-    device = backbone.item_embedding.weight.device
+    device = backbone.device
     at_once = max(1, _LOGITS_AT_ONCE // len(sequences.items))
     loss = np.full(len(sequences.codes), np.nan)
     judged_rows = int(np.maximum(sequences.lengths - 1, 0).sum())
@@ -215,11 +215,14 @@ def semantic(material: Material) -> np.ndarray:
     import torch
     from torch.nn import functional as F
 
+    from iadsr_cli.transfers import sent
+
     def cosine(model: "AlignedModel", codes: np.ndarray, lengths: np.ndarray) -> "Tensor":
-        items = torch.from_numpy(codes).to(model.semantic.device)
-        user = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(items.device)
-        s_long = model.semantic_long(items, user, len(lengths))
-        return F.cosine_similarity(s_long[user], model.semantic_short(items), dim=-1)
+        items = torch.from_numpy(codes).to(model.device)
+        user = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(model.device)
+        vectors = sent(model.vectors_of(torch.from_numpy(codes)), model.device)
+        s_long = model.semantic_long(items, vectors, user, len(lengths))
+        return F.cosine_similarity(s_long[user], model.semantic_short(items, vectors), dim=-1)
 
     return np.where(_judged_by_text(material), -_by_histories(material, "semantic", cosine), np.nan)
 

@@ -5,6 +5,7 @@ Sequential Recommendation with Large Language Model Embeddings", CIKM 2025, arXi
 the authors' released loop, docs/method.md says why.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from iadsr_cli.devices import WHOLE, Share
 from iadsr_cli.models.backbone import Backbone, distinct
 from iadsr_cli.models.losses import FullSoftmax, NextItemLoss, info_nce
+from iadsr_cli.transfers import pinned, sent
 
 _FULL_SOFTMAX = FullSoftmax()
 
@@ -33,6 +35,27 @@ class Interests:
     c_long: Tensor
     s_short: Tensor
     s_long: Tensor
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the host knows of a batch of item codes [B, T], so that the device need not be asked and waited for.
+
+    Attributes:
+        vectors: the semantic vector of each, [B, T, S].
+        places: which of the B * T are no padding, [P].
+    """
+
+    vectors: Tensor
+    places: Tensor
+
+    def pinned(self, device: torch.device) -> "Prepared":
+        """Return it in memory that the device can copy from by itself."""
+        return Prepared(pinned(self.vectors, device), pinned(self.places, device))
+
+    def sent(self, device: torch.device) -> "Prepared":
+        """Return it on the device."""
+        return Prepared(sent(self.vectors, device), sent(self.places, device))
 
 
 @dataclass(frozen=True)
@@ -59,6 +82,9 @@ class AlignedModel(nn.Module):
 
     An item without text has no semantic vector. It is represented by its collaborative one, the backbone's item
     embedding, through projections of its own (`own_short`, `own_long`), so it is judged on collaboration alone.
+
+    The semantic vectors are never trained and may be larger than a GPU's memory: they stay on the host, wherever the
+    rest of the model goes, and those of a batch's items are sent after it.
     """
 
     semantic: Tensor
@@ -68,40 +94,66 @@ class AlignedModel(nn.Module):
         super().__init__()
         self.backbone = backbone
         hidden, embedding = backbone.hidden_size, backbone.item_embedding.embedding_dim
-        self.register_buffer("semantic", torch.where(known.unsqueeze(-1), vectors, 0.0))
         self.register_buffer("known", known)
+        self.register_buffer("semantic", torch.where(known.unsqueeze(-1), vectors, 0.0))
         self.text_short = nn.Linear(vectors.shape[1], hidden, bias=False)
         self.text_long = nn.Linear(vectors.shape[1], hidden, bias=False)
         self.own_short = nn.Linear(embedding, hidden, bias=False)
         self.own_long = nn.Linear(embedding, hidden, bias=False)
         self.decoder = nn.Linear(hidden, embedding)
 
-    def semantic_short(self, items: Tensor) -> Tensor:
-        """Return s_short [..., H] of item codes [...]: W1 times the item's vector."""
-        own = self.own_short(self.backbone.item_embedding(items).detach())
-        return torch.where(self.known[items].unsqueeze(-1), self.text_short(self.semantic[items]), own)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AlignedModel":
+        # What moves a model to a device; the semantic vectors stay where they are.
+        semantic = self._buffers.pop("semantic")
+        try:
+            super()._apply(fn, recurse)
+        finally:
+            self._buffers["semantic"] = semantic
+        return self
 
-    def semantic_long(self, items: Tensor, segment: Tensor, segments: int) -> Tensor:
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.known.device
+
+    def vectors_of(self, items: Tensor) -> Tensor:
+        """Return the semantic vectors [..., S] of item codes [...], on the host."""
+        return self.semantic[items.cpu()]
+
+    def prepare(self, items: Tensor) -> Prepared:
+        """Return what can be known on the host of a batch of item codes [B, T], best those of the host."""
+        items = items.cpu()
+        return Prepared(self.vectors_of(items), items.flatten().nonzero().squeeze(1))
+
+    def semantic_short(self, items: Tensor, vectors: Tensor) -> Tensor:
+        """Return s_short [..., H] of item codes [...] with semantic vectors [..., S]: W1 times the item's vector."""
+        own = self.own_short(self.backbone.item_embedding(items).detach())
+        return torch.where(self.known[items].unsqueeze(-1), self.text_short(vectors), own)
+
+    def semantic_long(self, items: Tensor, vectors: Tensor, segment: Tensor, segments: int) -> Tensor:
         """Return s_long [segments, H] of flat item codes [P], of which `segment` [P] names the history.
 
-        W2 times the mean of the vectors of the history's items with text; where none has text, of its collaborative
-        vectors. Padding is code 0 and counts as nothing.
+        W2 times the mean of the `vectors` [P, S] of the history's items with text; where none has text, of its
+        collaborative vectors. Padding is code 0 and counts as nothing.
         """
         known, real = self.known[items], items > 0
-        text = _segment_mean(self.semantic[items], known, segment, segments)
+        text = _segment_mean(vectors, known, segment, segments)
         own = _segment_mean(self.backbone.item_embedding(items).detach(), real, segment, segments)
-        any_text = torch.zeros(segments, dtype=torch.bool, device=items.device)
-        any_text[segment[known]] = True
+        any_text = vectors.new_zeros(segments).index_add_(0, segment, known.to(vectors.dtype)) > 0
         return torch.where(any_text.unsqueeze(-1), self.text_long(text), self.own_long(own))
 
-    def interests(self, items: Tensor, keep: Tensor | None = None) -> Interests:
-        """Return the interests of item codes [B, T] whose input embeddings are multiplied by `keep` [B, T]."""
+    def interests(self, items: Tensor, keep: Tensor | None = None, prepared: Prepared | None = None) -> Interests:
+        """Return the interests of item codes [B, T] whose input embeddings are multiplied by `keep` [B, T].
+
+        `prepared` is what `prepare` returns, sent to the device ahead of its use.
+        """
+        vectors = (prepared or self.prepare(items).sent(items.device)).vectors
         valid = items > 0
         c_short = self.backbone(items, keep)
         c_long = c_short.masked_fill(~valid.unsqueeze(-1), -torch.inf).amax(dim=1)
         segment = torch.arange(len(items), device=items.device).unsqueeze(1).expand_as(items)
-        s_long = self.semantic_long(items.flatten(), segment.flatten(), len(items))
-        return Interests(c_short, c_long, self.semantic_short(items), s_long)
+        s_long = self.semantic_long(items.flatten(), vectors.flatten(0, 1), segment.flatten(), len(items))
+        return Interests(c_short, c_long, self.semantic_short(items, vectors), s_long)
 
     def losses(
         self,
@@ -114,6 +166,7 @@ class AlignedModel(nn.Module):
         next_item: NextItemLoss = _FULL_SOFTMAX,
         precision: torch.dtype = torch.float32,
         share: Share = WHOLE,
+        prepared: Prepared | None = None,
     ) -> tuple[Losses, Tensor]:
         """Return the loss terms of a batch and the mask that the next epoch's input gets.
 
@@ -129,12 +182,18 @@ class AlignedModel(nn.Module):
             next_item: the loss of the next item.
             precision: of the matrix products of InfoNCE.
             share: what of a batch these histories are.
+            prepared: what `prepare` returns of the items, sent to the device ahead of its use.
 
         Returns:
             The losses, and the hard mask float [B, T] of zeros and ones.
         """
-        valid = items > 0
-        interests = self.interests(items, keep)
+        prepared = prepared or self.prepare(items).sent(items.device)
+        interests = self.interests(items, keep, prepared)
+
+        def valid(values: Tensor) -> Tensor:
+            # By their numbers: a mask would have the host wait for the device to count what it marks.
+            return values.flatten(0, 1)[prepared.places]
+
         scores = agreement(
             interests.c_short, interests.c_long.unsqueeze(1), interests.s_short, interests.s_long.unsqueeze(1)
         ).sum(-1)
@@ -144,22 +203,24 @@ class AlignedModel(nn.Module):
             Losses(
                 next_item=next_item(self.backbone, items, interests.c_short, targets, share),
                 short=info_nce(
-                    interests.c_short[valid], interests.s_short[valid], temperature, precision, share.places
+                    valid(interests.c_short), valid(interests.s_short), temperature, precision, share.places
                 ),
                 long=info_nce(interests.c_long, interests.s_long, temperature, precision, share.windows),
-                reconstruction=F.mse_loss(decoded[valid], self.backbone.item_embedding(items)[valid])
+                reconstruction=F.mse_loss(valid(decoded), valid(self.backbone.item_embedding(items)))
                 * share.places.weight,
             ),
             mask.detach(),
         )
 
-    def held_out_loss(self, items: Tensor, last: Tensor, temperature: float) -> Tensor:
+    def held_out_loss(
+        self, items: Tensor, last: Tensor, temperature: float, prepared: Prepared | None = None
+    ) -> Tensor:
         """Return the loss of histories [B, T] at their last item, which stands at place `last` [B] >= 1.
 
         Cross entropy of that item given those before it, InfoNCE of the short-term interests at it, and InfoNCE of
         the long-term interests, every other history of the batch being a negative; a scalar.
         """
-        interests = self.interests(items)
+        interests = self.interests(items, prepared=prepared)
         rows = torch.arange(len(items), device=items.device)
         seen = distinct(items * (torch.arange(items.shape[1], device=items.device) < last.unsqueeze(1)))
         return (

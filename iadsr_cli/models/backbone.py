@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from iadsr_cli.config import BackboneSettings
+from iadsr_cli.models.items import ItemEmbedding
 
 
 class Backbone(nn.Module, ABC):
@@ -20,7 +21,7 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.settings = settings
         self.hidden_size = settings.resolved_hidden_size
-        self.item_embedding = nn.Embedding(n_items + 1, settings.embedding_size, padding_idx=0)
+        self.item_embedding = ItemEmbedding(n_items, settings.embedding_size)
         # Small, so that the first softmax over tied weights is near uniform.
         nn.init.normal_(self.item_embedding.weight, std=settings.embedding_size**-0.5)
         with torch.no_grad():
@@ -32,6 +33,11 @@ class Backbone(nn.Module, ABC):
         self.dropout = nn.Dropout(settings.dropout)
         same_space = self.hidden_size == settings.embedding_size
         self.project = None if same_space else nn.Linear(self.hidden_size, settings.embedding_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.item_bias.device
 
     @abstractmethod
     def states(self, embedded: Tensor) -> Tensor:

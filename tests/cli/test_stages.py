@@ -278,3 +278,23 @@ def test_when_nothing_is_removed_it_says_why_and_what_to_do(run, shop: Path) -> 
     result = run("denoise", shop, "--dry-run", "--budget", "0%", *quick)
     assert "the budget comes to no row that may go" in result.stderr
     assert closing(result.stderr)["would be removed"][0] == "0"
+
+
+def test_where_item_embeddings_are_kept_changes_no_byte(run, stages, refused) -> None:
+    stages("-here", "--device", "cpu", "--config", sampled())
+    stages("-there", "--device", "cpu", "--config", sampled("host"))
+    assert files("gru-here") == files("gru-there")
+    assert files("model-here") == files("model-there")
+    refused(
+        "pretrain", "shop.csv", "-o", "gru", *PRETRAIN, "--item-table", "host", "--cache-dir", "other",
+        code=2,
+        error="--item-table is host, and the softmax over all",
+        hint="Add --loss sampled, or leave out --item-table.",
+    )  # fmt: skip
+
+
+def sampled(table: str = "auto") -> Path:
+    """Write settings of a sampled loss that only some commands have."""
+    path = Path(f"{table}.toml")
+    path.write_text(f'loss = "sampled"\nitem_table = "{table}"\n', encoding="utf-8")
+    return path
