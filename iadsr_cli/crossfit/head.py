@@ -87,12 +87,13 @@ def fit(evidence: np.ndarray, injected: np.ndarray, seed: int) -> NoiseHead:
         random_state=seed,
     )
     learner.fit(codes, injected)
-    origin = float(learner.decision_function(middle[None])[0])
-    steps = []
-    for number, bounds in enumerate(edges):
-        grid = np.repeat(middle[None], len(bounds) + 1, axis=0)
-        grid[:, number] = np.arange(len(bounds) + 1)
-        steps.append(learner.decision_function(grid) - origin)
+    # One row per step of each piece of evidence, all else being at its median; the first row has all of them there.
+    sizes = [len(bounds) + 1 for bounds in edges]
+    grid = np.repeat(middle[None], 1 + sum(sizes), axis=0)
+    grid[np.arange(1, len(grid)), np.repeat(np.arange(len(sizes)), sizes)] = np.concatenate([*map(np.arange, sizes)])
+    values = learner.decision_function(grid)
+    origin = float(values[0])
+    steps = np.split(values[1:] - origin, np.cumsum(sizes)[:-1])
     prior = np.log(injected.mean() / (1 - injected.mean()))
     return NoiseHead(edges, steps, origin - float(prior))
 
