@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,10 +68,30 @@ def refused(run: Run) -> Callable[..., str]:
     return check
 
 
+def write_shop(folder: Path) -> Path:
+    """Write the first 1,500 rows of the example log."""
+    lines = (EXAMPLES / "shop.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    path = folder / "shop.csv"
+    path.write_text("".join(lines[:1501]), encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """The first 1,500 rows of the example log."""
-    lines = (EXAMPLES / "shop.csv").read_text(encoding="utf-8").splitlines(keepends=True)
-    path = tmp_path / "shop.csv"
-    path.write_text("".join(lines[:1501]), encoding="utf-8")
-    return path
+    return write_shop(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scores")
+    options = ["--encoder", "tfidf", "--dry-run", "--cache-dir", str(folder / "cache")]
+    result = CliRunner().invoke(app, ["denoise", str(write_shop(folder)), *options])
+    assert result.exit_code == 0, result.output
+    return folder / "cache"
+
+
+@pytest.fixture
+def scored(tmp_path: Path, _scores: Path) -> None:
+    """Have the scores of `shop` by the encoder tfidf in the cache: for tests of what comes after them."""
+    shutil.copytree(_scores, tmp_path / "cache")

@@ -277,6 +277,7 @@ def test_the_default_method_finds_what_was_planted_and_says_why(run) -> None:
     assert {key: again[key] for key in ("kept", "removed")} == {key: said[key] for key in ("kept", "removed")}
 
 
+@pytest.mark.usefixtures("scored")
 def test_a_users_history_is_explained_row_by_row(run, shop: Path) -> None:
     log = pd.read_csv(shop, dtype=str)
     user = log["user_id"].value_counts().index[0]
@@ -301,6 +302,7 @@ def test_a_users_history_is_explained_row_by_row(run, shop: Path) -> None:
     assert first[:12] in table
 
 
+@pytest.mark.usefixtures("scored")
 def test_the_removed_rows_are_written_beside_an_explanation(run, shop: Path) -> None:
     user = pd.read_csv(shop)["user_id"].iloc[0]
     options = ["--explain-user", user, "--removed", "gone.csv", "--budget", "5%", "--encoder", "tfidf"]

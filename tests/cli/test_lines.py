@@ -68,6 +68,7 @@ def test_wrong_usage_is_a_line_too(run, shop: Path, arguments: list[str], code: 
     assert error["level"] == "error"
 
 
+@pytest.mark.usefixtures("scored")
 def test_the_summary_stays_what_it_was(run, shop: Path) -> None:
     on_stdout = run("denoise", shop, "-o", "clean.csv", "--json", *QUICK, *LINES)
     summary = json.loads(on_stdout.stdout)

@@ -20,6 +20,7 @@ def annotated(run, shop: Path, *options: object) -> tuple[pd.DataFrame, dict]:
     return pd.read_csv("all.csv"), json.loads(result.stdout)
 
 
+@pytest.mark.usefixtures("scored")
 def test_the_last_rows_and_those_of_a_condition_stay_and_say_why(run, shop: Path, log: pd.DataFrame) -> None:
     limits = ["--budget", "10%", "--max-user-share", "1"]
     freely, said_freely = annotated(run, shop, *limits)
@@ -39,6 +40,7 @@ def test_the_last_rows_and_those_of_a_condition_stay_and_say_why(run, shop: Path
     pd.testing.assert_series_equal(wished["noise_score"], freely["noise_score"])
 
 
+@pytest.mark.usefixtures("scored")
 def test_only_rows_with_a_named_event_go_and_all_count_as_history(run, shop: Path, log: pd.DataFrame) -> None:
     freely, _ = annotated(run, shop)
     options = ["--event-column", "event", "--events", "view"]
@@ -55,6 +57,7 @@ def test_only_rows_with_a_named_event_go_and_all_count_as_history(run, shop: Pat
     assert "not judged" not in run("denoise", shop, "--dry-run", *TEXT).stderr
 
 
+@pytest.mark.usefixtures("scored")
 def test_where_all_rows_are_protected_it_is_said_by_what(run, shop: Path) -> None:
     result = run("denoise", shop, "--dry-run", "--protect-last", 9999, *TEXT)
     assert result.exit_code == 0
@@ -63,6 +66,7 @@ def test_where_all_rows_are_protected_it_is_said_by_what(run, shop: Path) -> Non
     assert "no row that may go: see --max-user-share, --min-user-rows and --protect 'item_id" in result.stderr
 
 
+@pytest.mark.usefixtures("scored")
 def test_a_protected_row_is_explained(run, shop: Path, log: pd.DataFrame) -> None:
     limits = ["--budget", "10%", "--max-user-share", "1"]
     freely, _ = annotated(run, shop, *limits)
@@ -93,6 +97,7 @@ def test_what_cannot_be_protected_is_told_before_any_work(
     refused("denoise", shop, "-o", "clean.csv", *options, code=code, error=error, hint=hint)
 
 
+@pytest.mark.usefixtures("scored")
 def test_more_than_may_go_is_not_written(run, shop: Path) -> None:
     budget = ["--budget", "5%", *TEXT]
     outputs = ["-o", "clean.csv", "--removed", "gone.csv", "--report", "report"]
@@ -116,6 +121,7 @@ def test_more_than_may_go_is_not_written(run, shop: Path) -> None:
     assert Path("clean.csv").exists()
 
 
+@pytest.mark.usefixtures("scored")
 def test_nothing_flows_out_of_a_pipe_when_more_than_may_go_would(run, shop: Path) -> None:
     result = run("denoise", shop, "--threshold", "0.01", "--max-removed", "0", "--quiet", *TEXT)
     assert (result.exit_code, result.stdout) == (3, "")
@@ -124,6 +130,7 @@ def test_nothing_flows_out_of_a_pipe_when_more_than_may_go_would(run, shop: Path
     )
 
 
+@pytest.mark.usefixtures("scored")
 def test_evaluate_knows_none_of_it_and_a_shared_file_of_settings_does_no_harm(run, shop: Path) -> None:
     assert run("evaluate", shop, "--protect-last", "1").exit_code == 2
     Path("iadsr.toml").write_text('protect-last = 1\nevents = "view"\nprotect = "a ="\nmodel = 1\n', encoding="utf-8")
