@@ -62,7 +62,8 @@ class Manifest:
 def digest(value: Any) -> str:
     """Return the SHA-256 (hex) of a JSON value, independent of the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # JSON can escape half of a surrogate pair, which is no character.
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def file_digest(path: Path) -> str:

@@ -77,6 +77,7 @@ def edit(folder: Path, **changes: object) -> None:
         (lambda f: (f / "manifest.json").write_text('{"schema_version": 99, "new": 1}'), "has schema version 99"),
         (lambda f: (f / "manifest.json").write_text("{"), "is damaged"),
         (lambda f: (f / "manifest.json").write_text("[1]"), "is damaged"),
+        (lambda f: edit(f, config={"half a character": "\ud800"}), "was changed after it was written"),
         (lambda f: (f / "manifest.json").unlink(), "holds no manifest.json"),
         (lambda f: (f / "a.txt").write_text("y"), "was changed after it was written"),
         (lambda f: (f / "a.txt").unlink(), "lacks its file a.txt"),
