@@ -134,7 +134,12 @@ class Mixture:
 
 
 def fit_kinds(
-    evidence: np.ndarray, kind: np.ndarray, side: np.ndarray, unseen: Sequence[Sequence[int]], seed: int
+    evidence: np.ndarray,
+    kind: np.ndarray,
+    side: np.ndarray,
+    unseen: Sequence[Sequence[int]],
+    seed: int,
+    counted: Sequence[np.ndarray] | None = None,
 ) -> list[list[NoiseHead]]:
     """Learn a head for each kind of noise and each side: from the rows of the other side.
 
@@ -144,14 +149,16 @@ def fit_kinds(
         side: of each row's user, 0 or 1, int64 [n].
         unseen: for each of K kinds the columns of evidence that do not count for it.
         seed: of the learner.
+        counted: for each of K kinds which rows it is learned from, bool [n]; all of them if None.
     """
     heads: list[list[NoiseHead]] = [[], []]
     for own in (0, 1):
         others = side != own
         for number, columns in enumerate(unseen):
-            chosen = others & ((kind < 0) | (kind == number))
+            usable = ((kind < 0) | (kind == number)) & (counted[number] if counted else True)
+            chosen = others & usable
             if not (kind[chosen] == number).any() or not (kind[chosen] < 0).any():
-                chosen = (kind < 0) | (kind == number)  # too few rows to be split
+                chosen = usable  # too few rows to be split
             seen = evidence[chosen]
             seen[:, list(columns)] = np.nan
             heads[own].append(fit(seen, kind[chosen] == number, seed))
@@ -174,6 +181,7 @@ def shares(
     plain: Sequence[bool],
     doubtful: Sequence[bool],
     read: Sequence[Sequence[tuple[float, float]]],
+    counted: Sequence[tuple[np.ndarray, np.ndarray]] | None = None,
 ) -> np.ndarray:
     """Return the estimated share of each kind of noise in a log, float64 [K], 0 to 1 together.
 
@@ -187,15 +195,23 @@ def shares(
         plain: which of the K kinds are found whatever the log, and look like each other: they are told apart together.
         doubtful: which kinds find in genuine histories, and in plain noise, what looks like theirs.
         read: of each of K kinds how its share is read, see `_excess`.
+        counted: of each of K kinds which rows of the log, bool [n], and which injected ones, bool [m], it is read from;
+            all of them if None.
     """
     from scipy.optimize import nnls
 
     count = of_log.shape[1]
+    counted = counted or [(np.ones(len(of_log), dtype=bool), np.ones(len(kind), dtype=bool))] * count
     seen, mixed = np.zeros(count), np.eye(count)
-    present = [number for number in range(count) if (kind == number).any()]
-    for number in present if len(of_log) else []:
-        own = of_injected[kind == number, number]
-        seen[number] = _excess(of_log[:, number], own, read[number])
+    present = [
+        number
+        for number, (in_log, injected) in enumerate(counted)
+        if in_log.any() and (injected & (kind == number)).any()
+    ]
+    for number in present:
+        in_log, injected = counted[number]
+        own = of_injected[injected & (kind == number), number]
+        seen[number] = _excess(of_log[in_log, number], own, read[number])
         for other in present:
             mixed[number, other] = max(0.0, _excess(of_injected[kind == other, number], own, read[number]))
     found = np.maximum(0.0, seen)

@@ -38,7 +38,7 @@ _OF_ROWS = [column for column, name in enumerate(NAMES) if family(name) != "hist
 _READ = {
     "insert-burst": [(0.15, 1.5)],
     "insert-similar": [(0.15, 1.5), (0.1, 2.5)],
-    "replace-history": [(0.4, -1.0)],
+    "replace-history": [(0.4, -1.0), (0.2, -1.0)],
 }
 _READ_OTHERS = [(0.15, 2.5)]
 # Genuine histories may hold what looks like these kinds, as stitched ones do.
@@ -57,8 +57,51 @@ _STREAM = 7919
 _LEAST_INJECTED = ((500, 0.02), (80, 0.3))
 # But of long histories not so many that few are left, and none where there are fewer than this.
 _MOST_REPLACED, _LEAST_LONG = 0.2, 100
+# Histories about as long as one are the nearest sixth of the long ones by length, but not fewer or more than this.
+_ALIKE = (21, 201)
 # Beyond this many items, neighbours in text are not looked for, and noise of that kind is left out.
 _MOST_SIMILAR_ITEMS = 50_000
+
+
+@dataclass(frozen=True)
+class Usual:
+    """How much the items of long histories of a log usually have to do with each other, by the histories' lengths.
+
+    Who has seen everything has not kept to anything: where genuine histories of thousands of rows have no more in
+    common than random items, that says nothing about one of them.
+
+    Attributes:
+        lengths: ascending, float64 [l], of each piece of evidence about whole histories.
+        levels: the median of the piece in histories about as long, float64 [l].
+    """
+
+    lengths: list[np.ndarray]
+    levels: list[np.ndarray]
+
+    @classmethod
+    def of(cls, sequences: Sequences, evidence: np.ndarray) -> "Usual":
+        """Return what is usual in a log, from the evidence about its rows [N, E]."""
+        from scipy.ndimage import median_filter
+
+        rows = np.flatnonzero(_counted(_WHOLE[0], sequences))
+        rows = rows[np.argsort(sequences.lengths[sequences.user_index[rows]], kind="stable")]
+        found = cls([], [])
+        for column in _OF_HISTORIES:
+            known = rows[~np.isnan(evidence[rows, column])]
+            around = int(np.clip(len(known) // 6, *_ALIKE))
+            medians = median_filter(evidence[known, column].astype(np.float64), size=around, mode="nearest")
+            lengths, place = np.unique(sequences.lengths[sequences.user_index[known]], return_inverse=True)
+            found.lengths.append(lengths.astype(np.float64))
+            found.levels.append(np.bincount(place, medians) / np.bincount(place))
+        return found
+
+    def take_off(self, sequences: Sequences, evidence: np.ndarray) -> None:
+        """Take what is usual off the evidence about rows of long histories [N, E]."""
+        lengths = sequences.lengths[sequences.user_index]
+        long = lengths >= noise.LONG_HISTORY
+        for column, bounds, levels in zip(_OF_HISTORIES, self.lengths, self.levels, strict=True):
+            if len(bounds):
+                evidence[long, column] -= np.interp(lengths[long], bounds, levels)
 
 
 @dataclass(frozen=True)
@@ -68,6 +111,7 @@ class Teaching:
     Attributes:
         fold: what they teach about items.
         texts: of the items.
+        usual: in that log, of whole histories.
         mixture: heads for evidence, and the weights of their kinds of noise.
         left_out: columns of the evidence that are taken as missing.
         shares: the estimated share of each kind of noise in that log.
@@ -75,6 +119,7 @@ class Teaching:
 
     fold: Fold
     texts: ItemTexts
+    usual: Usual
     mixture: head.Mixture
     left_out: list[int]
     shares: dict[str, float]
@@ -87,6 +132,7 @@ class Teaching:
         users = np.flatnonzero(sequences.lengths > 0)
         evidence = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
         gather(sequences, users, self.fold, self.texts, evidence)
+        self.usual.take_off(sequences, evidence)
         evidence[:, self.left_out] = np.nan
         # Heads of either side have seen none of these users.
         side = np.zeros(len(evidence), np.int64)
@@ -145,6 +191,9 @@ class Judge:
                 "Give longer histories, or score with --method iadsr.",
             )
         evidence, lesson = self._gathered(taught)
+        self._usual = Usual.of(self._sequences, evidence)
+        self._usual.take_off(self._sequences, evidence)
+        self._usual.take_off(taught, lesson)
         side = self._side[self._sequences.user_index]
         kinds = np.unique(kind[usable & (kind >= 0)])
         names = [list(self._mixture)[number] for number in kinds]
@@ -152,7 +201,8 @@ class Judge:
         with self._reporter.stage("learn", None, "rows") as stage:
             lesson_side = self._side[taught.user_index[usable]]
             unseen = [_OF_ROWS if name in _WHOLE else _OF_HISTORIES for name in names]
-            heads = head.fit_kinds(lesson, kind, lesson_side, unseen, self._seed)
+            counted = [_counted(name, taught)[usable] for name in names]
+            heads = head.fit_kinds(lesson, kind, lesson_side, unseen, self._seed, counted)
             stage.advance(len(lesson))
         told = kind >= 0
         found = head.shares(
@@ -162,9 +212,15 @@ class Judge:
             [name in _PLAIN for name in names],
             [name in _DOUBTFUL for name in names],
             [_READ.get(name, _READ_OTHERS) for name in names],
+            [(_counted(name, self._sequences)[judged], rows[told]) for name, rows in zip(names, counted, strict=True)],
         )
         found = np.where([name in _ASSUMED for name in names], 0, found)
-        self.shares = dict(zip(names, found.tolist(), strict=True))
+        lengths = self._sequences.lengths
+        in_long = lengths[lengths >= noise.LONG_HISTORY].sum() / judged.sum()
+        # Of the log's rows; that of whole histories is one of long ones.
+        self.shares = {
+            name: float(share * (in_long if name in _WHOLE else 1)) for name, share in zip(names, found, strict=True)
+        }
         plain = sum(self.shares.get(name, 0) for name in _PLAIN)
         usual = np.array([max(plain * _AS_USUAL.get(name, 0), _ASSUMED.get(name, 0)) for name in names])
         # Where no noise is seen at all, rows still have an order.
@@ -176,7 +232,7 @@ class Judge:
     def teaching(self) -> Teaching:
         """Return what all users of the log teach; call `scores` first."""
         fold = learn(self._held, self._windows[0], self._texts, self._seed)
-        return Teaching(fold, self._texts, self._learned, self._left_out, self.shares)
+        return Teaching(fold, self._texts, self._usual, self._learned, self._left_out, self.shares)
 
     @cached_property
     def _held(self) -> sparse.csr_array:
@@ -230,6 +286,18 @@ class Judge:
             kind = np.where(noisy.is_noise, number, kind[np.maximum(noisy.origin, 0)])
             taught = noisy.sequences
         return taught, kind
+
+
+def _counted(kind: str, sequences: Sequences) -> np.ndarray:
+    """Return which rows a kind of noise is learned and read from, bool [N]: one of each long history, or all.
+
+    What is known of a whole history is one observation, however many rows it has.
+    """
+    if kind not in _WHOLE:
+        return np.ones(len(sequences.codes), dtype=bool)
+    found = np.zeros(len(sequences.codes), dtype=bool)
+    found[sequences.offsets[:-1][sequences.lengths >= noise.LONG_HISTORY]] = True
+    return found
 
 
 def _scored(
