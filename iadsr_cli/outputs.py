@@ -108,7 +108,10 @@ class OutputPlan:
             UsageError: if one is.
         """
         if "-" in (self.output, self.removed):
-            raise UsageError("A log that is cleaned in parts cannot go to standard output.", "Name a file with -o.")
+            raise UsageError(
+                "A log that is cleaned in parts cannot go to standard output.",
+                "Name a file with -o, or take the log into memory whole: --in-parts never, without --engine ray.",
+            )
 
     def check_parts(self, log: PartedLog) -> None:
         """Check, before any work, that the outputs' formats can hold the columns of a log that is cleaned in parts.
