@@ -218,13 +218,13 @@ def test_who_has_seen_nearly_everything_is_no_bot() -> None:
     genre = np.arange(600) % 6
     long = [
         generator.choice(np.flatnonzero(genre == user % 6), generator.integers(20, 60), replace=False) + 1
-        for user in range(160)
+        for user in range(330)
     ]
-    longest = [generator.choice(600, generator.integers(200, 300), replace=False) + 1 for _ in range(30)]
+    longest = [generator.choice(600, generator.integers(200, 300), replace=False) + 1 for _ in range(40)]
     short = np.split(sequences.codes, sequences.offsets[1:-1])
     everyone = make([codes.tolist() for codes in [*short, *long, *longest]], 600)
     found = Judge(everyone, vectors, titles, 0, Silent()).scores()
-    assert (found.noise[everyone.user_index >= 560] > 0.5).mean() < 0.02
+    assert (found.noise[everyone.user_index >= 730] > 0.5).mean() < 0.02
 
 
 def test_without_long_histories_no_bot_is_looked_for() -> None:

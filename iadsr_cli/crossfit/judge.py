@@ -56,7 +56,7 @@ _STREAM = 7919
 # A small log gets more, so that there is something to learn from: (rows, highest rate).
 _LEAST_INJECTED = ((500, 0.02), (80, 0.3))
 # But of long histories not so many that few are left, and none where there are fewer than this.
-_MOST_REPLACED, _LEAST_LONG = 0.2, 100
+_MOST_REPLACED, _LEAST_LONG = 0.2, 300
 # Histories about as long as one are the nearest sixth of the long ones by length, but not fewer or more than this.
 _ALIKE = (21, 201)
 # Beyond this many items, neighbours in text are not looked for, and noise of that kind is left out.
