@@ -282,8 +282,13 @@ def window_items(sequences: Sequences, size: int) -> tuple[sparse.csr_array, np.
     return found, user
 
 
-def stretches(sizes: np.ndarray, at_once: int) -> list[tuple[int, int]]:
-    """Cut things of the given sizes, in their order, into stretches (first, end) of about `at_once` together."""
+def stretches(sizes: np.ndarray, at_once: int, kinds: np.ndarray | None = None) -> list[tuple[int, int]]:
+    """Cut things of the given sizes, in their order, into stretches (first, end) of about `at_once` together.
+
+    Things of different `kinds`, where given, share none.
+    """
     part = (np.cumsum(sizes) - sizes) // at_once
-    bounds = np.flatnonzero(np.diff(part, prepend=-1, append=-1)).tolist()
-    return list(pairwise(bounds))
+    ends = np.diff(part, prepend=-1, append=-1) != 0
+    if kinds is not None:
+        ends[1:-1] |= np.diff(kinds) != 0
+    return list(pairwise(np.flatnonzero(ends).tolist()))

@@ -167,6 +167,16 @@ def test_a_long_history_is_compared_within_reach_only() -> None:
     assert mean[150] == pytest.approx(1), "the first row is out of its reach"
 
 
+def test_items_are_counted_together_where_anyone_has_them() -> None:
+    held = sparse.csr_array(np.array([[1, 1, 0, 1], [1, 1, 0, 0]], np.float32))
+    pairs = np.array([(one, other) for one in range(4) for other in range(4)]).T
+    for some in (held, held[:0]):
+        together = (some.T @ some).tocsr()
+        together.sort_indices()
+        found = Fold(np.asarray(some.sum(axis=0)), together, {}).having_both(*pairs)
+        assert found.tolist() == together.toarray().ravel().tolist()
+
+
 def test_users_are_judged_by_other_users_alone() -> None:
     sequences, vectors, titles = genres()
     before = Judge(sequences, vectors, titles, 0, Silent()).scores()
@@ -190,18 +200,23 @@ def test_noise_is_found(kind: str) -> None:
     assert (found.status == Status.SCORED).all()
 
 
-def test_bots_are_found_whole_and_by_their_histories() -> None:
-    # Nine long histories of a genre each for one that has nothing in common, and as many short ones.
+def with_incoherent(long: int, shortest: int, longest: int) -> tuple[Sequences, np.ndarray, list[str | None]]:
+    """Add to 400 short histories `long` ones of a genre each, and 40 of random items, of `shortest` to `longest`."""
     generator = np.random.default_rng(0)
     sequences, vectors, titles = genres(400, 600)
     genre = np.arange(600) % 6
-    long = [
+    coherent = [
         generator.choice(np.flatnonzero(genre == user % 6), generator.integers(20, 60), replace=False) + 1
-        for user in range(360)
+        for user in range(long)
     ]
-    bots = [generator.choice(600, generator.integers(20, 60), replace=False) + 1 for _ in range(40)]
+    others = [generator.choice(600, generator.integers(shortest, longest), replace=False) + 1 for _ in range(40)]
     short = np.split(sequences.codes, sequences.offsets[1:-1])
-    everyone = make([codes.tolist() for codes in [*short, *long, *bots]], 600)
+    return make([codes.tolist() for codes in [*short, *coherent, *others]], 600), vectors, titles
+
+
+def test_bots_are_found_whole_and_by_their_histories() -> None:
+    # Nine long histories of a genre each for one that has nothing in common, and as many short ones.
+    everyone, vectors, titles = with_incoherent(360, 20, 60)
     judge = Judge(everyone, vectors, titles, 0, Silent())
     found = judge.scores()
     of_bots = everyone.user_index >= 760
@@ -213,16 +228,7 @@ def test_bots_are_found_whole_and_by_their_histories() -> None:
 
 def test_who_has_seen_nearly_everything_is_no_bot() -> None:
     # The longest histories of this log have nothing in common, all of them: that is usual for their length.
-    generator = np.random.default_rng(0)
-    sequences, vectors, titles = genres(400, 600)
-    genre = np.arange(600) % 6
-    long = [
-        generator.choice(np.flatnonzero(genre == user % 6), generator.integers(20, 60), replace=False) + 1
-        for user in range(330)
-    ]
-    longest = [generator.choice(600, generator.integers(200, 300), replace=False) + 1 for _ in range(40)]
-    short = np.split(sequences.codes, sequences.offsets[1:-1])
-    everyone = make([codes.tolist() for codes in [*short, *long, *longest]], 600)
+    everyone, vectors, titles = with_incoherent(330, 200, 300)
     found = Judge(everyone, vectors, titles, 0, Silent()).scores()
     assert (found.noise[everyone.user_index >= 730] > 0.5).mean() < 0.02
 

@@ -7,7 +7,6 @@ an item's taste that no other user has, and then counts neither for the row nor 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 from scipy import sparse
@@ -66,7 +65,8 @@ rows at a distance of five or more, "against history" is the mean less that of t
 have, "around" of items that stand close to each other in their histories. "together" is C_ij / sqrt(c_i c_j), in
 [0, 1], for C_ij users of other folds with both items; its "share" is that of rows with any such user. "repeats" counts,
 by its logarithm, the item's other rows in the history. "history" is the same for all rows of a user: the mean cosine of
-two of them, and two standard errors of that of so many random ones; 1 where it is more, or of fewer than 20 rows."""
+two of them, and two standard errors of that of so many random ones; 1 where it is more, or of fewer than 20 rows. From
+those of 20 rows or more `judge.Usual` is taken off afterwards."""
 
 
 def family(name: str) -> str:
@@ -200,6 +200,8 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts
     for some in _stretches(sequences, users):
         for name, similar in _similarities(fold, texts):
             wanted = [measure for measure in _MEASURES if f"{name}: {measure}" in place]
+            if not wanted:
+                continue  # a space that is compared with the whole rest only
             for measure, values in some.measured(similar, wanted).items():
                 out[some.rows, place[f"{name}: {measure}"]] = values
         again = some.measured(_same, ["total"])["total"]
@@ -213,9 +215,7 @@ def _similarities(fold: Fold, texts: ItemTexts) -> Iterator[tuple[str, _Similar]
     if texts.words.nnz:
         yield "words", _word_cosines(texts.words)
     for name, space in fold.spaces.items():
-        # The largest space is compared with the whole rest only.
-        if name != "taste 64":
-            yield name, _cosines(space)
+        yield name, _cosines(space)
     yield "together", _ties(fold)
 
 
@@ -245,12 +245,8 @@ def _blocks(lengths: np.ndarray) -> Iterator[_Block]:
     # Sizes that share a block differ by a fifth at most, so that little of it is padding.
     size = np.floor(np.log(others.length) / np.log(1.2)).astype(np.int64)
     order = np.argsort(size, kind="stable")
-    cost = (others.length * (rows.length + _VECTOR_PLACES))[order]
-    part = (np.cumsum(cost) - cost) // _PAIRS_AT_ONCE
-    bounds = np.flatnonzero(
-        (np.diff(part, prepend=-1, append=-1) != 0) | (np.diff(size[order], prepend=-1, append=-1) != 0)
-    )
-    for start, stop in pairwise(bounds.tolist()):
+    cost = others.length * (rows.length + _VECTOR_PLACES)
+    for start, stop in stretches(cost[order], _PAIRS_AT_ONCE, size[order]):
         yield _Block.of(rows.take(order[start:stop]), others.take(order[start:stop]))
 
 

@@ -81,6 +81,8 @@ class Fold:
         That is `together` at these places; to look them up there by its own means reads all of it each time.
         """
         columns, last = self.together.indices, self.together.nnz - 1
+        if last < 0:
+            return np.zeros(len(one), np.float32)
         left, end = (self.together.indptr[row].astype(np.int64) for row in (one, one + 1))
         right = end
         for _ in range(int((end - left).max(initial=0)).bit_length()):

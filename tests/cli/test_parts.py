@@ -196,11 +196,8 @@ def test_events_that_are_not_in_the_log_are_said(clean: Callable[..., Result], f
     assert '--events names "sold"' in result.stderr
 
 
-def test_an_interrupted_run_goes_on_with_the_buckets_it_has(
-    clean: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    arguments = ["--model", folder / "model", "--null-ids", "keep", "--in-parts", "always", "--budget", "5%"]
-    clean(*arguments, "-o", "undisturbed.parquet")
+def interrupted_at_the_fourth(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Interrupt the run when the fourth bucket is to be judged, and return the list of those that were begun."""
     judged: list[int] = []
     judge = scorers.ModelScorer.judge
 
@@ -211,6 +208,15 @@ def test_an_interrupted_run_goes_on_with_the_buckets_it_has(
         return judge(self, number, bucket)
 
     monkeypatch.setattr(scorers.ModelScorer, "judge", failing)
+    return judged
+
+
+def test_an_interrupted_run_goes_on_with_the_buckets_it_has(
+    clean: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--model", folder / "model", "--null-ids", "keep", "--in-parts", "always", "--budget", "5%"]
+    clean(*arguments, "-o", "undisturbed.parquet")
+    judged = interrupted_at_the_fourth(monkeypatch)
     result = clean(*arguments, "-o", "resumed.parquet", code=130)
     assert "Run the same command again" in result.stderr
     assert not Path("resumed.parquet").exists()
@@ -456,16 +462,7 @@ def test_an_interrupted_run_on_text_goes_on_with_the_buckets_it_has(
     log = write_known(folder, tmp_path)
     arguments = ["--model", folder / "model", "--in-parts", "always", "--budget", "5%"]
     clean(*arguments, "-o", "undisturbed.csv", log=log)
-    judged: list[int] = []
-    judge = scorers.ModelScorer.judge
-
-    def failing(self: scorers.ModelScorer, number: int, bucket: buckets.Bucket) -> object:
-        judged.append(number)
-        if len(judged) == 4:
-            raise KeyboardInterrupt
-        return judge(self, number, bucket)
-
-    monkeypatch.setattr(scorers.ModelScorer, "judge", failing)
+    judged = interrupted_at_the_fourth(monkeypatch)
     clean(*arguments, "-o", "resumed.csv", log=log, code=130)
     clean(*arguments, "-o", "resumed.csv", log=log)
     assert judged == [0, 1, 2, 3, *range(3, 10)]
