@@ -1,9 +1,11 @@
 """Cleaning by actors of Ray against cleaning in parts in one process: whether both write the same bytes, and the times.
 
     python benchmarks/actors.py [LOG ...] [--rows 5000000] [--users 50000] [--items 20000] [--actors 2]
+        [--store s3://bucket/folder]
 
 Each log is Parquet, cleaned by the default method with TF-IDF; the generated one, a folder of files with `--rows` rows
 in all (0: none), is cleaned with the model of benchmarks/parts.py. Threads are those that each engine takes by itself.
+With a store, an address whose folder has to be empty, the generated log is also cleaned by actors from there to there.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from fsspec.core import url_to_fs
 from measure import iadsr
 from parts import generate, make_model
 
@@ -53,6 +56,19 @@ def compare(log: Path, options: list[object], actors: int, folder: Path) -> None
     print(f"  {same} in {len(ray)} files; {seconds['ray'] / seconds['local']:.2f} times", flush=True)
 
 
+def compare_store(store: str, log: Path, options: list[object], actors: int, folder: Path) -> None:
+    """Clean a copy of a folder that is in a store; print whether the same comes to be there as came to be here."""
+    files, path = url_to_fs(store)
+    files.put(f"{log}/", f"{path}/log/", recursive=True)
+    place = ["-o", f"{store}/clean/", "--cache-dir", folder / "store-cache", "--engine", "ray", "--actors", actors]
+    seconds, _, summary = iadsr("denoise", f"{store}/log/", "--json", "--budget", "5%", *options, *place)
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
+    print(f"{store}/log: {seconds:.1f} s ({stages}), {summary['kept']:,} rows kept", flush=True)
+    files.get(f"{path}/clean/", f"{folder / 'store'}/", recursive=True)
+    same = "the same bytes" if contents(folder, "store", True) == contents(folder, "local", True) else "OTHER BYTES"
+    print(f"  {same} as here", flush=True)
+
+
 def main() -> None:
     """Run all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -61,6 +77,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=50_000)
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--actors", type=int, default=2)
+    parser.add_argument("--store", help="address of an empty folder in a store")
     parser.add_argument("--folder", help="where the logs go while it runs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
@@ -70,7 +87,10 @@ def main() -> None:
         if arguments.rows:
             make_model(folder / "model", arguments.items)
             generate_folder(folder / "generated", arguments.rows, arguments.users, arguments.items)
-            compare(folder / "generated", ["--model", folder / "model"], arguments.actors, folder)
+            options: list[object] = ["--model", folder / "model"]
+            compare(folder / "generated", options, arguments.actors, folder)
+            if arguments.store:
+                compare_store(arguments.store.rstrip("/"), folder / "generated", options, arguments.actors, folder)
 
 
 if __name__ == "__main__":

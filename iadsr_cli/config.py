@@ -7,6 +7,7 @@ these dataclasses. No torch here: `iadsr --help` reads this module.
 import math
 import re
 from dataclasses import Field, asdict, dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from iadsr_cli.errors import UsageError, closest
@@ -498,6 +499,15 @@ class RunSettings(Settings):
         recorded=False,
         metavar="WHEN",
     )
+
+    @property
+    def cache(self) -> Path:
+        """The cache: `cache_dir`, else the platform's user cache."""
+        if self.cache_dir is not None:
+            return Path(self.cache_dir)
+        from platformdirs import user_cache_path
+
+        return user_cache_path("iadsr", appauthor=False)
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,13 @@ def draft_folder(place: Path) -> Iterator[Path]:
             _put_back_or_remove(old, place, back=draft.exists())
 
 
+@contextmanager
+def scratch_folder(place: Path) -> Iterator[Path]:
+    """Yield a folder beside `place` that is gone when the block ends."""
+    with _draft(place, Path.mkdir) as draft:
+        yield draft
+
+
 def try_writing(place: Path) -> None:
     """Raise the OSError that writing `place` would; permission bits do not bind root, a mount may be read-only."""
     with _draft(place, lambda draft: draft.touch(exist_ok=False)):

@@ -16,9 +16,9 @@ from iadsr_cli.logs.folders import check_folder_target, check_outside, is_folder
 from iadsr_cli.logs.parted_writer import Write, check_writing, stands, writing, writing_folder
 from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.reader import Log
-from iadsr_cli.logs.remote import is_remote, without_secrets
 from iadsr_cli.logs.writer import check_extra_names, check_rows, check_target, drafted_folder, drafted_rows
 from iadsr_cli.progress import Reporter
+from iadsr_cli.remote import Staging
 
 REMOVED = ("noise_score", "reason")
 ANNOTATED = ("noise_score", "keep", "reason")
@@ -35,6 +35,7 @@ class OutputPlan:
         annotate: whether `output` gets all rows with their scores instead of the kept ones as they were.
         format: format of the output, "auto" to go by its extension.
         force: whether files that exist are replaced.
+        staging: what sends them to the addresses that some are for.
     """
 
     output: str | None
@@ -42,6 +43,12 @@ class OutputPlan:
     annotate: bool
     format: str
     force: bool
+    staging: Staging
+
+    @property
+    def target(self) -> str | None:
+        """The output's name, as it was given."""
+        return self.output and self.staging.shown(self.output)
 
     @property
     def written(self) -> list[str]:
@@ -72,11 +79,6 @@ class OutputPlan:
                 "Name another file with --removed.",
             )
         for target in (self.output, self.removed):
-            if target is not None and is_remote(target):
-                raise UsageError(
-                    f"{without_secrets(target)} is not a file of this machine, and outputs are.",
-                    "Write to a file and upload it, or pipe standard output on.",
-                )
             if target is not None and not self._is_folder(target, source):
                 if not self.force and source != "-" and _same_file(target, source):
                     raise OutputError(
@@ -152,6 +154,7 @@ class OutputPlan:
         """Write the outputs, whole and all of them, or none."""
         if not self.written:
             return
+        self.staging.warn_of_changes()
         with reporter.stage("write", None, "rows") as stage, ExitStack() as files:
             if self.removed is not None:
                 gone = np.flatnonzero(~decisions.keep)
@@ -170,6 +173,7 @@ class OutputPlan:
             elif self.output is not None:
                 files.enter_context(self._drafted(log, self.output, decisions.keep, {}))
                 stage.advance(int(decisions.keep.sum()))
+        self.staging.deliver()
 
     def _is_folder(self, target: str, source: str) -> bool:
         """Whether `target` gets the log `source` file by file; the removed rows are always one file."""

@@ -27,7 +27,6 @@ from iadsr_cli.sequences import Sequences, check_trainable, make_sequences, shar
 from iadsr_cli.stages import (
     Resume,
     align,
-    cache_folder,
     check_device,
     crossfit,
     embed,
@@ -167,7 +166,7 @@ class Workspace:
 
 def made(kind: str, key: dict[str, Any], build: Callable[[Path], Manifest], config: Config, reporter: Reporter) -> Path:
     """Return the artifact of a kind and key in the cache, built where it is missing."""
-    return cached(cache_folder(config), kind, key, build, reporter)
+    return cached(config.run.cache, kind, key, build, reporter)
 
 
 def embedded(texts: ItemTexts, config: Config, reporter: Reporter, engine: Engine | None = None) -> Path | None:

@@ -30,6 +30,9 @@ class Reporter(Protocol):
     def warn(self, text: str) -> None:
         """Say something that the user may want to act on."""
 
+    def shown(self, text: str) -> str:
+        """Return a text with the names of files as they are to be shown: of a copy, where it comes from."""
+
 
 class SilentStage:
     """A stage that nobody watches."""
@@ -53,3 +56,7 @@ class Silent:
 
     def warn(self, text: str) -> None:
         """Ignore."""
+
+    def shown(self, text: str) -> str:
+        """Return the text."""
+        return text

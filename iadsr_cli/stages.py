@@ -51,7 +51,7 @@ def embed(texts: ItemTexts, config: Config, folder: Path, reporter: Reporter, en
         texts.texts,
         config.encoder,
         device=config.run.device,
-        cache_dir=cache_folder(config),
+        cache_dir=config.run.cache,
         reporter=reporter,
         engine=engine,
     )
@@ -228,15 +228,6 @@ def check_same_log(manifest: Manifest, sequences: Sequences, folder: Path) -> No
             f"The model in {folder} was made from another log, or this one has changed since.",
             "Make it again from this log, with the same column options.",
         )
-
-
-def cache_folder(config: Config) -> Path:
-    """Return the cache folder: `--cache-dir`, else the platform's user cache."""
-    if config.run.cache_dir is not None:
-        return Path(config.run.cache_dir)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("iadsr", appauthor=False)
 
 
 def check_device(config: Config) -> None:

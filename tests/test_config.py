@@ -85,7 +85,7 @@ def resolve(*arguments: object, **environment: str) -> Any:
         pass
 
     @command(app, "denoise", "x", tuple(GROUPS))
-    def denoise(config: Config, face: object) -> None:
+    def denoise(config: Config, face: object, staging: object) -> None:
         seen.append(config)
 
     result = CliRunner().invoke(app, ["denoise", *map(str, arguments)], env={"COLUMNS": "200", **environment})

@@ -9,6 +9,7 @@ from iadsr_cli.cli.console import Face
 from iadsr_cli.cli.options import Force, LogFile, OutputFolder, Resume, command
 from iadsr_cli.cli.views import show_log, show_training
 from iadsr_cli.config import Config
+from iadsr_cli.remote import Staging
 
 Pretrained = Annotated[Path, typer.Option("--pretrained", metavar="DIR", help="Folder that pretrain wrote.")]
 Vectors = Annotated[
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
         output: OutputFolder,
         config: Config,
         face: Face,
+        staging: Staging,
         vectors: Vectors = None,
         resume: Resume = False,
         force: Force = False,
@@ -51,7 +53,7 @@ def register(app: typer.Typer) -> None:
             face.warn("No --vectors: rows will be judged on collaboration alone, which finds less.")
         else:
             read_manifest(vectors, "embed")
-        workspace = pipeline.open_log(log, None, config, face)
+        workspace = pipeline.open_log(staging.fetched(log), None, config, face)
         show_log(face, workspace)
         manifest = stages.align(
             workspace.trainable, pretrained, vectors, config, output, face, stages.Resume.of(resume)

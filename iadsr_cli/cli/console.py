@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -85,6 +85,7 @@ class Face:
         seconds: how long each stage took, by name, in order.
         began: when the run did, by `time.perf_counter`.
         warnings: all that was warned of.
+        shown: makes of a text what is shown of it: copies of files are named as what they are copies of.
     """
 
     def __init__(self, *, quiet: bool = False, json: bool = False) -> None:
@@ -93,6 +94,7 @@ class Face:
         self.seconds: dict[str, float] = {}
         self.began = time.perf_counter()
         self.warnings: list[str] = []
+        self.shown: Callable[[str], str] = str
         self.console = _Console(stderr=True, highlight=False)
         if not self.console.is_terminal and "COLUMNS" not in os.environ:
             self.console.width = _UNWATCHED_WIDTH
@@ -140,18 +142,18 @@ class Face:
     def note(self, text: str) -> None:
         """Print a fact."""
         if self.spoken:
-            self.console.print(Padding(escape(text), (0, 0, 0, 2), expand=False), style="dim")
+            self.console.print(Padding(escape(self.shown(text)), (0, 0, 0, 2), expand=False), style="dim")
 
     def warn(self, text: str) -> None:
         """Print a warning, and remember it for the JSON summary."""
-        self.warnings.append(text)
+        self.warnings.append(self.shown(text))
         if self.spoken:
-            self.console.print(f"[yellow]warning:[/] {escape(text)}")
+            self.console.print(f"[yellow]warning:[/] {escape(self.shown(text))}")
 
     def facts(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """Print names and values beneath a title."""
         if self.spoken:
-            self.console.print(f"[bold]{escape(title)}[/]")
+            self.console.print(f"[bold]{escape(self.shown(title))}[/]")
             table = Table.grid(padding=(0, 2))
             table.add_column(style="cyan", no_wrap=True)
             table.add_column(overflow="fold")
@@ -162,7 +164,7 @@ class Face:
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table beneath a title, if it has one; the first column is text, the others are numbers."""
         if self.spoken:
-            self.console.print(f"[bold]{escape(title)}[/]")
+            self.console.print(f"[bold]{escape(self.shown(title))}[/]")
             table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="dim", border_style="dim")
             for index, name in enumerate(header):
                 table.add_column(name, justify="right" if index else "left", style="" if index else "cyan")

@@ -12,6 +12,7 @@ from iadsr_cli.cli.options import GROUPS, Force, ItemsFile, LogFile, command
 from iadsr_cli.cli.views import show_denoised, show_history, show_log
 from iadsr_cli.config import FORMATS, Config
 from iadsr_cli.errors import UsageError
+from iadsr_cli.remote import Staging
 
 Output = Annotated[
     str | None,
@@ -66,6 +67,7 @@ def register(app: typer.Typer) -> None:
         log: LogFile,
         config: Config,
         face: Face,
+        staging: Staging,
         output: Output = None,
         removed: Removed = None,
         items: ItemsFile = None,
@@ -88,13 +90,14 @@ def register(app: typer.Typer) -> None:
 
         only_explain = explain_user is not None and output is None
         plan = OutputPlan(
-            output=None if dry_run or only_explain else output or "-",
-            removed=None if dry_run else removed,
+            # What goes last is looked for by whoever waits for it.
+            removed=staging.claimed(None if dry_run else removed, force),
+            output=staging.claimed(None if dry_run or only_explain else output or "-", force),
             annotate=annotate,
             format=output_format,
             force=force,
+            staging=staging,
         )
-        plan.check(log, terminal=sys.stdout.isatty() and output is None)
         if report is not None:
             check_folder(report, force=force)
         if model is not None:
@@ -103,11 +106,13 @@ def register(app: typer.Typer) -> None:
                     "--model brings its own item vectors, so --items has no use.", "Leave one of them out."
                 )
             read_manifest(model, "align")
+        log, items = staging.fetched(log), items and staging.fetched(items)
+        plan.check(log, terminal=sys.stdout.isatty() and output is None)
         if parts.chosen(log, model, config):
             _check_parts(report, explain_user)
             found = parts.run(log, items, model, plan, config, face)
             show_denoised(face, found, plan)
-            facts = {"input": log, "output": None if found.refusal else plan.output, **found.summary}
+            facts = {"input": face.shown(log), "output": None if found.refusal else plan.target, **found.summary}
             face.summary(facts, data_on_stdout=False)
             if found.refusal is not None:
                 raise found.refusal
@@ -125,8 +130,8 @@ def register(app: typer.Typer) -> None:
 
                 findings.save(findings.of_denoised(workspace, denoised), workspace, report)
         show_denoised(face, denoised, plan)
-        name = "-" if log == "-" else workspace.log.name
-        summary = {"input": name, "output": None if denoised.refusal else plan.output, **denoised.summary}
+        output = None if denoised.refusal else plan.target
+        summary = {"input": face.shown(log), "output": output, **denoised.summary}
         if explain_user is not None:
             rows = explanations.history(workspace, denoised, explain_user)
             show_history(face, explain_user, rows)

@@ -5,13 +5,16 @@ import typer
 from iadsr_cli.cli.console import Face
 from iadsr_cli.cli.options import Force, LogFile, OutputFolder, command
 from iadsr_cli.config import Config
+from iadsr_cli.remote import Staging
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
 
     @command(app, "embed", "iadsr embed items.csv -o vectors/", ("log", "encoder", "run", "engine"))
-    def embed(log: LogFile, output: OutputFolder, config: Config, face: Face, force: Force = False) -> None:
+    def embed(
+        log: LogFile, output: OutputFolder, config: Config, face: Face, staging: Staging, force: Force = False
+    ) -> None:
         """Embed item texts: from an items file, or from a log's own text column.
 
         Writes items.parquet, vectors.safetensors and manifest.json.
@@ -24,7 +27,7 @@ def register(app: typer.Typer) -> None:
         check_folder(output, force=force)
         if config.engine.engine == "ray":
             check_batches(config.encoder)
-        texts = pipeline.open_texts(log, config, face)
+        texts = pipeline.open_texts(staging.fetched(log), config, face)
         with work.opened(config.engine) as engine:
             manifest = stages.embed(texts, config, output, face, engine)
         face.facts(

@@ -9,6 +9,7 @@ from iadsr_cli.cli.console import Face
 from iadsr_cli.cli.options import GROUPS, Force, ItemsFile, LogFile, command
 from iadsr_cli.cli.views import show_log, show_ranking, show_study
 from iadsr_cli.config import Config
+from iadsr_cli.remote import Staging
 
 Model = Annotated[
     Path | None,
@@ -36,6 +37,7 @@ def register(app: typer.Typer) -> None:
         log: LogFile,
         config: Config,
         face: Face,
+        staging: Staging,
         output: Output = None,
         items: ItemsFile = None,
         model: Model = None,
@@ -55,7 +57,7 @@ def register(app: typer.Typer) -> None:
             check_folder(output, force=force)
         if model is not None:
             read_manifest(model, "align" if manifest_kind(model) == "align" else "pretrain")
-        workspace = pipeline.open_log(log, items, config, face)
+        workspace = pipeline.open_log(staging.fetched(log), items and staging.fetched(items), config, face)
         show_log(face, workspace)
         if model is not None:
             outcome = protocols.leave_one_out(workspace, model)

@@ -36,20 +36,22 @@ class LinesFace(Face):
 
     def note(self, text: str) -> None:
         """Write a fact."""
-        self._say(text)
+        self._say(self.shown(text))
 
     def warn(self, text: str) -> None:
         """Write a warning, and remember it for the JSON summary."""
-        self.warnings.append(text)
-        self._say(text, level="warning")
+        self.warnings.append(self.shown(text))
+        self._say(self.shown(text), level="warning")
 
     def facts(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """Write names and values."""
-        self._say(title, **dict(rows))
+        self._say(self.shown(title), **dict(rows))
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Write a table."""
-        self._say(title or next(filter(None, header)), columns=list(header), rows=[list(row) for row in rows])
+        self._say(
+            self.shown(title) or next(filter(None, header)), columns=list(header), rows=[list(row) for row in rows]
+        )
 
     def summary(self, content: dict[str, Any], *, data_on_stdout: bool = False) -> None:
         """Write the summary of `--json`: to standard output as ever, but as one more line where data is there."""

@@ -1,6 +1,7 @@
 """Command-line options made from the settings dataclasses, the TOML file, and the manners all commands share."""
 
 import inspect
+import re
 import sys
 import tomllib
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from iadsr_cli.config import (
     setting,
 )
 from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.remote import staged
 
 if TYPE_CHECKING:
     from iadsr_cli.cli.console import Face
@@ -94,7 +96,7 @@ class FaceSettings(Settings):
 
 
 def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) -> Callable[..., Any]:
-    """Register a command whose function takes its own arguments and then `config` and `face`.
+    """Register a command whose function takes its own arguments and then `config`, `face` and `staging`.
 
     Its options are those of `groups` (fields of Config), after its own; errors are printed and become exit codes.
     """
@@ -103,7 +105,7 @@ def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) 
         own = [
             parameter
             for parameter in inspect.signature(function, eval_str=True).parameters.values()
-            if parameter.name not in {"config", "face"}
+            if parameter.name not in {"config", "face", "staging"}
         ]
         made = [_option(item, kind, panel) for kind, panel in _classes(groups) for item in fields(kind)]
 
@@ -117,7 +119,11 @@ def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) 
                     group: GROUPS[group][0](**_split(GROUPS[group][0], values)) for group in groups
                 }
                 config = Config(**made_groups)
-                function(**values, config=config, face=_face(shown))
+                _check_places(values)
+                face = _face(shown)
+                with staged(config.run, face) as staging:
+                    face.shown = staging.shown
+                    function(**values, config=config, face=face, staging=staging)
 
         context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
         parameters = [context, *own, *made, _config_file(name)]
@@ -130,6 +136,22 @@ def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) 
         return function
 
     return register
+
+
+def _check_places(values: dict[str, Any]) -> None:
+    """Check that no address stands where a folder or file of this machine has to.
+
+    Raises:
+        UsageError: if one does.
+    """
+    for name, value in values.items():
+        # A path has lost one of the two strokes.
+        if isinstance(value, Path) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(value)):
+            address = str(value).replace(":/", "://", 1)
+            raise UsageError(
+                f"{option_name(name)} has to be on this machine, and {address} is an address.",
+                "Name a folder here. A log, --items, and denoise's --output and --removed may be at addresses.",
+            )
 
 
 def _face(shown: FaceSettings) -> "Face":

@@ -6,6 +6,7 @@ from iadsr_cli.cli.console import Face
 from iadsr_cli.cli.options import Force, LogFile, OutputFolder, Resume, command
 from iadsr_cli.cli.views import show_log, show_training
 from iadsr_cli.config import Config
+from iadsr_cli.remote import Staging
 
 
 def register(app: typer.Typer) -> None:
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
         output: OutputFolder,
         config: Config,
         face: Face,
+        staging: Staging,
         resume: Resume = False,
         force: Force = False,
     ) -> None:
@@ -35,7 +37,7 @@ def register(app: typer.Typer) -> None:
 
         face.spoken = face.spoken and leads()
         check_folder(output, force=force)
-        workspace = pipeline.open_log(log, None, config, face)
+        workspace = pipeline.open_log(staging.fetched(log), None, config, face)
         show_log(face, workspace)
         manifest = stages.pretrain(workspace.trainable, config, output, face, stages.Resume.of(resume))
         show_training(face, output, manifest)

@@ -30,7 +30,7 @@ from iadsr_cli.outputs import ANNOTATED, REMOVED, OutputPlan
 from iadsr_cli.pipeline import gate, made, noise_shares
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import wishes
-from iadsr_cli.stages import cache_folder, check_device
+from iadsr_cli.stages import check_device
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def denoise(
     decision = [config.decision.record(), config.protection.protect_last, explained]
     judged_key = digest({"split": split_key, "scorer": scorer.key(), "decision": decision})[:32]
     # Whoever is done first removes what both would need.
-    with one_at_a_time(cache_folder(config), f"parts-{digest(split_key)[:32]}", "the same log in parts", reporter):
+    with one_at_a_time(config.run.cache, f"parts-{digest(split_key)[:32]}", "the same log in parts", reporter):
         folder = made(
             "buckets",
             split_key,
@@ -145,7 +145,9 @@ def denoise(
         for source in sources:
             source.check_unchanged()
         if refusal is None:
+            plan.staging.warn_of_changes()
             _write(log, files, rule, plan, config, reporter)
+            plan.staging.deliver()
             shutil.rmtree(judged)
             shutil.rmtree(folder)
     cutoff = config.decision.threshold if config.decision.budget is None else None

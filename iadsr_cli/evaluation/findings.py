@@ -69,7 +69,7 @@ def outcome(workspace: Workspace, judged: Judged, figures: dict[str, Any], injec
         "version": __version__,
         **figures,
         "log": {
-            "name": workspace.log.name,
+            "name": workspace.reporter.shown(workspace.log.name),
             "rows": workspace.log.num_rows,
             "users": workspace.users,
             "items": workspace.items,

@@ -9,7 +9,6 @@ from urllib.parse import unquote
 
 from iadsr_cli.errors import InputError
 from iadsr_cli.logs.formats import extension, named_format
-from iadsr_cli.logs.remote import is_remote
 
 _TABLES = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -17,8 +16,6 @@ _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 def is_several(source: str) -> bool:
     """Return whether `source` names a folder or a pattern; a file whose own name looks like a pattern is a file."""
-    if is_remote(source):
-        return False
     try:
         path = Path(source)
         return path.is_dir() or (glob.has_magic(source) and not path.exists())

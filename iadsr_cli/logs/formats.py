@@ -13,7 +13,6 @@ from typing import IO, Literal, get_args
 import pyarrow as pa
 
 from iadsr_cli.errors import InputError, UsageError
-from iadsr_cli.logs.remote import is_remote, without_secrets
 
 Kind = Literal["csv", "tsv", "dat", "parquet", "jsonl"]
 Compression = Literal["none", "gzip", "zstd"]
@@ -62,9 +61,7 @@ class Format:
 
 def shown(source: str) -> str:
     """Return the name of a source as messages show it."""
-    if source == "-":
-        return "standard input"
-    return without_secrets(source) if is_remote(source) else source
+    return "standard input" if source == "-" else source
 
 
 def nameless(path: str) -> bool:

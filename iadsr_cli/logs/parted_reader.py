@@ -7,7 +7,6 @@ from iadsr_cli.errors import UsageError
 from iadsr_cli.logs.files import is_several, log_files
 from iadsr_cli.logs.formats import Format, decompressing, format_of, nameless, shown
 from iadsr_cli.logs.parts import PartedLog
-from iadsr_cli.logs.remote import is_remote
 from iadsr_cli.logs.source import readable
 from iadsr_cli.logs.table_parts import TableParts, table_memory
 from iadsr_cli.logs.text_parts import TextParts
@@ -64,7 +63,7 @@ def fills_memory(source: str, settings: LogSettings) -> bool:
 
 
 def _has_files(source: str) -> bool:
-    return source != "-" and not is_remote(source) and (is_several(source) or not nameless(source))
+    return source != "-" and (is_several(source) or not nameless(source))
 
 
 def _first_format(source: str, settings: LogSettings) -> Format:

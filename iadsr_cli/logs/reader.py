@@ -26,7 +26,6 @@ from iadsr_cli.logs.formats import (
 )
 from iadsr_cli.logs.jsonlines import JsonRecords
 from iadsr_cli.logs.records import Records
-from iadsr_cli.logs.remote import is_remote, read_remote
 from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
 from iadsr_cli.logs.sessions import check_gap, seconds_of, session_ids
 from iadsr_cli.logs.several import SeveralRecords
@@ -127,7 +126,7 @@ class Log:
 
 
 def read_log(source: str, settings: LogSettings) -> Log:
-    """Read the log `source` whole into memory: a file, an address, a folder, a pattern, or "-" for stdin.
+    """Read the log `source` whole into memory: a file, a folder, a pattern, or "-" for stdin.
 
     Raises:
         InputError: the file or a value in it cannot be used (see the message).
@@ -193,15 +192,13 @@ def _read(source: str, settings: LogSettings) -> tuple[Records, tuple[Source, ..
 
 def _read_file(source: str, settings: LogSettings) -> tuple[Records, Source | None]:
     name = shown(source)
-    known = None if source == "-" or is_remote(source) else named_format(source, settings.format)
+    known = None if source == "-" else named_format(source, settings.format)
     is_text = known is not None and known.kind != "parquet" and Path(source).is_file()
     if is_text and Path(source).stat().st_size > most_text():
         raise too_much_text(source)
-    content, file = (read_remote(source), None) if is_remote(source) else read_source(source)
+    content, file = read_source(source)
     # Only the bytes tell the format of what comes through a pipe.
-    format = format_of(
-        name if is_remote(source) else source, settings.format, content if source == "-" or nameless(source) else None
-    )
+    format = format_of(source, settings.format, content if source == "-" or nameless(source) else None)
     return _records(source, name, format, content, settings), file
 
 

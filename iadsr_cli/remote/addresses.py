@@ -1,0 +1,26 @@
+"""Addresses: https://, s3://, gs://, abfs:// and whatever else fsspec knows."""
+
+import re
+from urllib.parse import urlsplit
+
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+# Before the @ stands the container, which is no secret.
+_CONTAINERS = {"abfs", "abfss", "wasb", "wasbs"}
+
+
+def is_remote(name: str) -> bool:
+    """Return whether `name` is an address and no file of this machine."""
+    return _ADDRESS.match(name) is not None
+
+
+def without_secrets(address: str) -> str:
+    """Return an address without user, password and query, which may hold keys."""
+    scheme, host, path = parts(address)
+    return f"{scheme}://{host}{path}"
+
+
+def parts(address: str) -> tuple[str, str, str]:
+    """Return the scheme of an address, its host or bucket without user and password, and its path."""
+    split = urlsplit(address)
+    host = split.netloc if split.scheme in _CONTAINERS else split.netloc.rpartition("@")[2]
+    return split.scheme, host, split.path
