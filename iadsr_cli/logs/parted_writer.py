@@ -72,7 +72,6 @@ def _check_text(log: TextParts, format: Format) -> None:
                     f"cannot be written as {format.kind} in parts.",
                     "Write to a .jsonl file, or take the log into memory whole: --in-parts never.",
                 )
-    log.column_types()
     for piece in log.pieces(with_columns=True):
         check_held(_table(log, piece), log.name, format)
         check_whole(piece.records)
@@ -206,7 +205,7 @@ def _table(log: PartedLog, piece: Piece) -> pa.Table:
         return piece.records.table
     assert isinstance(log, TextParts)
     piece.records.load(log.column_names)
-    return typed_table(piece.records, log.column_names, log.column_types())
+    return typed_table(piece.records, log.column_names, log.column_types)
 
 
 def _schema(log: PartedLog) -> pa.Schema:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,6 @@ class TextParts(PartedLog):
 
     files: tuple[PartFile, ...]
     _kinds: dict[str, Kind] = field(default_factory=dict)
-    _types: dict[str, pa.DataType] = field(default_factory=dict)
 
     @classmethod
     def open(cls, source: str, settings: LogSettings, reporter: Reporter) -> "TextParts":
@@ -145,12 +145,10 @@ class TextParts(PartedLog):
                 piece.records.load(columns)
             yield piece.first, piece.records
 
+    @cached_property
     def column_types(self) -> dict[str, pa.DataType]:
-        """Return the types that the columns have in another format, as `conversion.column_types` does; read once."""
-        if not self._types:
-            ids = (self.roles.user, self.roles.item)
-            self._types.update(column_types((records for _, records in self.records(None)), ids))
-        return self._types
+        """The types that the columns have in another format, as `conversion.column_types` tells, from all rows."""
+        return column_types((records for _, records in self.records(None)), (self.roles.user, self.roles.item))
 
     def kind(self, column: str) -> Kind:
         """Return what the values of a column of JSON are, which all rows tell together."""

@@ -3,7 +3,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from iadsr_cli.cli.app import app
+from iadsr_cli.crossfit import head
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -83,7 +84,15 @@ def shop(tmp_path: Path) -> Path:
     return write_shop(tmp_path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package", autouse=True)
+def _few_rounds() -> Iterator[None]:
+    """Learn heads in a tenth of the rounds: what the command does with scores is tested here, not how good they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(head, "_ROUNDS", 20)
+        yield
+
+
+@pytest.fixture(scope="package")
 def _scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scores")
     options = ["--encoder", "tfidf", "--dry-run", "--cache-dir", str(folder / "cache")]

@@ -359,3 +359,22 @@ def test_a_folder_comes_back_file_by_file_and_in_one(tmp_path: Path, suffix: str
         assert plain(tmp_path / f"p-{target}") == plain(tmp_path / f"m-{target}"), target
     places = [part.records.place(0) for part in parted.parts() if len(part.users)]
     assert f"row 1 (line 2) of day=2/c.csv{suffix}" in places
+
+
+def test_the_log_is_read_as_often_however_many_blocks_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks, read = blocks_module.TextFile.blocks, []
+
+    def counted(self, *arguments):
+        read.append(self)
+        return blocks(self, *arguments)
+
+    monkeypatch.setattr(blocks_module.TextFile, "blocks", counted)
+    times = {}
+    for rows in (5, 50):
+        source = tmp_path / f"{rows}.csv"
+        # No column has numbers alone, so that none gets a type of its own.
+        source.write_text("user_id,item_id\n" + "u,i\n" * rows)
+        read.clear()
+        write_parts(opened(source, LogSettings()), tmp_path / f"{rows}.parquet", np.ones(rows, dtype=bool))
+        times[rows] = len(read)
+    assert times[5] == times[50]
