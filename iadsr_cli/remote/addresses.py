@@ -4,13 +4,19 @@ import re
 from urllib.parse import urlsplit
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+_HERE = "file://"
 # Before the @ stands the container, which is no secret.
 _CONTAINERS = {"abfs", "abfss", "wasb", "wasbs"}
 
 
 def is_remote(name: str) -> bool:
     """Return whether `name` is an address and no file of this machine."""
-    return _ADDRESS.match(name) is not None
+    return _ADDRESS.match(name) is not None and not name.startswith(_HERE)
+
+
+def path_of(name: str) -> str:
+    """Return the path of a file or folder of this machine, which may have been given as file:///path."""
+    return name.removeprefix(_HERE)
 
 
 def without_secrets(address: str) -> str:

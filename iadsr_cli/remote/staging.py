@@ -15,12 +15,14 @@ from iadsr_cli.config import RunSettings
 from iadsr_cli.drafts import scratch_folder
 from iadsr_cli.errors import IadsrError, InputError, OutputError, UsageError, reason
 from iadsr_cli.progress import Reporter
-from iadsr_cli.remote.addresses import is_remote, parts
+from iadsr_cli.remote.addresses import is_remote, parts, path_of
 from iadsr_cli.remote.stores import Objects, Store, store_of
 
 # The name is that of the marker that a folder of this machine gets (`logs.folders.MARKER`).
 _MARKER = "_iadsr.json"
 _UNFINISHED = {"unfinished": True}
+# Stands for the host of hdfs:///logs.
+_NO_HOST = "~"
 
 
 class Staging:
@@ -37,7 +39,8 @@ class Staging:
         """Return a text with addresses in place of the names of their copies."""
         if self._folder is None:
             return text
-        return re.sub(re.escape(f"{self._folder}/") + r"([a-zA-Z][a-zA-Z0-9+.-]*)/", r"\1://", text)
+        copies = re.escape(f"{self._folder}/") + rf"([a-zA-Z][a-zA-Z0-9+.-]*)/(?:{_NO_HOST}(?=/))?"
+        return re.sub(copies, r"\1://", text)
 
     def fetched(self, source: str) -> str:
         """Return a log or an items' file, or its copy if it is at an address: of a file, a folder or a pattern.
@@ -49,7 +52,7 @@ class Staging:
             UsageError: nothing reads such addresses.
         """
         if not is_remote(source):
-            return source
+            return path_of(source)
         store = store_of(source)
         found = store.files()
         if not found:
@@ -83,7 +86,7 @@ class Staging:
             UsageError: nothing writes to such addresses.
         """
         if target is None or not is_remote(target):
-            return target
+            return target and path_of(target)
         store = store_of(target)
         if not isinstance(store, Objects):
             raise UsageError(f"{store.name} cannot be written to: a web server only gives.", "Name a file, or s3://...")
@@ -135,7 +138,7 @@ class Staging:
         if self._folder is None:
             self._folder = self._make()
         scheme, host, path = parts(address)
-        return _below(self._folder, f"{scheme}/{host}/{path.strip('/')}".rstrip("/"), None)
+        return _below(self._folder, f"{scheme}/{host or _NO_HOST}/{path.strip('/')}".rstrip("/"), None)
 
 
 @contextmanager

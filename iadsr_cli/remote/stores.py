@@ -112,23 +112,22 @@ class Objects:
             self._fs, self._path = url_to_fs(address.rstrip("/"))
             pattern = glob.has_magic(self.name) and not self._fs.exists(self._path)
         levels = self._path.split("/")
-        # Of a pattern, what stands before the first wildcard.
-        fixed = next((count for count, level in enumerate(levels) if pattern and glob.has_magic(level)), len(levels))
-        self._pattern, self._base = pattern, "/".join(levels[:fixed])
-        self.base = "/".join(self.name.split("/")[: len(self.name.split("/")) - len(levels) + fixed])
+        # Of a pattern the names of files count from what stands before the first wildcard.
+        wild = next((place for place, level in enumerate(levels) if pattern and glob.has_magic(level)), len(levels))
+        self._pattern, beyond = pattern, len(levels) - wild
+        self._base, self.base = (_above(path, beyond) for path in (self._path, self.name))
 
     def files(self) -> dict[str, tuple[int | None, str]]:
         """Return the files at the address, below it, or that match it."""
         with _read(self.name):
             self._fs.invalidate_cache()
             found = self._matched() if self._pattern else self._fs.find(self._path, detail=True)
-            infos = {
-                path.removeprefix(self._base).removeprefix("/"): info
+            return {
+                path.removeprefix(self._base).removeprefix("/"): (info.get("size"), _state(info))
                 for path, info in found.items()
-                # A folder in a bucket can be an object of no bytes.
-                if info["type"] == "file" and not path.endswith("/")
+                # A folder in a bucket can be an object of no bytes, and stores look for beginnings of names.
+                if info["type"] == "file" and f"{path}/".startswith(f"{self._base}/") and not path.endswith("/")
             }
-            return {name: (info.get("size"), _state(info)) for name, info in infos.items()}
 
     def _matched(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -190,19 +189,24 @@ class Objects:
                 self._fs.rm_file(self._at(name))
 
     def try_writing(self) -> None:
-        """Write a file without bytes beside the address, and remove it.
+        """Write a file without bytes beside the address, or in it if it is a whole bucket; and remove it.
 
         Raises:
             OutputError: if that cannot be done.
         """
-        folder, _, own = self.name.rpartition("/")
-        beside = Objects(folder)
-        name = f".{own}.{secrets.token_hex(4)}.draft"
-        beside.write(name, b"")
-        beside.remove(name)
+        folder, own = _above(self._base, 1), self._base.rpartition("/")[2]
+        draft = f".{own}.{secrets.token_hex(4)}.draft"
+        place = f"{folder if folder.strip('/') else self._base}/{draft}"
+        with _written(self.name):
+            self._fs.pipe_file(place, b"")
+            self._fs.rm_file(place)
 
     def _at(self, name: str) -> str:
         return f"{self._base}/{name}" if name else self._base
+
+
+def _above(path: str, levels: int) -> str:
+    return "/".join(path.split("/")[: -levels or None])
 
 
 def _state(info: Mapping[str, Any]) -> str:

@@ -105,6 +105,10 @@ def test_a_pattern(run, events: Path, bucket: MemoryFileSystem) -> None:
 
     assert items("memory://bucket/events/*/part-[02].csv") == expected(0, 2)
     assert items("memory://bucket/e*/day=1") == expected(0, 1)
+    # Names that only begin alike are others'.
+    bucket.cp_file("/bucket/events/day=1/part-0.csv", "/bucket/events-2/part-0.csv")
+    assert items("memory://bucket/events/") == expected(0, 1, 2)
+    assert items(f"file://{events}/day=2") == expected(2)
     # A name that looks like a pattern is a name.
     bucket.cp_file("/bucket/events/day=1/part-0.csv", "/bucket/odd[01].csv")
     assert items("memory://bucket/odd[01].csv") == expected(0)
@@ -158,7 +162,7 @@ def test_a_store_that_cannot_be_written(refused, events: Path, monkeypatch: pyte
         raise RuntimeError("access denied\nwith details")
 
     monkeypatch.setattr(MemoryFileSystem, "pipe_file", refuse)
-    error = "error: memory://bucket cannot be written: access denied."
+    error = "error: memory://bucket/clean cannot be written: access denied."
     refused("denoise", events, "-o", "memory://bucket/clean/", *QUICK, code=1, error=error, hint="your keys")
 
 

@@ -1,7 +1,13 @@
-"""Names of addresses, and what tells one version of a file at one from another."""
+"""Names of addresses and of their copies, and what tells one version of a file at one from another."""
 
-from iadsr_cli.remote import is_remote, without_secrets
-from iadsr_cli.remote.stores import _state
+import fsspec
+import pytest
+
+from iadsr_cli.config import RunSettings
+from iadsr_cli.errors import InputError
+from iadsr_cli.progress import Silent
+from iadsr_cli.remote import is_remote, staged, without_secrets
+from iadsr_cli.remote.stores import Objects, _state
 
 
 def test_addresses() -> None:
@@ -17,3 +23,45 @@ def test_states_of_files() -> None:
     assert _state(before) == _state({**before, "StorageClass": "GLACIER"})
     assert len({_state(before), _state({**before, "size": 4}), _state({**before, "ETag": '"2"'})}) == 3
     assert _state({"mtime": 1.5}) != _state({"mtime": 2.5})
+
+
+def test_copies_are_shown_as_addresses(tmp_path) -> None:
+    with staged(RunSettings(cache_dir=str(tmp_path)), Silent()) as staging:
+        assert staging.shown(f"{tmp_path}/remote/x") == f"{tmp_path}/remote/x"
+        for address in (
+            "s3://bucket/a/b.csv",
+            "hdfs:///logs/a.csv",
+            "abfs://c@account/a",
+            "https://host:80/a.csv",
+            "gs://b",
+        ):
+            copy = staging._local(address)
+            assert copy.is_relative_to(tmp_path / "remote")
+            assert staging.shown(f"row 3 of {copy}: no") == f"row 3 of {address}: no"
+        folder = staging._local("gs://b").parents[1]
+        assert folder.is_dir()
+        with pytest.raises(InputError, match="cannot be the name of a file here"):
+            staging._local("s3://bucket/../../a")
+        with pytest.raises(InputError, match=r"^gs://b/a.csv is odd$"):
+            raise_named(staging._local("gs://b/a.csv"), tmp_path)
+    assert not folder.exists()
+
+
+def raise_named(copy, cache) -> None:
+    """Raise an error that names a copy, as it comes out of the block that the copy is made in."""
+    with staged(RunSettings(cache_dir=str(cache)), Silent()) as staging:
+        staging._folder = copy.parents[2]
+        raise InputError(f"{copy} is odd", "")
+
+
+def test_a_whole_bucket() -> None:
+    store = fsspec.filesystem("memory")
+    store.store.clear()
+    whole = Objects("memory://bucket/")
+    whole.try_writing()
+    assert store.find("/") == []
+    whole.write("a.csv", b"1")
+    whole.write("b/c.csv", b"22")
+    assert {name: size for name, (size, _) in whole.files().items()} == {"a.csv": 1, "b/c.csv": 2}
+    assert Objects("memory://bucket/b/*.csv").base == "memory://bucket/b"
+    store.store.clear()
