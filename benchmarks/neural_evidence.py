@@ -9,6 +9,7 @@ without and with them. Scorers see the log whole, as `denoise` would; labels are
 """
 
 import argparse
+import collections.abc
 import time
 from dataclasses import replace
 
@@ -45,16 +46,16 @@ class WithModels(Judge):
         super().__init__(sequences, bench.vectors, bench.workspace.item_texts, config.run.seed, Silent())
         self._bench, self._config = bench, config
 
-    def _gathered(self, taught: Sequences) -> tuple[np.ndarray, np.ndarray]:
-        evidence, lesson = super()._gathered(taught)
-        more = [np.full((len(part.codes), len(NAMES)), np.nan, np.float32) for part in (self._sequences, taught)]
+    def _gathered(self, parts: collections.abc.Sequence[Sequences]) -> list[np.ndarray]:
+        found = super()._gathered(parts)
+        more = [np.full((len(part.codes), len(NAMES)), np.nan, np.float32) for part in parts]
         for own in (0, 1):
             models = self._trained(self._side != own)
-            for part, out in zip((self._sequences, taught), more, strict=True):
+            for part, out in zip(parts, more, strict=True):
                 judged = self._side[part.user_index] == own
                 out[judged] = self._judged(part.where(judged), models)
         self.models_alone = more[0]
-        return np.hstack([evidence, more[0]]), np.hstack([lesson, more[1]])
+        return [np.hstack(pair) for pair in zip(found, more, strict=True)]
 
     def _trained(self, users: np.ndarray) -> tuple[Backbone, Backbone, AlignedModel]:
         bench, config = self._bench, self._config

@@ -1,6 +1,6 @@
 """Cross-fitting: the users are split into folds, and each fold is judged by what the others teach."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -49,6 +49,9 @@ _AS_USUAL = {"insert-burst": 0.1, "insert-similar": 0.03}
 _ASSUMED = {"insert-account": 0.005}
 # Rows of the users that noise is injected into: enough for the head.
 _TAUGHT_ROWS = 250_000
+# Noise is injected into them so many times: more at once would make histories look worse than they are, and from fewer
+# injected rows shares are estimated less exactly.
+_LESSONS = 3
 # Items that stand in a run of this many interactions stand close to each other.
 _CLOSE = 5
 # Streams of random numbers apart from those of anyone who injects noise with the same seed to measure us.
@@ -139,6 +142,29 @@ class Teaching:
         return _scored(self.mixture, (sequences.lengths > 1)[sequences.user_index], evidence, side, self.shares)
 
 
+@dataclass(frozen=True)
+class _Lesson:
+    """Histories with injected noise.
+
+    Attributes:
+        sequences: the histories.
+        kind: of the noise that a row is, its number in the mixture, int64 [n]; -1 for rows that were there.
+    """
+
+    sequences: Sequences
+    kind: np.ndarray
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Which rows have others to be compared with, bool [n]."""
+        return (self.sequences.lengths > 1)[self.sequences.user_index]
+
+    @property
+    def injected(self) -> np.ndarray:
+        """Which of those are noise, bool [n]."""
+        return self.usable & (self.kind >= 0)
+
+
 class Judge:
     """Judges the rows of one log.
 
@@ -183,31 +209,38 @@ class Judge:
     def scores(self) -> Scores:
         """Return evidence and noise score of every interaction, flat-aligned with the sequences."""
         judged = (self._sequences.lengths > 1)[self._sequences.user_index]
-        taught, kind = self._injected()
-        usable = (taught.lengths > 1)[taught.user_index]
-        if not (usable & (kind >= 0)).any() or not judged.any():
+        lessons = [self._injected(number) for number in range(_LESSONS)]
+        if not any(lesson.injected.any() for lesson in lessons) or not judged.any():
             raise InputError(
                 "The histories are too short to inject noise into, which the method crossfit learns from.",
                 "Give longer histories, or score with --method iadsr.",
             )
-        evidence, lesson = self._gathered(taught)
+        evidence, *others = self._gathered([self._sequences, *(lesson.sequences for lesson in lessons)])
         self._usual = Usual.of(self._sequences, evidence)
         self._usual.take_off(self._sequences, evidence)
-        self._usual.take_off(taught, lesson)
+        for lesson, other in zip(lessons, others, strict=True):
+            self._usual.take_off(lesson.sequences, other)
         side = self._side[self._sequences.user_index]
-        kinds = np.unique(kind[usable & (kind >= 0)])
-        names = [list(self._mixture)[number] for number in kinds]
-        lesson, kind = lesson[usable], np.where(kind < 0, -1, np.searchsorted(kinds, kind))[usable]
+        # The rows that nothing was injected into are those of one lesson.
+        used = [lesson.injected | (lesson.usable & (not number)) for number, lesson in enumerate(lessons)]
+
+        def joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
+            return np.concatenate([array[rows] for array, rows in zip(arrays, used, strict=True)])
+
+        taught = joined(others)
+        kinds, kind = np.unique(joined(lesson.kind for lesson in lessons), return_inverse=True)
+        names = [list(self._mixture)[number] for number in kinds[kinds >= 0]]
+        kind -= len(kinds) - len(names)
         with self._reporter.stage("learn", None, "rows") as stage:
-            lesson_side = self._side[taught.user_index[usable]]
+            taught_side = joined(self._side[lesson.sequences.user_index] for lesson in lessons)
             unseen = [_OF_ROWS if name in _WHOLE else _OF_HISTORIES for name in names]
-            counted = [_counted(name, taught)[usable] for name in names]
-            heads = head.fit_kinds(lesson, kind, lesson_side, unseen, self._seed, counted)
-            stage.advance(len(lesson))
+            counted = [joined(_counted(name, lesson.sequences) for lesson in lessons) for name in names]
+            heads = head.fit_kinds(taught, kind, taught_side, unseen, self._seed, counted)
+            stage.advance(len(taught))
         told = kind >= 0
         found = head.shares(
             head.ratios(heads, evidence[judged], side[judged]),
-            head.ratios(heads, lesson[told], lesson_side[told]),
+            head.ratios(heads, taught[told], taught_side[told]),
             kind[told],
             [name in _PLAIN for name in names],
             [name in _DOUBTFUL for name in names],
@@ -242,27 +275,27 @@ class Judge:
     def _windows(self) -> tuple[sparse.csr_array, np.ndarray]:
         return window_items(self._sequences, _CLOSE)
 
-    def _gathered(self, taught: Sequences) -> tuple[np.ndarray, np.ndarray]:
-        """Return the evidence about the log's rows and about those of the histories with injected noise."""
-        both = [np.full((len(part.codes), len(NAMES)), np.nan, np.float32) for part in (self._sequences, taught)]
+    def _gathered(self, parts: Sequence[Sequences]) -> list[np.ndarray]:
+        """Return the evidence about the rows of histories of the log's users, as they are and with injected noise."""
+        found = [np.full((len(part.codes), len(NAMES)), np.nan, np.float32) for part in parts]
         windows, owner = self._windows
-        with self._reporter.stage("evidence", len(self._sequences.codes) + len(taught.codes), "rows") as stage:
+        with self._reporter.stage("evidence", sum(len(part.codes) for part in parts), "rows") as stage:
             for number in range(self._fold.max(initial=0) + 1):
                 inside = self._fold == number
                 teachers = ~inside | inside.all()
                 fold = learn(self._held[teachers], windows[teachers[owner]], self._texts, self._seed)
-                for part, out in zip((self._sequences, taught), both, strict=True):
+                for part, out in zip(parts, found, strict=True):
                     users = np.flatnonzero(inside & (part.lengths > 0))
                     gather(part, users, fold, self._texts, out)
                     stage.advance(int(part.lengths[users].sum()))
-        evidence, lesson = both
-        evidence[:, self._left_out] = lesson[:, self._left_out] = np.nan
-        return evidence, lesson
+        for out in found:
+            out[:, self._left_out] = np.nan
+        return found
 
-    def _injected(self) -> tuple[Sequences, np.ndarray]:
-        """Return histories with noise of all kinds, of as many users as are needed, and each row's kind or -1."""
+    def _injected(self, lesson: int) -> _Lesson:
+        """Return histories with noise of all kinds, of as many users as are needed."""
         sequences = self._sequences
-        order = np.random.default_rng([_STREAM, self._seed, 1]).permutation(len(sequences.lengths))
+        order = np.random.default_rng([_STREAM, self._seed, 1, lesson]).permutation(len(sequences.lengths))
         in_all = np.cumsum(sequences.lengths[order])
         enough = order[in_all <= max(_TAUGHT_ROWS, in_all[0])]
         taught = sequences.where(np.isin(sequences.user_index, enough))
@@ -275,7 +308,7 @@ class Judge:
                 if not vectors.any() or len(vectors) > _MOST_SIMILAR_ITEMS:
                     continue
                 neighbours = noise.nearest_in_text(vectors, np.asarray(vectors.any(axis=1)))
-            seed = int(np.random.default_rng([_STREAM, self._seed, 2, number]).integers(2**32))
+            seed = int(np.random.default_rng([_STREAM, self._seed, 2, lesson, number]).integers(2**32))
             enough_of_it = max(rate, *(min(most, least / max(1, rows)) for least, most in _LEAST_INJECTED))
             if name in _WHOLE:
                 long = taught.lengths[taught.lengths >= noise.LONG_HISTORY]
@@ -285,7 +318,7 @@ class Judge:
             noisy = noise.inject(taught, name, enough_of_it, seed, neighbours, hold_out=0)
             kind = np.where(noisy.is_noise, number, kind[np.maximum(noisy.origin, 0)])
             taught = noisy.sequences
-        return taught, kind
+        return _Lesson(taught, kind)
 
 
 def _counted(kind: str, sequences: Sequences) -> np.ndarray:
