@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from iadsr_cli import noise
 from iadsr_cli.crossfit import Judge, head
+from iadsr_cli.crossfit import judge as judge_module
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, family, gather
 from iadsr_cli.crossfit.judge import MIXTURE
 from iadsr_cli.crossfit.spaces import Fold, ItemTexts, learn
@@ -19,6 +20,12 @@ from iadsr_cli.evidence import Status
 from iadsr_cli.explanations import whys
 from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences, user_items, window_items
+
+
+@pytest.fixture(autouse=True)
+def one_lesson(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inject noise once: enough for logs like these, and faster."""
+    monkeypatch.setattr(judge_module, "_LESSONS", (1, 1))
 
 
 def make(histories: list[list[int]], items: int) -> Sequences:
@@ -281,6 +288,29 @@ def test_the_share_rises_with_the_noise_and_a_clean_log_keeps_its_rows() -> None
     assert removed[0] < removed[1] < removed[2]
 
 
+def test_noise_is_injected_anew_until_enough_rows_were_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[tuple[np.ndarray, np.ndarray]] = []
+    fit_kinds = head.fit_kinds
+
+    def spied(evidence: np.ndarray, kind: np.ndarray, *rest: object) -> object:
+        learned.append((evidence, kind))
+        return fit_kinds(evidence, kind, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(head, "fit_kinds", spied)
+    sequences, vectors, titles = genres(100)
+    rows, counts = len(sequences.codes), []
+    for lessons, enough in (((1, 1), 10 * rows), ((2, 9), 0), ((2, 9), 5 * rows), ((2, 3), 5 * rows)):
+        monkeypatch.setattr(judge_module, "_LESSONS", lessons)
+        monkeypatch.setattr(judge_module, "_READ_ROWS", enough)
+        Judge(sequences, vectors, titles, 0, Silent()).scores()
+        evidence, kind = learned.pop()
+        assert (kind < 0).sum() == rows, "rows of the log count once"
+        injected = evidence[kind == 0]
+        assert len(np.unique(injected, axis=0)) == len(injected), "every time others are injected"
+        counts.append(len(injected))
+    assert np.array(counts) / counts[0] == pytest.approx([1, 2, 5, 3], rel=0.05)
+
+
 def test_the_same_log_and_seed_give_the_same_scores() -> None:
     sequences, vectors, titles = genres(150)
     one, two = (Judge(sequences, vectors, titles, 3, Silent()).scores() for _ in range(2))
@@ -417,7 +447,9 @@ def test_any_log_is_judged_or_refused(seed: int, texts: str) -> None:
         None if texts == "none" else str(generator.choice(["", "!!!", "the cat", "red", " "])) for _ in range(items)
     ]
     try:
-        found = Judge(sequences, vectors, titles, 0, Silent()).scores()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(head, "_ROUNDS", 20)
+            found = Judge(sequences, vectors, titles, 0, Silent()).scores()
     except InputError:
         return
     judged = found.status == Status.SCORED

@@ -49,9 +49,9 @@ _AS_USUAL = {"insert-burst": 0.1, "insert-similar": 0.03}
 _ASSUMED = {"insert-account": 0.005}
 # Rows of the users that noise is injected into: enough for the head.
 _TAUGHT_ROWS = 250_000
-# Noise is injected into them so many times: more at once would make histories look worse than they are, and from fewer
-# injected rows shares are estimated less exactly.
-_LESSONS = 3
+# Noise is injected into them so many times, at least and at most, until so many rows have been read: more noise at once
+# would make histories look worse than they are, and from fewer injected rows shares are estimated less exactly.
+_LESSONS, _READ_ROWS = (3, 10), 600_000
 # Items that stand in a run of this many interactions stand close to each other.
 _CLOSE = 5
 # Streams of random numbers apart from those of anyone who injects noise with the same seed to measure us.
@@ -209,7 +209,8 @@ class Judge:
     def scores(self) -> Scores:
         """Return evidence and noise score of every interaction, flat-aligned with the sequences."""
         judged = (self._sequences.lengths > 1)[self._sequences.user_index]
-        lessons = [self._injected(number) for number in range(_LESSONS)]
+        rows = min(_TAUGHT_ROWS, len(self._sequences.codes))
+        lessons = [self._injected(number) for number in range(np.clip(_READ_ROWS // max(1, rows), *_LESSONS))]
         if not any(lesson.injected.any() for lesson in lessons) or not judged.any():
             raise InputError(
                 "The histories are too short to inject noise into, which the method crossfit learns from.",
