@@ -18,8 +18,6 @@ from iadsr_cli.progress import Reporter
 from iadsr_cli.remote.addresses import is_remote, parts, path_of
 from iadsr_cli.remote.stores import Objects, Store, store_of
 
-# The name is that of the marker that a folder of this machine gets (`logs.folders.MARKER`).
-_MARKER = "_iadsr.json"
 _UNFINISHED = {"unfinished": True}
 # Stands for the host of hdfs:///logs.
 _NO_HOST = "~"
@@ -190,23 +188,27 @@ def _found(store: Objects) -> dict[str, tuple[int | None, str]]:
 
 def _unfinished(store: Objects, found: dict[str, tuple[int | None, str]]) -> bool:
     """Return whether a folder was left by a run that was killed while it sent it."""
-    if _MARKER not in found:
+    from iadsr_cli.logs.folders import MARKER
+
+    if MARKER not in found:
         return False
     try:
-        return bool(json.loads(store.read(_MARKER)) == _UNFINISHED)
+        return bool(json.loads(store.read(MARKER)) == _UNFINISHED)
     except ValueError:
         return False
 
 
 def _send_folder(store: Objects, places: dict[str, Path], tell: Callable[[int], None]) -> None:
-    left = [name for name in _found(store) if name != _MARKER]
+    from iadsr_cli.logs.folders import MARKER
+
+    left = [name for name in _found(store) if name != MARKER]
     store.make_folder()
-    store.write(_MARKER, json.dumps(_UNFINISHED).encode())
+    store.write(MARKER, json.dumps(_UNFINISHED).encode())
     store.remove(*left)
     try:
-        store.send({name: place for name, place in places.items() if name != _MARKER}, tell)
-        store.send({_MARKER: places[_MARKER]}, tell)
+        store.send({name: place for name, place in places.items() if name != MARKER}, tell)
+        store.send({MARKER: places[MARKER]}, tell)
     except BaseException:
         with suppress(OutputError, InputError):
-            store.remove(*sorted(_found(store), key=lambda name: name == _MARKER))
+            store.remove(*sorted(_found(store), key=lambda name: name == MARKER))
         raise
