@@ -210,8 +210,9 @@ def test_termination_of_a_process(iadsr, tmp_path: Path, shop: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_runs_leave_nothing_that_a_resumed_one_does_not_mend() -> None:
-    command = [sys.executable, str(ROOT / "benchmarks" / "faults.py"), "--kills", "3"]
+    script = str(ROOT / "benchmarks" / "faults.py")
+    command = [sys.executable, script, "--kills", "1", "--run", "parts"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("1 kills, 0 faults") == 3
+    assert "1 kills, 0 faults" in done.stdout
     assert "resumed to the same bytes" in done.stdout
