@@ -31,7 +31,8 @@ class Staging:
         self._make, self._reporter = folder, reporter
         self._folder: Path | None = None
         self._fetched: list[tuple[Store, dict[str, tuple[int | None, str]]]] = []
-        self._claimed: dict[Path, Objects] = {}
+        # With what a killed run had left there.
+        self._claimed: dict[Path, tuple[Objects, list[str]]] = {}
 
     def shown(self, text: str) -> str:
         """Return a text with addresses in place of the names of their copies."""
@@ -101,7 +102,7 @@ class Staging:
             )
         store.try_writing()
         place.parent.mkdir(parents=True, exist_ok=True)
-        self._claimed[place] = store
+        self._claimed[place] = store, [name for name in found if name]
         return f"{place}/" if target.endswith("/") else str(place)
 
     def warn_of_changes(self) -> None:
@@ -119,7 +120,7 @@ class Staging:
         Raises:
             OutputError: one cannot be sent; a folder's files that were sent are removed again.
         """
-        for place, store in self._claimed.items():
+        for place, (store, left) in self._claimed.items():
             if not place.exists():
                 continue
             names = {"": place}
@@ -128,7 +129,7 @@ class Staging:
             size = sum(path.stat().st_size for path in names.values())
             with self._reporter.stage("send", size, "bytes") as stage:
                 if place.is_dir():
-                    _send_folder(store, names, stage.advance)
+                    _send_folder(store, names, left, stage.advance)
                 else:
                     store.send(names, stage.advance)
 
@@ -198,17 +199,17 @@ def _unfinished(store: Objects, found: dict[str, tuple[int | None, str]]) -> boo
         return False
 
 
-def _send_folder(store: Objects, places: dict[str, Path], tell: Callable[[int], None]) -> None:
+def _send_folder(store: Objects, places: dict[str, Path], left: list[str], tell: Callable[[int], None]) -> None:
+    """Send the files of a folder in place of what a killed run had left; whatever else is there by now stays."""
     from iadsr_cli.logs.folders import MARKER
 
-    left = [name for name in _found(store) if name != MARKER]
     store.make_folder()
     store.write(MARKER, json.dumps(_UNFINISHED).encode())
-    store.remove(*left)
+    store.remove(*(name for name in left if name != MARKER))
     try:
         store.send({name: place for name, place in places.items() if name != MARKER}, tell)
         store.send({MARKER: places[MARKER]}, tell)
     except BaseException:
         with suppress(OutputError, InputError):
-            store.remove(*sorted(_found(store), key=lambda name: name == MARKER))
+            store.remove(*sorted(_found(store).keys() & places.keys(), key=lambda name: name == MARKER))
         raise

@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from iadsr_cli.remote import Staging
+
 QUICK = ["--encoder", "tfidf", "--device", "cpu", "--budget", "5%"]
 
 
@@ -184,6 +186,34 @@ def test_a_folder_that_cannot_be_sent_leaves_nothing(
     assert "error: memory://bucket/clean cannot be written: the network is gone." in result.stderr
     assert below(bucket, "/bucket") == before
     assert left() == []
+
+
+@pytest.mark.usefixtures("scored")
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_somebody_else_puts_there_meanwhile_stays(
+    run, events: Path, bucket: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    bucket.pipe_file("/bucket/clean/_iadsr.json", b'{"unfinished": true}')
+    bucket.pipe_file("/bucket/clean/day=9/old.csv", b"half")
+    deliver, put_file = Staging.deliver, MemoryFileSystem.put_file
+
+    def late(self: Staging) -> None:
+        bucket.pipe_file("/bucket/clean/others.csv", b"theirs")
+        deliver(self)
+
+    def put(self: MemoryFileSystem, here: str, there: str, **options: object) -> None:
+        if fails and there.endswith("part-2.csv"):
+            raise OSError("the network is gone")
+        put_file(self, here, there, **options)
+
+    monkeypatch.setattr(Staging, "deliver", late)
+    monkeypatch.setattr(MemoryFileSystem, "put_file", put)
+    result = run("denoise", "memory://bucket/events", "-o", "memory://bucket/clean", *QUICK)
+    assert result.exit_code == fails, result.output
+    sent = [] if fails else ["_iadsr.json", "day=1/part-0.csv", "day=1/part-1.csv", "day=2/part-2.csv"]
+    files = below(bucket, "/bucket/clean")
+    assert sorted(files) == [*sent, "others.csv"]
+    assert files["others.csv"] == b"theirs"
 
 
 @pytest.mark.usefixtures("scored")
