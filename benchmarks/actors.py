@@ -37,6 +37,14 @@ def generate_folder(folder: Path, rows: int, users: int, items: int) -> None:
             pq.write_table(file.read_row_group(number), folder / f"part-{number}.parquet")
 
 
+def clean(name: object, log: object, *options: object) -> float:
+    """Clean a log, print how long it took, and return that."""
+    seconds, _, summary = iadsr("denoise", log, "--json", "--budget", "5%", *options)
+    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
+    print(f"{name}: {seconds:.1f} s ({stages}), {summary['kept']:,} rows kept", flush=True)
+    return seconds
+
+
 def compare(log: Path, options: list[object], actors: int, folder: Path) -> None:
     """Clean a log by both engines; print what they wrote and how long it took."""
     seconds = {}
@@ -48,9 +56,7 @@ def compare(log: Path, options: list[object], actors: int, folder: Path) -> None
             "--cache-dir",
             folder / f"{engine}-cache",
         ]
-        seconds[engine], _, summary = iadsr("denoise", log, "--json", "--budget", "5%", *options, *output, *arguments)
-        stages = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
-        print(f"{log.name} {engine}: {seconds[engine]:.1f} s ({stages}), {summary['kept']:,} rows kept", flush=True)
+        seconds[engine] = clean(f"{log.name} {engine}", log, *options, *output, *arguments)
     local, ray = (contents(folder, engine, log.is_dir()) for engine in seconds)
     same = "the same bytes" if local == ray else "OTHER BYTES"
     print(f"  {same} in {len(ray)} files; {seconds['ray'] / seconds['local']:.2f} times", flush=True)
@@ -61,9 +67,7 @@ def compare_store(store: str, log: Path, options: list[object], actors: int, fol
     files, path = url_to_fs(store)
     files.put(f"{log}/", f"{path}/log/", recursive=True)
     place = ["-o", f"{store}/clean/", "--cache-dir", folder / "store-cache", "--engine", "ray", "--actors", actors]
-    seconds, _, summary = iadsr("denoise", f"{store}/log/", "--json", "--budget", "5%", *options, *place)
-    stages = ", ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
-    print(f"{store}/log: {seconds:.1f} s ({stages}), {summary['kept']:,} rows kept", flush=True)
+    clean(f"{store}/log", f"{store}/log/", *options, *place)
     files.get(f"{path}/clean/", f"{folder / 'store'}/", recursive=True)
     same = "the same bytes" if contents(folder, "store", True) == contents(folder, "local", True) else "OTHER BYTES"
     print(f"  {same} as here", flush=True)
