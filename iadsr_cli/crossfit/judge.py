@@ -139,7 +139,7 @@ class Teaching:
         evidence[:, self.left_out] = np.nan
         # Heads of either side have seen none of these users.
         side = np.zeros(len(evidence), np.int64)
-        return _scored(self.mixture, (sequences.lengths > 1)[sequences.user_index], evidence, side, self.shares)
+        return _scored(self.mixture, _accompanied(sequences), evidence, side, self.shares)
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ class _Lesson:
     @property
     def usable(self) -> np.ndarray:
         """Which rows have others to be compared with, bool [n]."""
-        return (self.sequences.lengths > 1)[self.sequences.user_index]
+        return _accompanied(self.sequences)
 
     @property
     def injected(self) -> np.ndarray:
@@ -208,7 +208,7 @@ class Judge:
 
     def scores(self) -> Scores:
         """Return evidence and noise score of every interaction, flat-aligned with the sequences."""
-        judged = (self._sequences.lengths > 1)[self._sequences.user_index]
+        judged = _accompanied(self._sequences)
         rows = min(_TAUGHT_ROWS, len(self._sequences.codes))
         lessons = [self._injected(number) for number in range(np.clip(_READ_ROWS // max(1, rows), *_LESSONS))]
         if not any(lesson.injected.any() for lesson in lessons) or not judged.any():
@@ -320,6 +320,11 @@ class Judge:
             kind = np.where(noisy.is_noise, number, kind[np.maximum(noisy.origin, 0)])
             taught = noisy.sequences
         return _Lesson(taught, kind)
+
+
+def _accompanied(sequences: Sequences) -> np.ndarray:
+    """Return which rows have others in their history to be compared with, bool [N]."""
+    return (sequences.lengths > 1)[sequences.user_index]
 
 
 def _counted(kind: str, sequences: Sequences) -> np.ndarray:
