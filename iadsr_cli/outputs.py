@@ -154,8 +154,7 @@ class OutputPlan:
         """Write the outputs, whole and all of them, or none."""
         if not self.written:
             return
-        self.staging.warn_of_changes()
-        with reporter.stage("write", None, "rows") as stage, ExitStack() as files:
+        with self.staging.delivering(), reporter.stage("write", None, "rows") as stage, ExitStack() as files:
             if self.removed is not None:
                 gone = np.flatnonzero(~decisions.keep)
                 reasons = pa.array(explain(scores, decisions, gone), pa.string())
@@ -173,7 +172,6 @@ class OutputPlan:
             elif self.output is not None:
                 files.enter_context(self._drafted(log, self.output, decisions.keep, {}))
                 stage.advance(int(decisions.keep.sum()))
-        self.staging.deliver()
 
     def _is_folder(self, target: str, source: str) -> bool:
         """Whether `target` gets the log `source` file by file; the removed rows are always one file."""

@@ -146,9 +146,10 @@ class Face:
 
     def warn(self, text: str) -> None:
         """Print a warning, and remember it for the JSON summary."""
-        self.warnings.append(self.shown(text))
+        text = self.shown(text)
+        self.warnings.append(text)
         if self.spoken:
-            self.console.print(f"[yellow]warning:[/] {escape(self.shown(text))}")
+            self.console.print(f"[yellow]warning:[/] {escape(text)}")
 
     def facts(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """Print names and values beneath a title."""

@@ -40,8 +40,9 @@ class LinesFace(Face):
 
     def warn(self, text: str) -> None:
         """Write a warning, and remember it for the JSON summary."""
-        self.warnings.append(self.shown(text))
-        self._say(self.shown(text), level="warning")
+        text = self.shown(text)
+        self.warnings.append(text)
+        self._say(text, level="warning")
 
     def facts(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """Write names and values."""

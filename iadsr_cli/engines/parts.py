@@ -145,9 +145,7 @@ def denoise(
         for source in sources:
             source.check_unchanged()
         if refusal is None:
-            plan.staging.warn_of_changes()
             _write(log, files, rule, plan, config, reporter)
-            plan.staging.deliver()
             shutil.rmtree(judged)
             shutil.rmtree(folder)
     cutoff = config.decision.threshold if config.decision.budget is None else None
@@ -161,7 +159,7 @@ def _write(
         return
     explained = plan.removed is not None or plan.annotate
     decided = Found(files, {**verdicts.MISSING, **(verdicts.MISSING_WHY if explained else {})})
-    with ExitStack() as stack, reporter.stage("write", log.num_rows, "rows") as stage:
+    with plan.staging.delivering(), ExitStack() as stack, reporter.stage("write", log.num_rows, "rows") as stage:
         output = stack.enter_context(plan.writing(log)) if plan.output else None
         removed = stack.enter_context(plan.writing_removed(log)) if plan.removed else None
         for piece in log.pieces(with_columns=not plan.stands(log)):

@@ -4,7 +4,7 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
 from urllib.parse import unquote
 
 from iadsr_cli.errors import InputError
@@ -43,7 +43,7 @@ def log_files(source: str, format: str = "auto") -> list[Path]:
                 "Export the current version to Parquet and give that folder.",
             )
     everything = _walked(source)
-    files = [path for path in everything if not _hidden(path, base)]
+    files = [path for path in everything if not hidden(path.relative_to(base))]
     if not files:
         raise _none(source, base, len(everything))
     kinds = {known.kind if (known := named_format(path.name, format)) else None for path in files}
@@ -65,7 +65,7 @@ def passed_over(source: str) -> list[Path]:
     if not is_several(source):
         return []
     base = base_folder(source)
-    return [path for path in _walked(source) if _hidden(path, base)]
+    return [path for path in _walked(source) if hidden(path.relative_to(base))]
 
 
 def base_folder(source: str) -> Path:
@@ -120,8 +120,9 @@ def _unlisted(error: OSError) -> None:
     ) from error
 
 
-def _hidden(path: Path, base: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in path.relative_to(base).parts)
+def hidden(name: PurePath) -> bool:
+    """Return whether a file is no part of a log, by its name below the log's folder."""
+    return any(part.startswith((".", "_")) for part in name.parts)
 
 
 def _none(source: str, base: Path, hidden: int) -> InputError:

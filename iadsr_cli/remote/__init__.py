@@ -1,6 +1,5 @@
 """Logs and outputs at addresses: copied to this machine before the work, and sent when they are whole."""
 
-from iadsr_cli.remote.addresses import is_remote, without_secrets
 from iadsr_cli.remote.staging import Staging, staged
 
-__all__ = ["Staging", "is_remote", "staged", "without_secrets"]
+__all__ = ["Staging", "staged"]

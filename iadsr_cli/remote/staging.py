@@ -52,6 +52,8 @@ class Staging:
         """
         if not is_remote(source):
             return path_of(source)
+        from iadsr_cli.logs.files import hidden
+
         store = store_of(source)
         found = store.files()
         if not found:
@@ -61,11 +63,7 @@ class Staging:
         for place in places.values():
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()
-        wanted = {
-            name: place
-            for name, place in places.items()
-            if not any(level.startswith((".", "_")) for level in PurePosixPath(name).parts)
-        }
+        wanted = {name: place for name, place in places.items() if not hidden(PurePosixPath(name))}
         sizes = [found[name][0] for name in wanted]
         total = None if None in sizes else sum(size for size in sizes if size is not None)
         with self._reporter.stage("fetch", total, "bytes") as stage:
@@ -105,8 +103,20 @@ class Staging:
         self._claimed[place] = store, [name for name in found if name]
         return f"{place}/" if target.endswith("/") else str(place)
 
-    def warn_of_changes(self) -> None:
-        """Warn of what has been changed since it was copied."""
+    @contextmanager
+    def delivering(self) -> Iterator[None]:
+        """Warn of what has been changed since it was copied; send the outputs that are written in the block.
+
+        A file appears whole or not at all, a folder's marker last.
+
+        Raises:
+            OutputError: one cannot be sent; a folder's files that were sent are removed again.
+        """
+        self._warn_of_changes()
+        yield
+        self._deliver()
+
+    def _warn_of_changes(self) -> None:
         for store, files in self._fetched:
             now: dict[str, tuple[int | None, str]] = {}
             with suppress(InputError):
@@ -114,12 +124,7 @@ class Staging:
             if any(now.get(name) != state for name, state in files.items()):
                 self._reporter.warn(f"{store.name} was changed since it was copied: the copy is what was cleaned.")
 
-    def deliver(self) -> None:
-        """Send the outputs that were written: a file appears whole or not at all, a folder's marker last.
-
-        Raises:
-            OutputError: one cannot be sent; a folder's files that were sent are removed again.
-        """
+    def _deliver(self) -> None:
         for place, (store, left) in self._claimed.items():
             if not place.exists():
                 continue

@@ -84,6 +84,19 @@ def shop(tmp_path: Path) -> Path:
     return write_shop(tmp_path)
 
 
+@pytest.fixture
+def events(shop: Path) -> Path:
+    """The log in three files, by days of two partitions."""
+    lines = shop.read_text(encoding="utf-8").splitlines(keepends=True)
+    folder = shop.with_name("events")
+    for number, day in enumerate(["day=1", "day=1", "day=2"]):
+        path = folder / day / f"part-{number}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join([lines[0], *lines[1 + 500 * number : 501 + 500 * number]]), encoding="utf-8")
+    (folder / "_SUCCESS").touch()
+    return folder
+
+
 @pytest.fixture(scope="package", autouse=True)
 def _few_rounds() -> Iterator[None]:
     """Learn heads from less, in a tenth of the rounds: how good scores are is no matter of the command's."""

@@ -27,17 +27,12 @@ def bucket() -> Iterator[MemoryFileSystem]:
 
 
 @pytest.fixture
-def events(shop: Path, bucket: MemoryFileSystem) -> Path:
+def events(events: Path, bucket: MemoryFileSystem) -> Path:
     """The log in three files, here and at memory://bucket/events."""
-    header, *rows = shop.read_text(encoding="utf-8").splitlines(keepends=True)
-    folder = shop.with_name("events")
-    for number, day in enumerate(["day=1", "day=1", "day=2"]):
-        path = folder / day / f"part-{number}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join([header, *rows[500 * number : 500 * (number + 1)]]), encoding="utf-8")
-        bucket.put_file(str(path), f"/bucket/events/{path.relative_to(folder).as_posix()}")
+    for path in events.rglob("*.csv"):
+        bucket.put_file(str(path), f"/bucket/events/{path.relative_to(events).as_posix()}")
     bucket.pipe_file("/bucket/events/_SUCCESS", b"not fetched")
-    return folder
+    return events
 
 
 def below(bucket: MemoryFileSystem, folder: str) -> dict[str, bytes]:
@@ -195,7 +190,7 @@ def test_what_somebody_else_puts_there_meanwhile_stays(
 ) -> None:
     bucket.pipe_file("/bucket/clean/_iadsr.json", b'{"unfinished": true}')
     bucket.pipe_file("/bucket/clean/day=9/old.csv", b"half")
-    deliver, put_file = Staging.deliver, MemoryFileSystem.put_file
+    deliver, put_file = Staging._deliver, MemoryFileSystem.put_file
 
     def late(self: Staging) -> None:
         bucket.pipe_file("/bucket/clean/others.csv", b"theirs")
@@ -206,7 +201,7 @@ def test_what_somebody_else_puts_there_meanwhile_stays(
             raise OSError("the network is gone")
         put_file(self, here, there, **options)
 
-    monkeypatch.setattr(Staging, "deliver", late)
+    monkeypatch.setattr(Staging, "_deliver", late)
     monkeypatch.setattr(MemoryFileSystem, "put_file", put)
     result = run("denoise", "memory://bucket/events", "-o", "memory://bucket/clean", *QUICK)
     assert result.exit_code == fails, result.output

@@ -5,22 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 
 QUICK = ["--encoder", "tfidf", "--device", "cpu", "--budget", "5%"]
-
-
-@pytest.fixture
-def events(shop: Path) -> Path:
-    """The log in three files, by days of two partitions."""
-    lines = shop.read_text(encoding="utf-8").splitlines(keepends=True)
-    folder = shop.with_name("events")
-    for number, day in enumerate(["day=1", "day=1", "day=2"]):
-        path = folder / day / f"part-{number}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join([lines[0], *lines[1 + 500 * number : 501 + 500 * number]]), encoding="utf-8")
-    (folder / "_SUCCESS").touch()
-    return folder
 
 
 def files(folder: Path) -> list[Path]:

@@ -6,7 +6,8 @@ import pytest
 from iadsr_cli.config import RunSettings
 from iadsr_cli.errors import InputError
 from iadsr_cli.progress import Silent
-from iadsr_cli.remote import is_remote, staged, without_secrets
+from iadsr_cli.remote import staged
+from iadsr_cli.remote.addresses import is_remote, without_secrets
 from iadsr_cli.remote.stores import Objects, _state
 
 
