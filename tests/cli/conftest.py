@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def events(shop: Path) -> Path:
     return folder
 
 
-@pytest.fixture(scope="package", autouse=True)
+@contextmanager
 def _few_rounds() -> Iterator[None]:
     """Learn heads from less, in a tenth of the rounds: how good scores are is no matter of the command's."""
     with pytest.MonkeyPatch.context() as patch:
@@ -106,11 +107,19 @@ def _few_rounds() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="package")
+# Of each test, for a worker may run tests of other folders between those of this one.
+@pytest.fixture(autouse=True)
+def _quick() -> Iterator[None]:
+    with _few_rounds():
+        yield
+
+
+@pytest.fixture(scope="session")
 def _scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scores")
     options = ["--encoder", "tfidf", "--dry-run", "--cache-dir", str(folder / "cache")]
-    result = CliRunner().invoke(app, ["denoise", str(write_shop(folder)), *options])
+    with _few_rounds():
+        result = CliRunner().invoke(app, ["denoise", str(write_shop(folder)), *options])
     assert result.exit_code == 0, result.output
     return folder / "cache"
 
