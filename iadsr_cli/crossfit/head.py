@@ -12,12 +12,16 @@ neighbours and a misclick with nothing, so what tells the one from genuine rows 
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 _STEPS = 64
 _ROUNDS, _RATE, _LEAVES = 200, 0.1, 8
+# Heads that are learned at the same time: each takes a copy of what it learns from.
+_AT_ONCE = 4
 # More rows of the log than this do not make a head better.
 _COMPARED = 60_000
 # Of doubtful kinds only what others, plain noise and doubtful kinds before them, do not explain so many times over is
@@ -86,12 +90,13 @@ def fit(evidence: np.ndarray, injected: np.ndarray, seed: int) -> NoiseHead:
         early_stopping=False,
         random_state=seed,
     )
-    learner.fit(codes, injected)
     # One row per step of each piece of evidence, all else being at its median; the first row has all of them there.
     sizes = [len(bounds) + 1 for bounds in edges]
     grid = np.repeat(middle[None], 1 + sum(sizes), axis=0)
     grid[np.arange(1, len(grid)), np.repeat(np.arange(len(sizes)), sizes)] = np.concatenate([*map(np.arange, sizes)])
-    values = learner.decision_function(grid)
+    # Threads that share one small step wait for each other, on a busy machine many times longer than they work.
+    with threadpool_limits(1, user_api="openmp"):
+        values = learner.fit(codes, injected).decision_function(grid)
     origin = float(values[0])
     steps = np.split(values[1:] - origin, np.cumsum(sizes)[:-1])
     prior = np.log(injected.mean() / (1 - injected.mean()))
@@ -151,18 +156,21 @@ def fit_kinds(
         seed: of the learner.
         counted: for each of K kinds which rows it is learned from, bool [n]; all of them if None.
     """
-    heads: list[list[NoiseHead]] = [[], []]
-    for own in (0, 1):
-        others = side != own
-        for number, columns in enumerate(unseen):
-            usable = ((kind < 0) | (kind == number)) & (counted[number] if counted else True)
-            chosen = others & usable
-            if not (kind[chosen] == number).any() or not (kind[chosen] < 0).any():
-                chosen = usable  # too few rows to be split
-            seen = evidence[chosen]
-            seen[:, list(columns)] = np.nan
-            heads[own].append(fit(seen, kind[chosen] == number, seed))
-    return heads
+    import torch
+
+    def learned(own: int, number: int) -> NoiseHead:
+        usable = ((kind < 0) | (kind == number)) & (counted[number] if counted else True)
+        chosen = usable & (side != own)
+        if not (kind[chosen] == number).any() or not (kind[chosen] < 0).any():
+            chosen = usable  # too few rows to be split
+        seen = evidence[chosen]
+        seen[:, list(unseen[number])] = np.nan
+        return fit(seen, kind[chosen] == number, seed)
+
+    both = np.repeat([0, 1], len(unseen)), np.tile(np.arange(len(unseen)), 2)
+    with ThreadPoolExecutor(min(_AT_ONCE, torch.get_num_threads())) as pool:
+        heads = list(pool.map(learned, *both))
+    return [heads[: len(unseen)], heads[len(unseen) :]]
 
 
 def ratios(heads: Sequence[Sequence[NoiseHead]], evidence: np.ndarray, side: np.ndarray) -> np.ndarray:
