@@ -33,20 +33,23 @@ _WHOLE = ("replace-history",)
 _OF_HISTORIES = [column for column, name in enumerate(NAMES) if family(name) == "history"]
 _OF_ROWS = [column for column, name in enumerate(NAMES) if family(name) != "history"]
 # Where the share of each kind is read among the injected rows that look worst, and how far to go on from there to where
-# there would be no genuine rows. Rows near in text are read twice, for others are easily taken for them. So are whole
-# histories, without going on: among 80% and among 40% of the injected ones.
+# there would be no genuine rows. Rows near in text are read twice, and close to the end: genuine rows soon look like
+# them. So are whole histories, without going on: one that is taken for a bot's may go as a whole.
 _READ = {
     "insert-burst": [(0.15, 1.5)],
-    "insert-similar": [(0.15, 1.5), (0.1, 2.5)],
-    "replace-history": [(0.4, -1.0), (0.2, -1.0)],
+    "insert-similar": [(0.05, 1.0), (0.1, 1.25)],
+    "replace-history": [(0.1, 0.0), (0.4, 0.0)],
 }
 _READ_OTHERS = [(0.15, 2.5)]
 # Genuine histories may hold what looks like these kinds, as stitched ones do.
 _DOUBTFUL = ("insert-burst", "insert-similar")
 # Beside plain noise there is some of these kinds: at least so much for each row of it.
 _AS_USUAL = {"insert-burst": 0.1, "insert-similar": 0.03}
-# In any log many rows look like those of a shared account, so their share cannot be told: it is taken to be this.
-_ASSUMED = {"insert-account": 0.005}
+# Whatever is seen, so much of a log is taken to be of these kinds: enough for an order among rows that nothing else
+# speaks against, and too little to remove any.
+_AT_LEAST = {"insert-burst": 0.002, "insert-similar": 0.002, "insert-account": 0.005}
+# In any log many rows look like those of a shared account, so their share cannot be told.
+_UNTOLD = ("insert-account",)
 # Rows of the users that noise is injected into: enough for the head.
 _TAUGHT_ROWS = 250_000
 # Noise is injected into them so many times, at least and at most, until so many rows have been read: more noise at once
@@ -216,14 +219,16 @@ class Judge:
                 "The histories are too short to inject noise into, which the method crossfit learns from.",
                 "Give longer histories, or score with --method iadsr.",
             )
-        evidence, *others = self._gathered([self._sequences, *(lesson.sequences for lesson in lessons)])
+        # The rows that nothing was injected into are those of one lesson.
+        used = [lesson.injected | (lesson.usable & (not number)) for number, lesson in enumerate(lessons)]
+        evidence, *others = self._gathered(
+            [(self._sequences, judged), *((lesson.sequences, rows) for lesson, rows in zip(lessons, used, strict=True))]
+        )
         self._usual = Usual.of(self._sequences, evidence)
         self._usual.take_off(self._sequences, evidence)
         for lesson, other in zip(lessons, others, strict=True):
             self._usual.take_off(lesson.sequences, other)
         side = self._side[self._sequences.user_index]
-        # The rows that nothing was injected into are those of one lesson.
-        used = [lesson.injected | (lesson.usable & (not number)) for number, lesson in enumerate(lessons)]
 
         def joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
             return np.concatenate([array[rows] for array, rows in zip(arrays, used, strict=True)])
@@ -248,7 +253,7 @@ class Judge:
             [_READ.get(name, _READ_OTHERS) for name in names],
             [(_counted(name, self._sequences)[judged], rows[told]) for name, rows in zip(names, counted, strict=True)],
         )
-        found = np.where([name in _ASSUMED for name in names], 0, found)
+        found = np.where([name in _UNTOLD for name in names], 0, found)
         lengths = self._sequences.lengths
         in_long = lengths[lengths >= noise.LONG_HISTORY].sum() / judged.sum()
         # Of the log's rows; that of whole histories is one of long ones.
@@ -256,7 +261,7 @@ class Judge:
             name: float(share * (in_long if name in _WHOLE else 1)) for name, share in zip(names, found, strict=True)
         }
         plain = sum(self.shares.get(name, 0) for name in _PLAIN)
-        believed = np.array([max(plain * _AS_USUAL.get(name, 0), _ASSUMED.get(name, 0)) for name in names])
+        believed = np.array([max(plain * _AS_USUAL.get(name, 0), _AT_LEAST.get(name, 0)) for name in names])
         # Where no noise is seen at all, rows still have an order.
         least = np.array([self._mixture[name] for name in names])
         weights = np.maximum(found, believed) + least / least.sum() * 0.5 / judged.sum()
@@ -276,17 +281,22 @@ class Judge:
     def _windows(self) -> tuple[sparse.csr_array, np.ndarray]:
         return window_items(self._sequences, _CLOSE)
 
-    def _gathered(self, parts: Sequence[Sequences]) -> list[np.ndarray]:
-        """Return the evidence about the rows of histories of the log's users, as they are and with injected noise."""
-        found = [np.full((len(part.codes), len(NAMES)), np.nan, np.float32) for part in parts]
+    def _gathered(self, parts: Sequence[tuple[Sequences, np.ndarray]]) -> list[np.ndarray]:
+        """Return the evidence about histories of the log's users, as they are and with injected noise, [N, E] each.
+
+        It is known for the users of the rows, bool [N], that stand beside each.
+        """
+        wanted = [np.bincount(part.user_index[rows], minlength=len(part.lengths)) > 0 for part, rows in parts]
+        found = [np.full((len(part.codes), len(NAMES)), np.nan, np.float32) for part, _ in parts]
         windows, owner = self._windows
-        with self._reporter.stage("evidence", sum(len(part.codes) for part in parts), "rows") as stage:
+        total = sum(int(part.lengths[users].sum()) for (part, _), users in zip(parts, wanted, strict=True))
+        with self._reporter.stage("evidence", total, "rows") as stage:
             for number in range(self._fold.max(initial=0) + 1):
                 inside = self._fold == number
                 teachers = ~inside | inside.all()
                 fold = learn(self._held[teachers], windows[teachers[owner]], self._texts, self._seed)
-                for part, out in zip(parts, found, strict=True):
-                    users = np.flatnonzero(inside & (part.lengths > 0))
+                for (part, _), those, out in zip(parts, wanted, found, strict=True):
+                    users = np.flatnonzero(inside & those)
                     gather(part, users, fold, self._texts, out)
                     stage.advance(int(part.lengths[users].sum()))
         for out in found:
