@@ -5,21 +5,18 @@ each cut to a length and isolated in its writing direction; charts hold none of 
 """
 
 import itertools
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from iadsr_cli.evaluation import charts
-from iadsr_cli.evaluation.metrics import seed_interval
+from iadsr_cli.evaluation import charts, wording
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-DASH = "–"
 FIFTHS = ["rarest", "2nd", "3rd", "4th", "most frequent"]
 KINDS = {
     "insert-uniform": "at a random place of a history, an item that the user does not have, every item as likely",
@@ -91,7 +88,7 @@ def render(metrics: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cut"] = cut
+    environment.filters["cut"] = wording.cut
     return environment.get_template("report.html.j2").render(_page(metrics))
 
 
@@ -111,8 +108,8 @@ def _page(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "detection": _detection(metrics, draw),
         "cleaning": _cleaning(metrics, draw),
         "suspicious": [_suspicious(row) for row in metrics.get("suspicious") or []],
-        "settings": [(key, _plain(value)) for key, value in _flat(metrics.get("settings") or {})],
-        "seconds": [(key, _seconds(value)) for key, value in (metrics.get("seconds") or {}).items()],
+        "settings": [(key, wording.plain(value)) for key, value in wording.flat(metrics.get("settings") or {})],
+        "seconds": [(key, wording.seconds(value)) for key, value in (metrics.get("seconds") or {}).items()],
         "kinds": _kinds(metrics.get("detection") or []),
         "series": charts.SERIES,
     }
@@ -139,109 +136,9 @@ def _mark(number: int, draw: Callable[..., str]) -> str:
     return f"series-{number % charts.SERIES + 1} {shape}"
 
 
-# --- Numbers in words
-
-
-def finite(value: Any) -> float | None:
-    """Return a number that can be shown, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
-def _numbers(values: Iterable[Any]) -> np.ndarray:
-    """Return float [N], NaN where there is no number."""
-    found = (finite(value) for value in values)
-    return np.array([np.nan if value is None else value for value in found], dtype=float)
-
-
-def _shown(value: Any, pattern: str, unit: str = "") -> str:
-    number = finite(value)
-    if number is None:
-        return DASH
-    text = pattern.format(number)
-    if float(text.replace(",", "")) == 0:
-        text = text.lstrip("+-")
-    return text.replace("-", "−") + unit
-
-
-def count(value: Any) -> str:
-    """Return 1234 as "1,234"."""
-    return _shown(value, "{:,.0f}")
-
-
-def decimal(value: Any, digits: int = 3) -> str:
-    """Return 0.8564 as "0.856"."""
-    return _shown(value, f"{{:.{digits}f}}")
-
-
-def percent(value: Any) -> str:
-    """Return 0.0321 as "3.2%"."""
-    number = finite(value)
-    return DASH if number is None else _shown(100 * number, "{:.1f}", "%")
-
-
-def change(value: Any, unit: str = "%") -> str:
-    """Return 0.0321 as "+3.2%"; differences of shares have another unit."""
-    number = finite(value)
-    return DASH if number is None else _shown(100 * number, "{:+.1f}", unit)
-
-
-def _seconds(value: Any) -> str:
-    number = finite(value)
-    if number is None:
-        return DASH
-    minutes, seconds = divmod(round(number), 60)
-    return f"{minutes} min {seconds} s" if minutes else f"{number:.1f} s"
-
-
-def _plain(value: Any) -> str:
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return DASH
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value)) or DASH
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
-
-
-def cut(text: Any, most: int = 600) -> str:
-    """Return a text, or its beginning where it is longer than `most` characters."""
-    text = _plain(text)
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _mean(values: Sequence[Any]) -> float | None:
-    numbers = _numbers(values)
-    return float(np.nanmean(numbers)) if np.isfinite(numbers).any() else None
-
-
-def _half_interval(values: Sequence[Any], show: Callable[[Any], str]) -> str:
-    """Return "± 0.012", half of the mean's 95% interval over seeds by Student's t; nothing for one seed."""
-    numbers = _numbers(values)
-    numbers = numbers[np.isfinite(numbers)]
-    half = seed_interval(numbers)["half"] if len(numbers) else None
-    return "" if half is None else f"± {show(half)}"
-
-
-def _listed(parts: Sequence[str]) -> str:
-    return "; ".join(parts) + "." if parts else ""
-
-
-# --- Sections
-
-
 def _facts(log: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = {"rows": "rows", "users": "users", "items": "items", "items_with_text": "items with text"}
-    return [(label, count(log[key])) for key, label in names.items() if key in log]
+    return [(label, wording.count(log[key])) for key, label in names.items() if key in log]
 
 
 def _ranking(study: Mapping[str, Any], draw: _Drawing) -> dict[str, Any]:
@@ -250,16 +147,18 @@ def _ranking(study: Mapping[str, Any], draw: _Drawing) -> dict[str, Any]:
     changes = {arm["arm"]: [_interval(arm, metric) for metric in _CHANGES] for arm in arms if arm.get("change")}
     # An arm without any number would be an empty line.
     changes = {arm: values for arm, values in changes.items() if not np.isnan([value[0] for value in values]).all()}
-    heading = f"{_plain(study.get('recommender'))}, {study.get('noise') or 'the log as it is'}"
+    heading = f"{wording.plain(study.get('recommender'))}, {study.get('noise') or 'the log as it is'}"
     chart = None
     if changes:
-        caption = "HR@10 against raw: " + _listed([f"{arm} {_verbal(values[0])}" for arm, values in changes.items()])
+        caption = "HR@10 against raw: " + wording.listed(
+            [f"{arm} {_verbal(values[0])}" for arm, values in changes.items()]
+        )
         chart = draw(charts.relative_changes, "Change against raw", caption, changes, key=_CHANGES)
     columns = [key for key in (*_RANKING, "coverage") if any(key in arm for arm in arms)]
-    rows = [(_plain(arm.get("arm")), [_ranking_cell(arm, key) for key in columns]) for arm in arms]
-    facts = [("users", count(study.get("users"))), ("seeds", count(study.get("seeds")))]
-    if finite(study.get("recovered_share")) is not None:
-        facts.append(("of the loss to noise recovered", percent(study["recovered_share"])))
+    rows = [(wording.plain(arm.get("arm")), [_ranking_cell(arm, key) for key in columns]) for arm in arms]
+    facts = [("users", wording.count(study.get("users"))), ("seeds", wording.count(study.get("seeds")))]
+    if wording.finite(study.get("recovered_share")) is not None:
+        facts.append(("of the loss to noise recovered", wording.percent(study["recovered_share"])))
     names = [_RANKING.get(key, key) for key in columns]
     return {
         "heading": heading,
@@ -271,26 +170,26 @@ def _ranking(study: Mapping[str, Any], draw: _Drawing) -> dict[str, Any]:
 
 def _interval(arm: Mapping[str, Any], metric: str) -> tuple[float, float, float]:
     found = arm["change"].get(metric) or {}
-    mean, low, high = _numbers([found.get("mean"), found.get("low"), found.get("high")])
+    mean, low, high = wording.numbers([found.get("mean"), found.get("low"), found.get("high")])
     return mean, low, high
 
 
 def _verbal(interval: tuple[float, float, float]) -> str:
     mean, low, high = interval
     if np.isnan([low, high]).any():
-        return change(mean)
+        return wording.change(mean)
     side = "above zero" if low > 0 else "below zero" if high < 0 else "the interval includes zero"
-    return f"{change(mean)} ({side})"
+    return f"{wording.change(mean)} ({side})"
 
 
 def _ranking_cell(arm: Mapping[str, Any], key: str) -> Cell:
-    text = percent(arm.get(key)) if key == "coverage" else decimal(arm.get(key), 4)
+    text = wording.percent(arm.get(key)) if key == "coverage" else wording.decimal(arm.get(key), 4)
     found = (arm.get("change") or {}).get(key)
     # Intervals of the other metrics are in metrics.json; here they would make the table too wide to be read.
     if not found or key not in _CHANGES:
         return Cell(text)
-    low, high = (change(found.get(end), "") for end in ("low", "high"))
-    return Cell(text, f"{change(found.get('mean'))} ({low} to {high})")
+    low, high = (wording.change(found.get(end), "") for end in ("low", "high"))
+    return Cell(text, f"{wording.change(found.get('mean'))} ({low} to {high})")
 
 
 def _detection(metrics: Mapping[str, Any], draw: _Drawing) -> dict[str, Any] | None:
@@ -305,7 +204,7 @@ def _detection(metrics: Mapping[str, Any], draw: _Drawing) -> dict[str, Any] | N
     if not results and not drawn:
         return None
     mine = [result for result in results if result.get("scorer") == own]
-    decided = [result for result in mine if any(finite(result.get(key)) is not None for key in _DECISION)]
+    decided = [result for result in mine if any(wording.finite(result.get(key)) is not None for key in _DECISION)]
     return {
         "own": own,
         "scorers": _scorer_table(results) if results else None,
@@ -339,24 +238,29 @@ def _scorer_table(results: Sequence[Mapping[str, Any]]) -> Table:
     table = []
     for scorer in scorers:
         values = [[run.get("auroc") for run in cells.get((scorer, *column), [])] for column in columns]
-        table.append([Cell(decimal(_mean(value)), _half_interval(value, decimal)) for value in values])
+        table.append(
+            [
+                Cell(wording.decimal(wording.mean(value)), wording.half_interval(value, wording.decimal))
+                for value in values
+            ]
+        )
     for place in range(len(columns)):
         shown = [row[place].text for row in table]
-        best = max((text for text in shown if text != DASH), default=None)
+        best = max((text for text in shown if text != wording.DASH), default=None)
         for row in table:
             row[place] = Cell(row[place].text, row[place].below, row[place].text == best)
-    groups = [(_plain(kind), sum(kind == other for other, _ in columns)) for kind in kinds]
+    groups = [(wording.plain(kind), sum(kind == other for other, _ in columns)) for kind in kinds]
     rates = [_rate(rate) for _, rate in columns]
-    rows = list(zip(map(_plain, scorers), table, strict=True))
+    rows = list(zip(map(wording.plain, scorers), table, strict=True))
     return Table("AUROC by scorer and kind of noise", "AUROC", rates, rows, groups)
 
 
 def _rate(rate: Any) -> str:
     """Return a rate of noise, which is a number or already in words; labelled noise has none."""
-    number = finite(rate)
+    number = wording.finite(rate)
     if number is not None:
         return f"{100 * number:.4g}%"
-    return "" if rate is None else _plain(rate)
+    return "" if rate is None else wording.plain(rate)
 
 
 def _decision_table(results: Sequence[Mapping[str, Any]], own: str) -> Table:
@@ -365,27 +269,32 @@ def _decision_table(results: Sequence[Mapping[str, Any]], own: str) -> Table:
     for (kind, rate), runs in _grouped(results, "kind", "rate").items():
         cells = []
         for key in _DECISION:
-            show = _points if key == "cold_gap" else percent
+            show = _points if key == "cold_gap" else wording.percent
             values = [run.get(key) for run in runs]
-            cells.append(Cell(show(_mean(values)), _half_interval(values, lambda half: percent(half).rstrip("%"))))
-        rows.append((f"{_plain(kind)} {_rate(rate)}", cells))
+            cells.append(
+                Cell(
+                    show(wording.mean(values)),
+                    wording.half_interval(values, lambda half: wording.percent(half).rstrip("%")),
+                )
+            )
+        rows.append((f"{wording.plain(kind)} {_rate(rate)}", cells))
     return Table(f"What {own} removed, by kind of noise", "noise", names, rows)
 
 
 def _points(value: Any) -> str:
-    return change(value, "")
+    return wording.change(value, "")
 
 
 def _distributions(histogram: Mapping[str, Any] | None, draw: _Drawing) -> list[Chart]:
     if not histogram or not histogram.get("clean"):
         return []
-    edges, clean = _numbers(histogram["edges"]), _numbers(histogram["clean"])
+    edges, clean = wording.numbers(histogram["edges"]), wording.numbers(histogram["clean"])
     parts = {"rows": clean}
     if histogram.get("injected"):
-        parts = {"other rows": clean, "known noise": _numbers(histogram["injected"])}
+        parts = {"other rows": clean, "known noise": wording.numbers(histogram["injected"])}
     if not np.isfinite(edges).all() or not any(np.nansum(counts) for counts in parts.values()):
         return []
-    halves = [f"{decimal(_median(edges, counts), 2)} ({name})" for name, counts in parts.items()]
+    halves = [f"{wording.decimal(_median(edges, counts), 2)} ({name})" for name, counts in parts.items()]
     caption = f"Half of the scores are above {' and '.join(halves)}."
     if len(parts) > 1:
         caption += " Both are drawn as if they had the same number of rows."
@@ -404,13 +313,13 @@ def _precision_recall(results: Sequence[Mapping[str, Any]], own: str, draw: _Dra
     drawable = [result for result in results if result.get("recall") and result.get("precision")]
     for (kind,), found in _grouped(drawable, "kind").items():
         ordered = sorted(found, key=lambda result: result.get("scorer") != own)
-        curves = [(_numbers(result["recall"]), _numbers(result["precision"])) for result in ordered]
-        share = next((number for result in found if (number := finite(result.get("share"))) is not None), None)
-        names = [_plain(result.get("scorer")) for result in ordered]
-        parts = [f"{name} {percent(_at_half(*curve))}" for name, curve in zip(names, curves, strict=True)]
-        random = f" The level grey line is a random choice: {percent(share)}." if share is not None else ""
-        caption = f"Precision where half of the noise is found: {_listed(parts)}{random}"
-        title = f"Precision and recall, {_plain(kind)}"
+        curves = [(wording.numbers(result["recall"]), wording.numbers(result["precision"])) for result in ordered]
+        share = next((number for result in found if (number := wording.finite(result.get("share"))) is not None), None)
+        names = [wording.plain(result.get("scorer")) for result in ordered]
+        parts = [f"{name} {wording.percent(_at_half(*curve))}" for name, curve in zip(names, curves, strict=True)]
+        random = f" The level grey line is a random choice: {wording.percent(share)}." if share is not None else ""
+        caption = f"Precision where half of the noise is found: {wording.listed(parts)}{random}"
+        title = f"Precision and recall, {wording.plain(kind)}"
         drawn.append(draw(charts.precision_recall, title, caption, curves, share, key=names))
     return drawn
 
@@ -418,16 +327,16 @@ def _precision_recall(results: Sequence[Mapping[str, Any]], own: str, draw: _Dra
 def _at_half(recall: np.ndarray, precision: np.ndarray) -> float | None:
     """Return the best precision at which at least half of the noise is found."""
     enough = precision[recall >= 0.5]
-    return finite(np.nanmax(enough)) if np.isfinite(enough).any() else None
+    return wording.finite(np.nanmax(enough)) if np.isfinite(enough).any() else None
 
 
 def _calibration(found: Mapping[str, Any] | None, draw: _Drawing) -> list[Chart]:
     if not found or not found.get("bins"):
         return []
-    columns = [_numbers(each.get(key) for each in found["bins"]) for key in ("predicted", "observed", "rows")]
+    columns = [wording.numbers(each.get(key) for each in found["bins"]) for key in ("predicted", "observed", "rows")]
     above = int((columns[0] > columns[1]).sum())
     caption = (
-        f"Expected calibration error {decimal(found.get('expected_calibration_error'))}. "
+        f"Expected calibration error {wording.decimal(found.get('expected_calibration_error'))}. "
         f"More noise is predicted than there is in {above} of {len(columns[0])} bins, "
         "those below the dotted line; a dot's area grows with its rows."
     )
@@ -441,31 +350,31 @@ def _cleaning(metrics: Mapping[str, Any], draw: _Drawing) -> dict[str, Any] | No
     mine = [run for run in metrics.get("detection") or [] if run.get("scorer") == own and run.get("by_frequency_fifth")]
     drawn = [*_by_frequency(found, draw), *_by_history(found, draw)]
     names = {"rows": "rows", "removed": "removed", "protected": "protected", "unscored": "unscored"}
-    facts = [(label, count(found[key])) for key, label in names.items() if key in found]
+    facts = [(label, wording.count(found[key])) for key, label in names.items() if key in found]
     if "removed_share" in found:
-        facts.append(("of all rows removed", percent(found["removed_share"])))
-    if finite(found.get("estimated_noise_share")) is not None:
-        facts.append(("of all rows estimated to be noise", percent(found["estimated_noise_share"])))
+        facts.append(("of all rows removed", wording.percent(found["removed_share"])))
+    if wording.finite(found.get("estimated_noise_share")) is not None:
+        facts.append(("of all rows estimated to be noise", wording.percent(found["estimated_noise_share"])))
     if "users_touched" in found:
-        facts.append(("users who lose a row", count(found["users_touched"])))
+        facts.append(("users who lose a row", wording.count(found["users_touched"])))
     if "cold_gap" in found:
-        facts.append(("cold gap", change(found["cold_gap"], " points")))
+        facts.append(("cold gap", wording.change(found["cold_gap"], " points")))
     if not (facts or drawn or mine):
         return None
     return {"facts": facts, "charts": drawn, "injected": _fifths_table(mine, own) if mine else None}
 
 
 def _by_frequency(found: Mapping[str, Any], draw: _Drawing) -> list[Chart]:
-    values = _numbers(found.get("by_frequency_fifth") or [])
+    values = wording.numbers(found.get("by_frequency_fifth") or [])
     if not len(values):
         return []
     caption = (
-        f"Of the rows of the rarest fifth of items {percent(values[0])} are removed, "
-        f"of those of the most frequent fifth {percent(values[-1])}.{_dashed(found)}"
+        f"Of the rows of the rarest fifth of items {wording.percent(values[0])} are removed, "
+        f"of those of the most frequent fifth {wording.percent(values[-1])}.{_dashed(found)}"
     )
     groups = FIFTHS if len(values) == len(FIFTHS) else [str(number) for number in range(1, len(values) + 1)]
     title = "Removed share by item frequency"
-    overall = finite(found.get("removed_share"))
+    overall = wording.finite(found.get("removed_share"))
     return [draw(charts.shares, title, caption, groups, values, overall, "fifths of the items, by frequency")]
 
 
@@ -473,58 +382,62 @@ def _by_history(found: Mapping[str, Any], draw: _Drawing) -> list[Chart]:
     groups = found.get("by_history_length") or []
     if not groups:
         return []
-    values = _numbers(group.get("share") for group in groups)
+    values = wording.numbers(group.get("share") for group in groups)
     names = [_range(group.get("from"), group.get("to")) for group in groups]
     caption = (
-        f"Of the rows of users with {names[0]} rows {percent(values[0])} are removed, of those with {names[-1]} "
-        f"{percent(values[-1])}.{_dashed(found)}"
+        f"Of the rows of users with {names[0]} rows {wording.percent(values[0])} are removed, of those with "
+        f"{names[-1]} {wording.percent(values[-1])}.{_dashed(found)}"
     )
     title = "Removed share by length of history"
-    return [draw(charts.shares, title, caption, names, values, finite(found.get("removed_share")), "rows of the user")]
+    return [
+        draw(
+            charts.shares, title, caption, names, values, wording.finite(found.get("removed_share")), "rows of the user"
+        )
+    ]
 
 
 def _dashed(found: Mapping[str, Any]) -> str:
-    share = percent(found.get("removed_share"))
-    return "" if share == DASH else f" The dashed line is all rows: {share}."
+    share = wording.percent(found.get("removed_share"))
+    return "" if share == wording.DASH else f" The dashed line is all rows: {share}."
 
 
 def _range(start: Any, end: Any) -> str:
-    if finite(end) is None:
-        return f"{count(start)}+"
-    return count(start) if start == end else f"{count(start)}–{count(end)}"
+    if wording.finite(end) is None:
+        return f"{wording.count(start)}+"
+    return wording.count(start) if start == end else f"{wording.count(start)}–{wording.count(end)}"
 
 
 def _fifths_table(runs: Sequence[Mapping[str, Any]], own: str) -> Table:
     columns: dict[str, tuple[str, Callable[[Any], str]]] = {
-        "rows": ("rows", count),
-        "noise": ("noise", count),
-        "auroc": ("AUROC", decimal),
-        "removed_share": ("removed", percent),
-        "over_denoising": ("over-denoising", percent),
-        "under_denoising": ("under-denoising", percent),
+        "rows": ("rows", wording.count),
+        "noise": ("noise", wording.count),
+        "auroc": ("AUROC", wording.decimal),
+        "removed_share": ("removed", wording.percent),
+        "over_denoising": ("over-denoising", wording.percent),
+        "under_denoising": ("under-denoising", wording.percent),
     }
     rows = []
     for place, name in enumerate(FIFTHS):
         fifths = [run["by_frequency_fifth"][place] for run in runs if place < len(run["by_frequency_fifth"])]
-        means = {key: _mean([fifth.get(key) for fifth in fifths]) for key in columns}
+        means = {key: wording.mean([fifth.get(key) for fifth in fifths]) for key in columns}
         rows.append((name, [Cell(show(means[key])) for key, (_, show) in columns.items()]))
     label = f"{own} on known noise by item frequency, the mean of {len(runs)} runs"
     return Table(label, "item frequency", [name for name, _ in columns.values()], rows)
 
 
 def _suspicious(row: Mapping[str, Any]) -> dict[str, Any]:
-    others = [cut(title, 200) for title in row.get("others") or []]
-    total = finite(row.get("others_count"))
+    others = [wording.cut(title, 200) for title in row.get("others") or []]
+    total = wording.finite(row.get("others_count"))
     more = int(total) - len(others) if total is not None else 0
     return {
-        "user": cut(row.get("user"), 200),
-        "item": cut(row.get("item"), 200),
-        "title": cut(row["title"]) if row.get("title") else None,
-        "score": decimal(row.get("score")),
+        "user": wording.cut(row.get("user"), 200),
+        "item": wording.cut(row.get("item"), 200),
+        "title": wording.cut(row["title"]) if row.get("title") else None,
+        "score": wording.decimal(row.get("score")),
         "removed": bool(row.get("removed")),
-        "reason": cut(row["reason"]) if row.get("reason") else None,
+        "reason": wording.cut(row["reason"]) if row.get("reason") else None,
         "others": others,
-        "more": count(more) if more > 0 else None,
+        "more": wording.count(more) if more > 0 else None,
     }
 
 

@@ -11,7 +11,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from iadsr_cli.evaluation.report import DASH, KINDS, render, write
+from iadsr_cli.evaluation.report import KINDS, render, write
+from iadsr_cli.evaluation.wording import DASH
 
 HOSTILE = [
     "<script>alert(1)</script>",

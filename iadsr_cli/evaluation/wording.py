@@ -1,0 +1,110 @@
+"""Numbers, settings and texts of a report as they are read."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from iadsr_cli.evaluation.metrics import seed_interval
+
+DASH = "–"
+
+
+def finite(value: Any) -> float | None:
+    """Return a number that can be shown, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def numbers(values: Iterable[Any]) -> np.ndarray:
+    """Return float [N], NaN where there is no number."""
+    found = (finite(value) for value in values)
+    return np.array([np.nan if value is None else value for value in found], dtype=float)
+
+
+def _shown(value: Any, pattern: str, unit: str = "") -> str:
+    number = finite(value)
+    if number is None:
+        return DASH
+    text = pattern.format(number)
+    if float(text.replace(",", "")) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", "−") + unit
+
+
+def count(value: Any) -> str:
+    """Return 1234 as "1,234"."""
+    return _shown(value, "{:,.0f}")
+
+
+def decimal(value: Any, digits: int = 3) -> str:
+    """Return 0.8564 as "0.856"."""
+    return _shown(value, f"{{:.{digits}f}}")
+
+
+def percent(value: Any) -> str:
+    """Return 0.0321 as "3.2%"."""
+    number = finite(value)
+    return DASH if number is None else _shown(100 * number, "{:.1f}", "%")
+
+
+def change(value: Any, unit: str = "%") -> str:
+    """Return 0.0321 as "+3.2%"; differences of shares have another unit."""
+    number = finite(value)
+    return DASH if number is None else _shown(100 * number, "{:+.1f}", unit)
+
+
+def seconds(value: Any) -> str:
+    """Return 75 as "1 min 15 s"."""
+    number = finite(value)
+    if number is None:
+        return DASH
+    minutes, seconds = divmod(round(number), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{number:.1f} s"
+
+
+def plain(value: Any) -> str:
+    """Return a setting as a reader would write it."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return DASH
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value)) or DASH
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield settings and those within them, their names joined by dots."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def cut(text: Any, most: int = 600) -> str:
+    """Return a text, or its beginning where it is longer than `most` characters."""
+    text = plain(text)
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def mean(values: Sequence[Any]) -> float | None:
+    """Return the mean of the numbers among them, None where there is none."""
+    found = numbers(values)
+    return float(np.nanmean(found)) if np.isfinite(found).any() else None
+
+
+def half_interval(values: Sequence[Any], show: Callable[[Any], str]) -> str:
+    """Return "± 0.012", half of the mean's 95% interval over seeds by Student's t; nothing for one seed."""
+    found = numbers(values)
+    found = found[np.isfinite(found)]
+    half = seed_interval(found)["half"] if len(found) else None
+    return "" if half is None else f"± {show(half)}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Return parts of a sentence as one."""
+    return "; ".join(parts) + "." if parts else ""
