@@ -148,10 +148,10 @@ def align(
 
 def score(log: Log, model: Path, config: Config, folder: Path, reporter: Reporter) -> Manifest:
     """Write the `scores` artifact: the evidence of every row of `log` by an align artifact."""
-    from iadsr_cli import training
+    from iadsr_cli.hardware import pick_device
     from iadsr_cli.models.store import load_aligned
 
-    device = training.pick_device(config.run.device)
+    device = pick_device(config.run.device)
     aligned, vocabulary, source = load_aligned(model, device)
     sequences = make_sequences(log.user_ids(), log.item_ids(), log.order(), vocabulary.items)
     check_shared(sequences.codes, vocabulary.items, log.name, str(model))
@@ -239,7 +239,7 @@ def check_device(config: Config) -> None:
     from iadsr_cli.workers import check_devices
 
     if config.run.device not in {"auto", "cpu"}:
-        from iadsr_cli.training import pick_device
+        from iadsr_cli.hardware import pick_device
 
         pick_device(config.run.device)
     check_devices(config)

@@ -1,4 +1,4 @@
-"""The one training loop, for pretraining and for alignment: device, seed, early stopping on validation items."""
+"""The one training loop, for pretraining and for alignment: batches, losses, seed, early stopping."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,30 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from iadsr_cli import validation
 from iadsr_cli.checkpoints import Checkpoint
 from iadsr_cli.config import AlignSettings, Config, LoopSettings
 from iadsr_cli.devices import ALONE, Group, Share
 from iadsr_cli.errors import TrainingError, UsageError
+from iadsr_cli.hardware import pick_device, pick_precision, step_precision
 from iadsr_cli.models import Backbone, make_backbone
 from iadsr_cli.models.alignment import AlignedModel, Prepared
 from iadsr_cli.models.losses import FullSoftmax, NextItemLoss, SampledSoftmax
 from iadsr_cli.progress import Reporter
-from iadsr_cli.ranking import held_out_ranks, hit_rate, ndcg
-from iadsr_cli.sequences import Sequences, Windows, bucketed_batches, last_windows, training_windows
+from iadsr_cli.sequences import Sequences, Windows, bucketed_batches, training_windows
 from iadsr_cli.transfers import ahead, pinned, sent
 
 # Padded places per batch are bounded by this multiple of the batch size, so that long histories do not need more
 # memory than short ones; with histories of up to 16 the batch size alone decides.
 PLACES_PER_SEQUENCE = 16
-
-# Users that validate; more would sharpen early stopping less than they cost. With many items there are fewer, because
-# each is compared with all of them.
-_VALIDATION_USERS, _FEWEST_VALIDATION_USERS = 20_000, 2_000
-_VALIDATION_SCORES = 2_000_000_000
-
-# Devices on which the whole step is computed in the softmax's number type where that is a small one. On processors
-# only the large products gain by it.
-_AUTOCAST_DEVICES = ("cuda",)
 
 # Items up to which the automatic loss goes over the whole catalogue.
 _FULL_SOFTMAX_ITEMS = 50_000
@@ -68,39 +60,6 @@ class Batch:
         flat, items, targets = (sent(tensor, device) for tensor in (self.flat, self.items, self.targets))
         prepared = self.prepared.sent(device) if self.prepared else None
         return replace(self, flat=flat, items=items, targets=targets, prepared=prepared)
-
-
-def pick_device(name: str) -> torch.device:
-    """Return the device to compute on; "auto" takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        UsageError: if the one asked for is not there.
-    """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
-    if not there[name]:
-        usable = ", ".join(kind for kind, is_there in there.items() if is_there)
-        raise UsageError(f"--device {name} is not available on this machine.", f"Usable here: auto, {usable}.")
-    return torch.device(name)
-
-
-def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the number type for the softmax's matrix products; "auto" is bfloat16 where the hardware has it."""
-    if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported()
-    else:
-        native = device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
-    return torch.bfloat16 if native else torch.float32
-
-
-def step_precision(precision: torch.dtype, device: torch.device) -> torch.autocast:
-    """Return the context that a step is computed in, given the number type of its softmax."""
-    return torch.autocast(
-        device.type, precision, enabled=device.type in _AUTOCAST_DEVICES and precision != torch.float32
-    )
 
 
 def keeps_items_on_host(backbone: Backbone, loop: LoopSettings, device: torch.device) -> bool:
@@ -171,7 +130,7 @@ def pretrain(
             return {"loss": next_item(backbone, batch.items, backbone(batch.items), batch.targets, batch.share)}
 
         def validate(users: np.ndarray) -> tuple[dict[str, float], float]:
-            record = _rank_validation(backbone, sequences, config.pretrain.hold_out, users, group)
+            record = validation.rank(backbone, sequences, config.pretrain.hold_out, users, group)
             return record, record["validation_NDCG"]
 
         history = _fit(
@@ -265,8 +224,8 @@ def align(
             group.take_lowest(masks)
             last_masks.copy_(masks)
             masks.fill_(1)
-            loss = _held_out_loss(model, sequences, hold_out, users, config, group)
-            record = _rank_validation(backbone, sequences, hold_out, users, group)
+            loss = validation.held_out_loss(model, sequences, hold_out, users, config, group)
+            record = validation.rank(backbone, sequences, hold_out, users, group)
             return {**record, "validation_loss": loss}, -loss
 
         history = _fit(
@@ -328,7 +287,7 @@ def _fit(
     ends = sequences.train_lengths(hold_out)
     windows = training_windows(sequences, ends, backbone.settings.window)
     next_codes = _next_codes(sequences, ends)
-    validators = _validators(sequences, generator)
+    validators = validation.validators(sequences, generator)
     optimizers = _optimizers(model, backbone, learning_rate)
     run = _Run(model, optimizers, generator, kept or {})
     device = backbone.device
@@ -371,9 +330,9 @@ def _fit(
                 )
             model.eval()
             with backbone.item_embedding.whole_on(device):
-                validation, criterion = validate(validators)
-            run.end_epoch({"epoch": epoch, **record, **validation}, criterion)
-            stage.describe(f"epoch {epoch}, NDCG@10 {validation['validation_NDCG@10']:.4f}")
+                ranked, criterion = validate(validators)
+            run.end_epoch({"epoch": epoch, **record, **ranked}, criterion)
+            stage.describe(f"epoch {epoch}, NDCG@10 {ranked['validation_NDCG@10']:.4f}")
             if checkpoint is not None and group.rank == 0:
                 checkpoint.save(*run.state())
     run.use_best_weights()
@@ -477,49 +436,6 @@ class _Run:
         self._generator.bit_generator.state = state["generator"]
 
 
-def _rank_validation(
-    backbone: Backbone, sequences: Sequences, hold_out: int, users: np.ndarray, group: Group
-) -> dict[str, float]:
-    own = users[group.rank :: group.size]
-    found = [ranks for _, ranks in held_out_ranks(backbone, sequences, hold_out, own)]
-    # There may be fewer users than processes.
-    ranks = group.gathered(torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *found]))).numpy()
-    metrics = {"HR@10": hit_rate(ranks, 10), "NDCG@10": ndcg(ranks, 10), "NDCG": ndcg(ranks, len(sequences.items))}
-    return {f"validation_{name}": float(values.mean()) for name, values in metrics.items()}
-
-
-@torch.no_grad()
-def _held_out_loss(
-    model: AlignedModel, sequences: Sequences, hold_out: int, users: np.ndarray, config: Config, group: Group
-) -> float:
-    """Return the mean loss of alignment on validation items: next item and both InfoNCE terms, nothing sampled."""
-    device, size = model.device, config.loop.batch_size
-    windows = last_windows(sequences, sequences.lengths - hold_out + 1, model.backbone.settings.window)
-    ordered = users[np.argsort(windows.length[users], kind="stable")]
-
-    def made(start: int) -> tuple[Tensor, Tensor, Prepared]:
-        part = windows.take(ordered[start : start + size])
-        flat, valid = part.grid()
-        items = torch.from_numpy(sequences.codes[flat] * valid)
-        last = torch.from_numpy(part.length - 1)
-        return pinned(items, device), pinned(last, device), model.prepare(items).pinned(device)
-
-    # Whole batches to each process: what is contrasted with what stays the same.
-    starts = range(size * group.rank, len(ordered), size * group.size)
-    found = [
-        (
-            model.held_out_loss(
-                sent(items, device), sent(last, device), config.align.temperature, prepared.sent(device)
-            ),
-            len(items),
-        )
-        for items, last, prepared in ahead(made, starts, device)
-    ]
-    # Asked for at the end, as each question waits for the device.
-    total = sum(loss.item() * count for loss, count in found)
-    return group.gathered(torch.tensor([total], dtype=torch.float64)).sum().item() / len(users)
-
-
 def _batch(
     sequences: Sequences,
     next_codes: np.ndarray,
@@ -543,12 +459,3 @@ def _next_codes(sequences: Sequences, ends: np.ndarray) -> np.ndarray:
     following = np.append(sequences.codes[1:], 0)
     last = sequences.offsets[:-1] + ends - 1
     return following * (np.arange(len(following)) < np.repeat(last, sequences.lengths))
-
-
-def _validators(sequences: Sequences, generator: np.random.Generator) -> np.ndarray:
-    """Return the users that validate: those with an item to hold out, a random part of them if there are many."""
-    users = np.flatnonzero(sequences.lengths >= 3)
-    most = int(np.clip(_VALIDATION_SCORES // len(sequences.items), _FEWEST_VALIDATION_USERS, _VALIDATION_USERS))
-    if len(users) > most:
-        users = np.sort(generator.choice(users, most, replace=False))
-    return users

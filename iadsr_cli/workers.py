@@ -61,7 +61,7 @@ def check_devices(config: Config) -> None:
         return
     import torch
 
-    from iadsr_cli.training import pick_device
+    from iadsr_cli.hardware import pick_device
 
     if launched and asked not in (1, launched):
         raise UsageError(
@@ -89,7 +89,7 @@ def train_together(
         SystemExit: after training, in those that torchrun has started and that have nothing to write.
     """
     from iadsr_cli.devices import ALONE, join, leave
-    from iadsr_cli.training import pick_device
+    from iadsr_cli.hardware import pick_device
 
     check_devices(config)
     if _launched() > 1:
@@ -188,7 +188,7 @@ def _work(connection: Connection, rank: int, size: int, store: str) -> None:
             from torch.distributed import FileStore
 
             from iadsr_cli.devices import join
-            from iadsr_cli.training import pick_device
+            from iadsr_cli.hardware import pick_device
 
             torch.set_num_threads(max(1, torch.get_num_threads() // size))
             if sys.platform == "linux":  # the name of the machine may stand for an address that it does not have

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from iadsr_cli import training
+from iadsr_cli import hardware, training, validation
 from iadsr_cli.checkpoints import Checkpoint
 from iadsr_cli.config import AlignSettings, BackboneSettings, Config, LoopSettings, PretrainSettings, RunSettings
 from iadsr_cli.errors import ArtifactError, TrainingError, UsageError
@@ -121,7 +121,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_training(monkeypatch: pytest.M
         value = next(scores)
         return {"validation_NDCG": value, "validation_NDCG@10": value}
 
-    monkeypatch.setattr(training, "_rank_validation", rank)
+    monkeypatch.setattr(validation, "rank", rank)
     config = replace(CONFIG, pretrain=PretrainSettings(pretrain_epochs=5), loop=LoopSettings(batch_size=8, patience=2))
     backbone, history = training.pretrain(make_sequences(), config, Silent())
     assert [record["validation_NDCG"] for record in history] == [0.1, 0.5, 0.2, 0.3]
@@ -166,7 +166,7 @@ def test_a_loss_that_is_no_number_stops_with_the_remedy(monkeypatch: pytest.Monk
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="--device cuda is not available on this machine") as caught:
-        training.pick_device("cuda")
+        hardware.pick_device("cuda")
     assert "cpu" in caught.value.hint
 
 
@@ -341,11 +341,11 @@ def test_negatives_are_drawn_by_the_popularity_of_the_training_part() -> None:
 
 def test_validation_takes_fewer_users_the_more_items_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     sequences = make_sequences(users=400)
-    monkeypatch.setattr(training, "_VALIDATION_SCORES", 100 * ITEMS)
-    monkeypatch.setattr(training, "_FEWEST_VALIDATION_USERS", 7)
-    assert len(training._validators(sequences, np.random.default_rng(0))) == 100
-    monkeypatch.setattr(training, "_VALIDATION_SCORES", ITEMS)
-    assert len(training._validators(sequences, np.random.default_rng(0))) == 7
+    monkeypatch.setattr(validation, "_VALIDATION_SCORES", 100 * ITEMS)
+    monkeypatch.setattr(validation, "_FEWEST_VALIDATION_USERS", 7)
+    assert len(validation.validators(sequences, np.random.default_rng(0))) == 100
+    monkeypatch.setattr(validation, "_VALIDATION_SCORES", ITEMS)
+    assert len(validation.validators(sequences, np.random.default_rng(0))) == 7
 
 
 @pytest.mark.parametrize("loss", ["full", "sampled"])
@@ -355,7 +355,7 @@ def test_a_step_computed_in_bfloat16_as_on_a_gpu_trains_as_well(
 ) -> None:
     sequences, losses = make_sequences(), {}
     for devices in ((), ("cpu",)):
-        monkeypatch.setattr(training, "_AUTOCAST_DEVICES", devices)
+        monkeypatch.setattr(hardware, "_AUTOCAST_DEVICES", devices)
         config = replace(
             CONFIG,
             backbone=BackboneSettings(backbone=name, embedding_size=8, hidden_size=12, window=6, dropout=0.0),

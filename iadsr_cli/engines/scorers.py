@@ -60,10 +60,10 @@ class ModelScorer:
 
     @cached_property
     def _loaded(self) -> "tuple[AlignedModel, Vocabulary, Manifest]":
-        from iadsr_cli import training
+        from iadsr_cli.hardware import pick_device
         from iadsr_cli.models.store import load_aligned
 
-        return load_aligned(self._folder, training.pick_device(self._device))
+        return load_aligned(self._folder, pick_device(self._device))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return all but the model: another process loads its own, onto a device of its own."""

@@ -38,9 +38,9 @@ def leave_one_out(workspace: Workspace, folder: Path) -> Ranking:
     Raises:
         ArtifactError: if it is of another log, or has seen the items it would be tested on.
     """
+    from iadsr_cli.hardware import pick_device
     from iadsr_cli.models.store import load_recommender
     from iadsr_cli.ranking import held_out_ranks, summarise
-    from iadsr_cli.training import pick_device
 
     sequences = workspace.trainable
     backbone, _, manifest = load_recommender(folder, pick_device(workspace.config.run.device))

@@ -143,8 +143,8 @@ class _Lab:
 
     def material(self, sequences: Sequences, seed: int) -> baselines.Material:
         """Return what scorers judge by; models are trained when one asks for them."""
+        from iadsr_cli.hardware import pick_device
         from iadsr_cli.models.store import load_aligned, load_backbone
-        from iadsr_cli.training import pick_device
 
         workspace, device = self.workspace.with_seed(seed), pick_device(self.config.run.device)
         return baselines.Material(
@@ -270,9 +270,9 @@ class _Lab:
             fitted = ItemNeighbours.fit(arm.training, arm.training.train_lengths(arms.HELD_OUT))
             found = list(fitted.ranks(arm.history, 1, shown=shown))
         else:
+            from iadsr_cli.hardware import pick_device
             from iadsr_cli.models.store import load_backbone
             from iadsr_cli.ranking import held_out_ranks
-            from iadsr_cli.training import pick_device
 
             folder = self.workspace.with_seed(seed).pretrained(arm.training)
             backbone, _, _ = load_backbone(folder, pick_device(self.config.run.device))
