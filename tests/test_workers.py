@@ -41,8 +41,8 @@ def make_sequences() -> Sequences:
 def trainings(loss: str, dropout: float, item_table: str = "device"):
     config = Config(
         backbone=BackboneSettings(embedding_size=8, hidden_size=12, window=20, dropout=dropout),
-        pretrain=PretrainSettings(pretrain_epochs=4, pretrain_learning_rate=0.01),
-        align=AlignSettings(align_epochs=4, align_learning_rate=0.01),
+        pretrain=PretrainSettings(pretrain_epochs=2, pretrain_learning_rate=0.01),
+        align=AlignSettings(align_epochs=2, align_learning_rate=0.01),
         loop=LoopSettings(
             batch_size=5, patience=9, loss=loss, negatives=10, precision="float32", item_table=item_table
         ),
