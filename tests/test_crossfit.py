@@ -371,6 +371,16 @@ def test_the_head_learns_densities() -> None:
     assert ratio[2] < 0.05
 
 
+def test_few_rows_do_not_say_more_than_few_rows_can() -> None:
+    generator = np.random.default_rng(0)
+    injected = np.arange(600) % 3 == 0
+    evidence = generator.random((600, 3)) - 2.0 * injected[:, None]
+    learned = head.fit(evidence, injected, 0)
+    ratio = learned.ratio(learned.parts(evidence))
+    # 400 rows of the log without one that looks injected: it may be one in 400, and not one in a million.
+    assert 50 < ratio[injected].min() <= ratio.max() < 2_000
+
+
 def test_a_mixture_is_the_sum_of_its_kinds_and_is_explained_by_the_likelier_one() -> None:
     generator = np.random.default_rng(0)
     kind = generator.integers(-1, 2, size=6_000)
