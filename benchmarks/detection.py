@@ -31,7 +31,7 @@ from iadsr_cli.sequences import Sequences, frequency_fifths
 from iadsr_cli.stages import vectors_by_code
 
 KINDS = tuple(MIXTURE)
-TABLES = ("compared", "ablation", "left out", "shares")
+TABLES = ("compared", "ablation", "bound", "left out", "shares")
 Trial = tuple[Sequences, np.ndarray, np.ndarray, int]
 """A log, which of its rows are noise, which of them count, and the seed."""
 SINGLE = ("random", "popularity", "text", "co-occurrence", "svd")
@@ -154,6 +154,21 @@ def ablate(bench: Bench, kind: str, trial: Trial) -> None:
         print(f"  {kind}, {name}: genuine rows lost with the worst 5%, rarest fifth of items first: {lost}")
 
 
+def bound(bench: Bench, kind: str, trial: Trial) -> None:
+    """Print what the same evidence gives to heads that are told which rows of half of the users are the noise."""
+    sequences, is_noise, counted, seed = trial
+    scores = Judge(sequences, bench.vectors, bench.workspace.item_texts, seed, Silent()).scores()
+    evidence, usable = scores.terms, ~np.isnan(scores.noise)
+    side = np.random.default_rng(seed).integers(0, 2, len(sequences.lengths))[sequences.user_index]
+    for name, fit in (("additive heads", head.fit), ("trees of all evidence", FlexibleHead)):
+        told = np.empty(len(is_noise))
+        for own in (0, 1):
+            learned = fit(evidence[usable & (side != own)], is_noise[usable & (side != own)], seed)
+            told[side == own] = learned.ratio(learned.parts(evidence[side == own]))
+        reached = auroc(told[counted & usable], is_noise[counted & usable])
+        print(f"  {kind}, {name} told the truth about other users: AUROC {reached:.4f}", flush=True)
+
+
 def leave_out(bench: Bench, kind: str, trial: Trial) -> None:
     """Print what it reaches on a kind of noise that it has not learned from."""
     sequences, is_noise, counted, seed = trial
@@ -210,6 +225,9 @@ def main() -> None:
     if "ablation" in arguments.tables:
         for kind, several in trials.items():
             ablate(bench, kind, several[0])
+    if "bound" in arguments.tables:
+        for kind, several in trials.items():
+            bound(bench, kind, several[0])
     if "left out" in arguments.tables:
         for kind in (kind for kind in trials if kind in MIXTURE):
             leave_out(bench, kind, trials[kind][0])
