@@ -142,7 +142,7 @@ def test_evaluate_knows_none_of_it_and_a_shared_file_of_settings_does_no_harm(ru
 
 
 def test_sessions_are_shown_limited_and_explained_as_users_are(run, shop: Path, log: pd.DataFrame) -> None:
-    options = ["--session-gap", "7d", "--min-user-rows", "1", *TEXT]
+    options = ["--session-gap", "7d", "--min-user-rows", "1", "--budget", "5%", *TEXT]
     result = run("denoise", shop, "-o", "all.csv", "--annotate", *options)
     assert result.exit_code == 0, result.output
     ordered = log.sort_values(["user_id", "timestamp"], kind="stable")
