@@ -4,7 +4,7 @@ costs cold items more than others, and how much of a log it takes for noise.
     python benchmarks/detection.py LOG [--label is_noise] [--kinds ...] [--tables ...] [--seeds 3] [--share 10%]
 
 Noise is injected into histories only and scorers see the log whole, as `denoise` would; labels are read after scoring.
-Figures are means over seeds ± half of the 95% interval; ablations and shares are of the first seed.
+Figures are means over seeds ± half of the 95% interval; all tables but the compared scorers are of the first seed.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from iadsr_cli.crossfit import Judge, head
 from iadsr_cli.crossfit.judge import MIXTURE
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.evaluation import arms, baselines, labels, metrics
+from iadsr_cli.evidence import Scores
 from iadsr_cli.pipeline import Workspace, open_log
 from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences, frequency_fifths
@@ -84,10 +85,17 @@ class Bench:
         self, sequences: Sequences, seed: int, flexible: bool = False, **options: object
     ) -> tuple[Judge, np.ndarray]:
         """Return a judge and its noise scores, float64 [N]."""
+        judge, scores = self.scores(sequences, seed, flexible, **options)
+        return judge, scores.noise.astype(np.float64)
+
+    def scores(
+        self, sequences: Sequences, seed: int, flexible: bool = False, **options: object
+    ) -> tuple[Judge, Scores]:
+        """Return a judge and all that it says, evidence included."""
         texts = self.workspace.item_texts
         judge = Judge(sequences, self.vectors, texts, seed, Silent(), **options)  # type: ignore[arg-type]
         with mock.patch.object(head, "fit", FlexibleHead if flexible else head.fit):
-            return judge, judge.scores().noise.astype(np.float64)
+            return judge, judge.scores()
 
     def single(self, name: str, sequences: Sequences, seed: int) -> np.ndarray:
         """Return what one simple scorer says."""
@@ -157,7 +165,7 @@ def ablate(bench: Bench, kind: str, trial: Trial) -> None:
 def bound(bench: Bench, kind: str, trial: Trial) -> None:
     """Print what the same evidence gives to heads that are told which rows of half of the users are the noise."""
     sequences, is_noise, counted, seed = trial
-    scores = Judge(sequences, bench.vectors, bench.workspace.item_texts, seed, Silent()).scores()
+    _, scores = bench.scores(sequences, seed)
     evidence, usable = scores.terms, ~np.isnan(scores.noise)
     side = np.random.default_rng(seed).integers(0, 2, len(sequences.lengths))[sequences.user_index]
     for name, fit in (("additive heads", head.fit), ("trees of all evidence", FlexibleHead)):
