@@ -234,6 +234,8 @@ def test_a_report_says_what_is_removed_and_from_whom(run, shop: Path) -> None:
     page = Path("report/report.html").read_text(encoding="utf-8")
     assert stored["suspicious"][0]["title"] in page
     assert "Does a recommender get better?" not in page
+    assert "How are the scores spread?" in page
+    assert "known to be noise" not in page
 
 
 def test_a_report_is_not_written_over_something_else(refused, shop: Path) -> None:
