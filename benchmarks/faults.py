@@ -7,8 +7,8 @@ a folder of its own, with an empty cache, with earlier outputs there or without,
 a random moment of that time, up to three times in a row. After each kill every output has to be the earlier one or the
 whole new one, and every entry of the cache whole. At last a run is left to finish: all outputs have to have the bytes
 of the undisturbed run, and nothing else may be left. Runs are of both methods, and of the log in parts: blocks of
-5,000 bytes and buckets of 300 rows, so that there are several of each. Prints counts; exit code 1 if anything was
-found.
+5,000 bytes and buckets of 300 rows, so that there are several of each, from which little is learned. Prints counts;
+exit code 1 if anything was found.
 """
 
 import argparse
@@ -40,9 +40,11 @@ WHOLE = ["-m", "iadsr_cli", "denoise", "--report", "report"]
 SHORT = ["--encoder", "tfidf", "--method", "iadsr", "--pretrain-epochs", "4", "--align-epochs", "4"]
 SMALL_PARTS = """
 from iadsr_cli.cli.app import app
+from iadsr_cli.crossfit import head, judge
 from iadsr_cli.engines import buckets
 from iadsr_cli.logs import blocks
 blocks.BLOCK, buckets._BUCKET_ROWS = 5_000, 300
+head._ROUNDS, judge._LESSONS = 20, (1, 1)
 app()
 """
 RUNS = {

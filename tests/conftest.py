@@ -1,7 +1,8 @@
 """Shared by all tests: no network, and one thread, so that results do not depend on the machine's load."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,31 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 SIZES = ["--embedding-size", "8", "--hidden-size", "8", "--pretrain-epochs", "1"]
+
+
+@contextmanager
+def _learning_little() -> Iterator[None]:
+    from iadsr_cli.crossfit import head, judge
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(head, "_ROUNDS", 20)
+        patch.setattr(judge, "_LESSONS", (1, 1))
+        yield
+
+
+@pytest.fixture(scope="session")
+def learning_little() -> Callable[[], AbstractContextManager[None]]:
+    """Learn heads from less, in a tenth of the rounds, inside of a with statement: where it does not matter how good
+    scores are. Of each test, for a worker may run tests of other folders between those of one.
+    """
+    return _learning_little
+
+
+@pytest.fixture
+def few_rounds() -> Iterator[None]:
+    """Learn little in one test."""
+    with _learning_little():
+        yield
 
 
 @pytest.fixture(scope="session")

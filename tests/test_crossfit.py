@@ -28,12 +28,6 @@ def one_lesson(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge_module, "_LESSONS", (1, 1))
 
 
-@pytest.fixture
-def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Learn heads in a tenth of the rounds, where it does not matter how good they are."""
-    monkeypatch.setattr(head, "_ROUNDS", 20)
-
-
 def make(histories: list[list[int]], items: int) -> Sequences:
     codes = np.array([code for history in histories for code in history], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum([len(history) for history in histories])]).astype(np.int64)
@@ -451,7 +445,7 @@ def test_the_share_of_each_kind_is_read_where_only_noise_is() -> None:
     assert only_first[1:].tolist() == [0, 0], "a kind that nothing was injected of cannot be seen"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), texts=st.sampled_from(["all", "some", "none"]))
 def test_any_log_is_judged_or_refused(seed: int, texts: str) -> None:
     generator = np.random.default_rng(seed)

@@ -3,8 +3,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from iadsr_cli.cli.app import app
-from iadsr_cli.crossfit import head, judge
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -98,27 +96,16 @@ def events(shop: Path) -> Path:
     return folder
 
 
-@contextmanager
-def _few_rounds() -> Iterator[None]:
-    """Learn heads from less, in a tenth of the rounds: how good scores are is no matter of the command's."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(head, "_ROUNDS", 20)
-        patch.setattr(judge, "_LESSONS", (1, 1))
-        yield
-
-
-# Of each test, for a worker may run tests of other folders between those of this one.
 @pytest.fixture(autouse=True)
-def _quick() -> Iterator[None]:
-    with _few_rounds():
-        yield
+def _quick(few_rounds: None) -> None:
+    """How good scores are is no matter of the command's."""
 
 
 @pytest.fixture(scope="session")
-def _scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _scores(tmp_path_factory: pytest.TempPathFactory, learning_little) -> Path:
     folder = tmp_path_factory.mktemp("scores")
     options = ["--encoder", "tfidf", "--dry-run", "--cache-dir", str(folder / "cache")]
-    with _few_rounds():
+    with learning_little():
         result = CliRunner().invoke(app, ["denoise", str(write_shop(folder)), *options])
     assert result.exit_code == 0, result.output
     return folder / "cache"

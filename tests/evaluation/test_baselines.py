@@ -284,6 +284,7 @@ def test_an_item_without_text_that_was_only_held_out_is_not_judged_by_the_publis
     assert not np.isnan(SCORERS["iadsr"](replace(material, hold_out=0))).any()
 
 
+@pytest.mark.usefixtures("few_rounds")
 @pytest.mark.parametrize("name", PAIRED)
 def test_chunks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     material = material_of(random_sequences(), backbone="sasrec" if name in TRAINED else None)

@@ -12,6 +12,13 @@ import pandas as pd
 
 ROOT = Path(__file__).parents[2]
 ROWS = 2_500
+# Learns little: what the scores are is no matter here.
+COMMAND = f"""#!{sys.executable}
+from iadsr_cli.cli.app import main
+from iadsr_cli.crossfit import head, judge
+head._ROUNDS, judge._LESSONS = 20, (1, 1)
+main()
+"""
 CONSOLE = re.compile(r"^```console\n\$ (.*)\n", re.MULTILINE)
 
 
@@ -27,7 +34,7 @@ def test_every_step_runs_and_the_page_shows_the_same_steps(tmp_path):
         (tmp_path / "examples" / name).write_bytes(b"".join(lines[: ROWS + 1]))
     (tmp_path / "bin").mkdir()
     # The command of the tree under test, whatever else is installed.
-    (tmp_path / "bin" / "iadsr").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m iadsr_cli "$@"\n')
+    (tmp_path / "bin" / "iadsr").write_text(COMMAND)
     (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     for program in (tmp_path / "bin").iterdir():
         program.chmod(0o755)
