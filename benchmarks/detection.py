@@ -22,6 +22,7 @@ from iadsr_cli import noise
 from iadsr_cli.cli.console import Face
 from iadsr_cli.config import Config, EncoderSettings, RunSettings, parse_share
 from iadsr_cli.crossfit import Judge, head
+from iadsr_cli.crossfit.evidence import FAMILIES
 from iadsr_cli.crossfit.judge import MIXTURE
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.evaluation import arms, baselines, labels, metrics
@@ -39,9 +40,10 @@ SINGLE = ("random", "popularity", "text", "co-occurrence", "svd")
 ABLATIONS: dict[str, dict[str, object]] = {
     "whole": {},
     "no cross-fitting": {"folds": 1},
-    "no text": {"families": ("taste", "around", "together", "repeats")},
-    "no collaboration": {"families": ("text", "words", "repeats")},
-    "no joint spaces": {"families": ("text", "words", "taste", "around", "together", "repeats")},
+    "no text": {"families": ("taste", "around", "together", "repeats", "apart")},
+    "no collaboration": {"families": ("text", "words", "repeats", "apart")},
+    "no joint spaces": {"families": ("text", "words", "taste", "around", "together", "repeats", "apart", "text alone")},
+    "no differences": {"families": tuple(name for name in FAMILIES if name not in ("apart", "text alone"))},
     "flexible heads": {"flexible": True},
 }
 

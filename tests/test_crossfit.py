@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from iadsr_cli import noise
 from iadsr_cli.crossfit import Judge, head
 from iadsr_cli.crossfit import judge as judge_module
-from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, family, gather
+from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, beyond, family, gather
 from iadsr_cli.crossfit.judge import MIXTURE
 from iadsr_cli.crossfit.spaces import Fold, ItemTexts, learn
 from iadsr_cli.errors import InputError
@@ -115,6 +115,15 @@ def oracle(history: list[int], spaces: dict, fold: Fold, reach: int) -> dict[str
         cosines = [one @ known[other] for place, one in enumerate(known) for other in range(place)]
         bound = np.mean(cosines) + 2 * spread / np.sqrt(len(cosines)) if len(known) >= 20 else 1
         found[f"history: {name}"] = [bound] * len(history)
+    for name in NAMES:
+        kind, _, of = name.partition(": ")
+        if kind == "apart":
+            one, other = f"{of}: far", f"{of}: beside"
+        elif kind == "text alone":
+            one, other = (f"{space}: nearest" for space in of.rsplit(" and ", 1))
+        else:
+            continue
+        found[name] = np.subtract(found[one], found[other]).tolist()
     return found
 
 
@@ -158,6 +167,13 @@ def test_evidence_is_what_an_oracle_in_loops_says(reach: int, monkeypatch: pytes
 def test_every_piece_of_evidence_has_a_family_and_every_family_a_piece() -> None:
     assert {family(name) for name in NAMES} == set(FAMILIES)
     assert {told for _, told in FAMILIES.values()} <= set(NAMES)
+
+
+def test_what_is_left_out_is_in_no_difference_either() -> None:
+    assert beyond(tuple(FAMILIES)) == []
+    gone = {NAMES[column] for column in beyond([name for name in FAMILIES if name != "words"])}
+    assert {"words: mean", "apart: words", "text alone: around and words"} <= gone
+    assert gone.isdisjoint({"text: mean", "apart: text", "text alone: around and text"})
 
 
 def test_a_long_history_is_compared_within_reach_only() -> None:
@@ -249,12 +265,15 @@ def test_without_long_histories_no_bot_is_looked_for() -> None:
     assert list(judge.shares) == [kind for kind in MIXTURE if kind != "replace-history"]
 
 
-def test_who_shares_an_account_is_told_though_not_how_many_do() -> None:
+def test_who_shares_an_account_is_told_and_some_of_them_are_counted() -> None:
     sequences, vectors, titles = genres()
+    as_it_is = Judge(sequences, vectors, titles, 0, Silent())
+    as_it_is.scores()
+    assert as_it_is.shares["insert-account"] < 0.005
     noisy = noise.inject(sequences, "insert-account", 0.1, 5)
     judge = Judge(noisy.sequences, vectors, titles, 0, Silent())
     assert roc_auc_score(noisy.is_noise, judge.scores().noise) > 0.85
-    assert judge.shares["insert-account"] == 0
+    assert 0.01 < judge.shares["insert-account"] < 0.1
 
 
 def test_kinds_that_were_not_learned_from_are_found_too() -> None:
@@ -426,13 +445,13 @@ def test_the_share_of_each_kind_is_read_where_only_noise_is() -> None:
     of_injected, kind = np.concatenate(of_kind), np.repeat([0, 1, 2], 40_000)
     clean = ratios(100_000, 0, 0, 0)
     kinds = [True, True, False], [False, False, True], [[(0.15, 2.0)], [(0.15, 2.0)], [(0.15, 1.0), (0.1, 1.0)]]
-    # Of the third kind, 5% are believed at most, and none beside as much of the plain ones.
+    # Of the third kind, 10% are believed at most, and none beside as much of the plain ones.
     for true, estimated in (
         ([0, 0, 0], [0, 0, 0]),
         ([0.1, 0, 0], [0.1, 0, 0]),
         ([0, 0.2, 0], [0, 0.2, 0]),
         ([0, 0, 0.03], [0, 0, 0.03]),
-        ([0, 0, 0.2], [0, 0, 0.05]),
+        ([0, 0, 0.2], [0, 0, 0.1]),
         ([0.05, 0.1, 0.03], [0.05, 0.1, 0]),
     ):
         rows = [round(100_000 * share / (1 - sum(true))) for share in true]

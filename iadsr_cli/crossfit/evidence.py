@@ -37,6 +37,8 @@ FAMILIES = {
     "text and around": ("unlike this user's other items in text and in what stands close", "text and around: rest"),
     "together": ("hardly ever had by one user together with this user's other items", "together: mean"),
     "repeats": ("had once by this user", "repeats: count"),
+    "apart": ("goes with the items next to it, not with this user's others", "apart: taste 32"),
+    "text alone": ("near this user's items in text, not in who has them", "text alone: taste 32 and text"),
     "history": ("this user's items have no more to do with each other than random ones", "history: taste"),
 }
 _PAIRED = ("mean", "nearest", "beside", "far", "against history")
@@ -45,6 +47,18 @@ _MEASURES = (*_PAIRED, "nearby", "share")
 _SPACES = ("words and taste", "text and taste", "around", "words and around", "text and around")
 # The spaces in which whole histories are looked at.
 _WHOLE = {"taste": "taste 32", "words and taste": "words and taste", "text and taste": "text and taste"}
+# What one piece says beyond another, which a sum of falling steps could not tell: each the first less the second.
+_CONTRASTS = {
+    **{
+        f"apart: {space}": (f"{space}: far", f"{space}: beside")
+        for space in ("text", "words", "taste 32", "around", "words and around", "text and around", "together")
+    },
+    **{
+        f"text alone: {space} and {text}": (f"{space}: nearest", f"{text}: nearest")
+        for space in ("taste 32", "around", "together")
+        for text in ("text", "words")
+    },
+}
 NAMES = (
     *(f"text: {name}" for name in _PAIRED),
     *(f"words: {name}" for name in _PAIRED),
@@ -56,22 +70,33 @@ NAMES = (
     "together: share",
     *(f"together: {name}" for name in _PAIRED),
     "repeats: count",
+    *_CONTRASTS,
     *(f"history: {name}" for name in _WHOLE),
 )
 """Cosines are in [-1, 1]: "rest" is to the mean vector of the rest of the history, "mean" and "nearest" are over its
 rows, "beside" is over the rows before and after, "nearby" weighs rows less the further away they are, "far" is over
-rows at a distance of five or more, "against history" is the mean less that of the other rows among each other.
-"taste" is of items that the same users
-have, "around" of items that stand close to each other in their histories. "together" is C_ij / sqrt(c_i c_j), in
-[0, 1], for C_ij users of other folds with both items; its "share" is that of rows with any such user. "repeats" counts,
-by its logarithm, the item's other rows in the history. "history" is the same for all rows of a user: the mean cosine of
-two of them, and two standard errors of that of so many random ones; 1 where it is more, or of fewer than 20 rows. From
-those of 20 rows or more `judge.Usual` is taken off afterwards."""
+rows at a distance of five or more, "against history" is the mean less that of the other rows among each other. "taste"
+is of items that the same users have, "around" of items that stand close to each other in their histories. "together" is
+C_ij / sqrt(c_i c_j), in [0, 1], for C_ij users of other folds with both items; its "share" is that of rows with any
+such user. "repeats" counts, by its logarithm, the item's other rows in the history. "apart" is "far" less "beside", low
+for a run of rows that go with each other alone, and "text alone" the "nearest" of one less that of the other, low for
+what only reads alike; both in [-2, 2]. "history" is the same for all rows of a user: the mean cosine of two of them,
+and two standard errors of that of so many random ones; 1 where it is more, or of fewer than 20 rows. From those of 20
+rows or more `judge.Usual` is taken off afterwards."""
 
 
 def family(name: str) -> str:
     """Return the family of a piece of evidence: "taste 16: rest" is of "taste"."""
     return name.partition(":")[0].rstrip("0123456789 ")
+
+
+def beyond(families: Collection[str]) -> list[int]:
+    """Return the columns of the evidence that are not of these families, or are differences of what is not."""
+    return [
+        column
+        for column, name in enumerate(NAMES)
+        if not {family(each) for each in (name, *_CONTRASTS.get(name, ()))} <= set(families)
+    ]
 
 
 @dataclass(frozen=True)
@@ -206,6 +231,8 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts
                 out[some.rows, place[f"{name}: {measure}"]] = values
         again = some.measured(_same, ["total"])["total"]
         out[some.rows, place["repeats: count"]] = np.log1p(again)
+        for name, (one, other) in _CONTRASTS.items():
+            out[some.rows, place[name]] = out[some.rows, place[one]] - out[some.rows, place[other]]
 
 
 def _similarities(fold: Fold, texts: ItemTexts) -> Iterator[tuple[str, _Similar]]:

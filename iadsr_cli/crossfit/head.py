@@ -28,7 +28,7 @@ _AT_ONCE = 4
 _COMPARED = 60_000
 # Of doubtful kinds only what others, plain noise and doubtful kinds before them, do not explain so many times over is
 # believed, and so much of a log at most.
-_PLAIN_COMPANY, _OTHER_COMPANY, _MOST_DOUBTFUL = 2, 3, 0.05
+_PLAIN_COMPANY, _OTHER_COMPANY, _MOST_DOUBTFUL = 2, 3, 0.1
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from iadsr_cli import noise
 from iadsr_cli.crossfit import head
-from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, family, gather
+from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, beyond, family, gather
 from iadsr_cli.crossfit.spaces import Fold, ItemTexts, learn
 from iadsr_cli.errors import InputError
 from iadsr_cli.evidence import Scores, Status
@@ -42,14 +42,10 @@ _READ = {
 }
 _READ_OTHERS = [(0.15, 2.5)]
 # Genuine histories may hold what looks like these kinds, as stitched ones do.
-_DOUBTFUL = ("insert-burst", "insert-similar")
-# Beside plain noise there is some of these kinds: at least so much for each row of it.
-_AS_USUAL = {"insert-burst": 0.1, "insert-similar": 0.03}
-# Whatever is seen, so much of a log is taken to be of these kinds: enough for an order among rows that nothing else
-# speaks against, and too little to remove any.
-_AT_LEAST = {"insert-burst": 0.002, "insert-similar": 0.002, "insert-account": 0.005}
-# In any log many rows look like those of a shared account, so their share cannot be told.
-_UNTOLD = ("insert-account",)
+_DOUBTFUL = ("insert-burst", "insert-similar", "insert-account")
+# Whatever is seen, so much of a log is taken to be of each of these kinds: enough for an order among rows that nothing
+# else speaks against, and too little to remove any.
+_AT_LEAST = 0.001
 # Rows of the users that noise is injected into: enough for the head.
 _TAUGHT_ROWS = 250_000
 # Noise is injected into them so many times, at least and at most, until so many rows have been read: more noise at once
@@ -206,7 +202,7 @@ class Judge:
         self._fold = order % min(folds, users)
         # Heads are learned from the users of one side and judge those of the other.
         self._side = order // min(folds, users) % 2
-        self._left_out = [column for column, name in enumerate(NAMES) if family(name) not in families]
+        self._left_out = beyond(families)
         self.shares: dict[str, float] = {}
 
     def scores(self) -> Scores:
@@ -253,18 +249,16 @@ class Judge:
             [_READ.get(name, _READ_OTHERS) for name in names],
             [(_counted(name, self._sequences)[judged], rows[told]) for name, rows in zip(names, counted, strict=True)],
         )
-        found = np.where([name in _UNTOLD for name in names], 0, found)
         lengths = self._sequences.lengths
         in_long = lengths[lengths >= noise.LONG_HISTORY].sum() / judged.sum()
         # Of the log's rows; that of whole histories is one of long ones.
         self.shares = {
             name: float(share * (in_long if name in _WHOLE else 1)) for name, share in zip(names, found, strict=True)
         }
-        plain = sum(self.shares.get(name, 0) for name in _PLAIN)
-        believed = np.array([max(plain * _AS_USUAL.get(name, 0), _AT_LEAST.get(name, 0)) for name in names])
+        believed = np.maximum(found, [_AT_LEAST * (name in _DOUBTFUL) for name in names])
         # Where no noise is seen at all, rows still have an order.
         least = np.array([self._mixture[name] for name in names])
-        weights = np.maximum(found, believed) + least / least.sum() * 0.5 / judged.sum()
+        weights = believed + least / least.sum() * 0.5 / judged.sum()
         self._learned = head.Mixture(heads, weights)
         return _scored(self._learned, judged, evidence, side, self.shares)
 
