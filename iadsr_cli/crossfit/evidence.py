@@ -1,7 +1,7 @@
 """Evidence about a row: how it agrees with the rest of its user's history, in item spaces of other users.
 
 Each piece has a name, a range and one direction: high speaks for the row. It is NaN where it cannot be known, such as
-the taste of an item that hardly any other user has, and then counts neither for the row nor against it.
+an item's taste that no other user has, and then counts neither for the row nor against it.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -360,15 +360,15 @@ def _word_cosines(words: sparse.csr_array) -> _Similar:
 
 
 def _ties(fold: Fold) -> _Similar:
-    """Return C_ij / sqrt(c_i c_j) of C_ij users with both items; unknown of an item and itself, or of too few users."""
-    known = fold.known
+    """Return C_ij / sqrt(c_i c_j) of C_ij users with both items; unknown of an item and itself, or one nobody has."""
 
     def similar(block: _Block, items: np.ndarray, others: np.ndarray) -> np.ndarray:
         piece, row, column = np.nonzero(block.paired)
         one, other = items[piece, row], others[piece, column]
-        tie = fold.having_both(one, other) / np.sqrt(np.maximum(fold.users[one] * fold.users[other], 1))
+        product = fold.users[one] * fold.users[other]
+        tie = fold.having_both(one, other) / np.sqrt(np.maximum(product, 1))
         found = np.full(block.paired.shape, np.nan, np.float32)
-        found[piece, row, column] = np.where((one != other) & known[one] & known[other], tie, np.nan)
+        found[piece, row, column] = np.where((one != other) & (product > 0), tie, np.nan)
         return found
 
     return similar

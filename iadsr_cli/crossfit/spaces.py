@@ -23,9 +23,6 @@ _WORDS = 2**17
 _ITERATIONS = 4
 # Length, relative to the longest, under which an item's factor is rounding noise.
 _NO_FACTOR = 1e-6
-# Users from whom on it is known what goes with an item. With fewer, its rows agree less with their histories than other
-# items' do, genuine or not, and would go because the item is rare; text has to judge them.
-_LEAST_USERS = 2
 
 
 @dataclass(frozen=True)
@@ -71,17 +68,12 @@ class Fold:
     Attributes:
         users: how many of them have each item, float64 [V].
         together: how many have both of two items, sparse float32 [V, V].
-        spaces: unit item vectors by name, float32 [V, D] each; rows are NaN where the item is not known.
+        spaces: unit item vectors by name, float32 [V, D] each; rows are NaN where nothing is known of the item.
     """
 
     users: np.ndarray
     together: sparse.csr_array
     spaces: dict[str, np.ndarray]
-
-    @property
-    def known(self) -> np.ndarray:
-        """Which items enough users have to say what goes with them, bool [V]."""
-        return np.asarray(self.users >= _LEAST_USERS)
 
     def having_both(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Return how many users have both of two items, for each of n pairs of them, float32 [n].
@@ -123,10 +115,7 @@ def learn(held: sparse.csr_array, windows: sparse.csr_array, texts: ItemTexts, s
     close = sparse.csr_array(windows @ by_item)
     spaces["around"] = _unit(_factors(close, _AROUND, seed))
     spaces |= {f"{name} and around": space for name, space in _joint(close, texts, seed)}
-    fold = Fold(users, together, spaces)
-    for space in spaces.values():
-        space[~fold.known] = np.nan
-    return fold
+    return Fold(users, together, spaces)
 
 
 def _joint(weighted: sparse.csr_array, texts: ItemTexts, seed: int) -> Iterator[tuple[str, np.ndarray]]:
