@@ -18,6 +18,8 @@ _UNSCORED_REASONS = {
     Status.SHORT_HISTORY: "unscored: no other interaction of this user to compare with",
     Status.NO_EVIDENCE: "unscored: the item has no text and no interaction was trained on",
 }
+# A second piece of evidence is named where it moved the score at least so much as the first did.
+_BESIDE_FIRST = 0.1
 _UNJUDGED_REASON = "kept: not judged, as its event is not among --events"
 
 
@@ -118,8 +120,9 @@ def _crossfit_whys(scores: Scores, rows: np.ndarray) -> Whys:
     first_two = np.argsort(-moved, axis=1, kind="stable")[:, :2]
     below = np.stack([_share_below(scores, NAMES.index(told), rows) for _, told in FAMILIES.values()], axis=1)
     shares = np.take_along_axis(below, first_two, axis=1).astype(np.float32)
-    # The second one counts only where it speaks against the row.
-    said = np.where([True, False] | (np.take_along_axis(moved, first_two, axis=1) > 0), first_two, -1)
+    # The second one counts only where it speaks against the row, beside the first.
+    moved = np.take_along_axis(moved, first_two, axis=1)
+    said = np.where([True, False] | (moved > np.maximum(0, _BESIDE_FIRST * moved[:, :1])), first_two, -1)
     return Whys(said.astype(np.int8), shares, np.full(len(rows), np.nan, dtype=np.float32))
 
 

@@ -203,15 +203,21 @@ def test_reasons_of_crossfit_name_the_families_that_moved_the_score_most() -> No
     parts[0, [NAMES.index("text: nearest"), NAMES.index("text: far")]] = 0.4
     parts[0, NAMES.index("words: mean")] = 0.7
     parts[1] = -0.1
+    parts[3, NAMES.index("history: taste")] = 4
+    parts[3, NAMES.index("text: mean")] = 0.3
     noise = np.zeros(rows, np.float32)
-    noise[:2] = 0.9
+    noise[[0, 1, 3]] = 0.9
     scores = Scores(noise, terms, np.full(rows, Status.SCORED, np.int8), parts, 0.1)
     keep = np.ones(rows, dtype=bool)
-    keep[:2] = False
-    first, second, third = explain(scores, Decisions(keep, ~keep & False, 0.5), np.array([0, 1, 2]))
+    keep[[0, 1, 3]] = False
+    first, second, third, fourth = explain(scores, Decisions(keep, ~keep & False, 0.5), np.arange(4))
     assert first == (
         "removed: hardly ever had by one user together with this user's other items; "
         "unlike this user's other items in text (lowest 1% of rows)"
     )
     assert second.startswith("removed: had once by this user"), "where nothing speaks against a row, the least for it"
     assert third == "kept: agrees with the user's history"
+    assert fourth.startswith(
+        "removed: this user's items have no more to do with each other than random ones (lowest 2%"
+    )
+    assert ";" not in fourth, "what hardly moved the score beside the first is no reason"
