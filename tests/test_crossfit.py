@@ -21,11 +21,14 @@ from iadsr_cli.explanations import whys
 from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences, user_items, window_items
 
+ROUNDS = head._ROUNDS
+
 
 @pytest.fixture(autouse=True)
-def one_lesson(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inject noise once: enough for logs like these, and faster."""
+def learning_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inject noise once and learn in fewer rounds: enough for logs like these, and faster."""
     monkeypatch.setattr(judge_module, "_LESSONS", (1, 1))
+    monkeypatch.setattr(head, "_ROUNDS", 40)
 
 
 def make(histories: list[list[int]], items: int) -> Sequences:
@@ -384,7 +387,8 @@ def test_the_head_learns_densities() -> None:
     assert ratio[2] < 0.05
 
 
-def test_few_rows_do_not_say_more_than_few_rows_can() -> None:
+def test_few_rows_do_not_say_more_than_few_rows_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "_ROUNDS", ROUNDS)
     generator = np.random.default_rng(0)
     injected = np.arange(600) % 3 == 0
     evidence = generator.random((600, 3)) - 2.0 * injected[:, None]
