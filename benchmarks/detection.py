@@ -22,7 +22,7 @@ from iadsr_cli import noise
 from iadsr_cli.cli.console import Face
 from iadsr_cli.config import Config, EncoderSettings, RunSettings, parse_share
 from iadsr_cli.crossfit import Judge, head
-from iadsr_cli.crossfit.evidence import FAMILIES
+from iadsr_cli.crossfit.evidence import DIFFERENCES, FAMILIES
 from iadsr_cli.crossfit.judge import MIXTURE
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.evaluation import arms, baselines, labels, metrics
@@ -43,7 +43,7 @@ ABLATIONS: dict[str, dict[str, object]] = {
     "no text": {"families": ("taste", "around", "together", "repeats", "apart")},
     "no collaboration": {"families": ("text", "words", "repeats", "apart")},
     "no joint spaces": {"families": ("text", "words", "taste", "around", "together", "repeats", "apart", "text alone")},
-    "no differences": {"families": tuple(name for name in FAMILIES if name not in ("apart", "text alone"))},
+    "no differences": {"families": tuple(name for name in FAMILIES if name not in DIFFERENCES)},
     "flexible heads": {"flexible": True},
 }
 

@@ -41,13 +41,15 @@ FAMILIES = {
     "text alone": ("near this user's items in text, not in who has them", "text alone: taste 32 and text"),
     "history": ("this user's items have no more to do with each other than random ones", "history: taste"),
 }
+DIFFERENCES = ("apart", "text alone")
+"""The families of what one piece says beyond another."""
 _PAIRED = ("mean", "nearest", "beside", "far", "against history")
 _JOINT = ("rest", "nearby", *_PAIRED[1:])
 _MEASURES = (*_PAIRED, "nearby", "share")
 _SPACES = ("words and taste", "text and taste", "around", "words and around", "text and around")
 # The spaces in which whole histories are looked at.
 _WHOLE = {"taste": "taste 32", "words and taste": "words and taste", "text and taste": "text and taste"}
-# What one piece says beyond another, which a sum of falling steps could not tell: each the first less the second.
+# The differences, which a sum of falling steps could not tell: each the first less the second.
 _CONTRASTS = {
     **{
         f"apart: {space}": (f"{space}: far", f"{space}: beside")

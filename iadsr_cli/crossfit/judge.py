@@ -9,7 +9,7 @@ from scipy import sparse
 
 from iadsr_cli import noise
 from iadsr_cli.crossfit import head
-from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, beyond, family, gather
+from iadsr_cli.crossfit.evidence import DIFFERENCES, FAMILIES, NAMES, beyond, family, gather
 from iadsr_cli.crossfit.spaces import Fold, ItemTexts, learn
 from iadsr_cli.errors import InputError
 from iadsr_cli.evidence import Scores, Status
@@ -32,6 +32,8 @@ _PLAIN = ("insert-uniform", "insert-popular")
 _WHOLE = ("replace-history",)
 _OF_HISTORIES = [column for column, name in enumerate(NAMES) if family(name) == "history"]
 _OF_ROWS = [column for column, name in enumerate(NAMES) if family(name) != "history"]
+# Plain noise is neither a run nor like in text. Of much of it too much was seen by heads that saw these.
+_UNSEEN_BY_PLAIN = [column for column, name in enumerate(NAMES) if family(name) in DIFFERENCES] + _OF_HISTORIES
 # Where the share of each kind is read among the injected rows that look worst, and how far to go on from there to where
 # there would be no genuine rows. Rows near in text are read twice, and close to the end: genuine rows soon look like
 # them. So are whole histories, without going on: one that is taken for a bot's may go as a whole.
@@ -235,7 +237,9 @@ class Judge:
         kind -= len(kinds) - len(names)
         with self._reporter.stage("learn", None, "rows") as stage:
             taught_side = joined(self._side[lesson.sequences.user_index] for lesson in lessons)
-            unseen = [_OF_ROWS if name in _WHOLE else _OF_HISTORIES for name in names]
+            unseen = [
+                _OF_ROWS if name in _WHOLE else _UNSEEN_BY_PLAIN if name in _PLAIN else _OF_HISTORIES for name in names
+            ]
             counted = [joined(_counted(name, lesson.sequences) for lesson in lessons) for name in names]
             heads = head.fit_kinds(taught, kind, taught_side, unseen, self._seed, counted)
             stage.advance(len(taught))
