@@ -268,6 +268,22 @@ def test_without_long_histories_no_bot_is_looked_for() -> None:
     assert list(judge.shares) == [kind for kind in MIXTURE if kind != "replace-history"]
 
 
+@pytest.mark.usefixtures("few_rounds")
+def test_heads_see_what_their_kind_can_be_told_by() -> None:
+    sequences, vectors, titles = genres()
+    judge = Judge(sequences, vectors, titles, 0, Silent())
+    judge.scores()
+
+    def seen(kind: str) -> set[str]:
+        head = judge._learned.heads[0][list(judge.shares).index(kind)]
+        return {family(name) for name, edges in zip(NAMES, head.edges, strict=True) if len(edges)}
+
+    known = set(FAMILIES) - {"repeats", "history"}
+    assert seen("insert-burst") & known == known
+    assert seen("insert-uniform") == seen("insert-popular") == seen("insert-burst") - {"apart", "text alone"}
+    assert "history" not in seen("insert-burst")
+
+
 def test_who_shares_an_account_is_told_and_some_of_them_are_counted() -> None:
     sequences, vectors, titles = genres()
     as_it_is = Judge(sequences, vectors, titles, 0, Silent())
