@@ -18,7 +18,7 @@ _UNSCORED_REASONS = {
     Status.SHORT_HISTORY: "unscored: no other interaction of this user to compare with",
     Status.NO_EVIDENCE: "unscored: the item has no text and no interaction was trained on",
 }
-# A second piece of evidence is named where it moved the score at least so much as the first did.
+# A second piece of evidence is named where it moved the score by more than this part of what the first did.
 _BESIDE_FIRST = 0.1
 _UNJUDGED_REASON = "kept: not judged, as its event is not among --events"
 

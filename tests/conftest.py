@@ -15,19 +15,20 @@ SIZES = ["--embedding-size", "8", "--hidden-size", "8", "--pretrain-epochs", "1"
 
 
 @contextmanager
-def _learning_little() -> Iterator[None]:
+def _learning_little(rounds: int = 20) -> Iterator[None]:
     from iadsr_cli.crossfit import head, judge
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(head, "_ROUNDS", 20)
+        patch.setattr(head, "_ROUNDS", rounds)
         patch.setattr(judge, "_LESSONS", (1, 1))
         yield
 
 
 @pytest.fixture(scope="session")
-def learning_little() -> Callable[[], AbstractContextManager[None]]:
-    """Learn heads from less, in a tenth of the rounds, inside of a with statement: where it does not matter how good
-    scores are. Of each test, for a worker may run tests of other folders between those of one.
+def learning_little() -> Callable[..., AbstractContextManager[None]]:
+    """Inject noise once and learn heads in so many rounds (a tenth of the usual, if not told), inside of a with
+    statement: where it does not matter how good scores are. Of each test, for a worker may run tests of other folders
+    between those of one.
     """
     return _learning_little
 

@@ -1,6 +1,8 @@
 """The default detector: evidence against an oracle in plain loops, the head, the share, and that no row vouches for
 itself."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -25,10 +27,10 @@ ROUNDS = head._ROUNDS
 
 
 @pytest.fixture(autouse=True)
-def learning_less(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inject noise once and learn in fewer rounds: enough for logs like these, and faster."""
-    monkeypatch.setattr(judge_module, "_LESSONS", (1, 1))
-    monkeypatch.setattr(head, "_ROUNDS", 40)
+def learning_less(learning_little) -> Iterator[None]:
+    """Enough for logs like these, and faster."""
+    with learning_little(rounds=40):
+        yield
 
 
 def make(histories: list[list[int]], items: int) -> Sequences:

@@ -31,9 +31,6 @@ _PLAIN = ("insert-uniform", "insert-popular")
 # Noise that is a user's whole history. What is known of whole histories counts for it, and nothing else does.
 _WHOLE = ("replace-history",)
 _OF_HISTORIES = [column for column, name in enumerate(NAMES) if family(name) == "history"]
-_OF_ROWS = [column for column, name in enumerate(NAMES) if family(name) != "history"]
-# Plain noise is neither a run nor like in text. Of much of it too much was seen by heads that saw these.
-_UNSEEN_BY_PLAIN = [column for column, name in enumerate(NAMES) if family(name) in DIFFERENCES] + _OF_HISTORIES
 # Where the share of each kind is read among the injected rows that look worst, and how far to go on from there to where
 # there would be no genuine rows. Rows near in text are read twice, and close to the end: genuine rows soon look like
 # them. So are whole histories, without going on: one that is taken for a bot's may go as a whole.
@@ -237,11 +234,8 @@ class Judge:
         kind -= len(kinds) - len(names)
         with self._reporter.stage("learn", None, "rows") as stage:
             taught_side = joined(self._side[lesson.sequences.user_index] for lesson in lessons)
-            unseen = [
-                _OF_ROWS if name in _WHOLE else _UNSEEN_BY_PLAIN if name in _PLAIN else _OF_HISTORIES for name in names
-            ]
             counted = [joined(_counted(name, lesson.sequences) for lesson in lessons) for name in names]
-            heads = head.fit_kinds(taught, kind, taught_side, unseen, self._seed, counted)
+            heads = head.fit_kinds(taught, kind, taught_side, [*map(_unseen, names)], self._seed, counted)
             stage.advance(len(taught))
         told = kind >= 0
         found = head.shares(
@@ -333,6 +327,17 @@ class Judge:
 def _accompanied(sequences: Sequences) -> np.ndarray:
     """Return which rows have others in their history to be compared with, bool [N]."""
     return (sequences.lengths > 1)[sequences.user_index]
+
+
+def _unseen(kind: str) -> list[int]:
+    """Return the columns of the evidence that do not count for a kind of noise.
+
+    Plain noise is neither a run nor like in text: heads that saw differences took too much for it where there was much.
+    """
+    if kind in _WHOLE:
+        return beyond(["history"])
+    hidden = ("history", *DIFFERENCES) if kind in _PLAIN else ("history",)
+    return beyond([name for name in FAMILIES if name not in hidden])
 
 
 def _counted(kind: str, sequences: Sequences) -> np.ndarray:
