@@ -20,10 +20,11 @@ from sklearn.metrics import roc_auc_score
 
 from iadsr_cli import noise
 from iadsr_cli.cli.console import Face
-from iadsr_cli.config import Config, EncoderSettings, RunSettings, parse_share
+from iadsr_cli.config import Config, DecisionSettings, EncoderSettings, RunSettings, parse_share
 from iadsr_cli.crossfit import Judge, head
 from iadsr_cli.crossfit.evidence import DIFFERENCES, FAMILIES
 from iadsr_cli.crossfit.judge import MIXTURE
+from iadsr_cli.decisions import decide
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.evaluation import arms, baselines, labels, metrics
 from iadsr_cli.evidence import Scores
@@ -138,12 +139,12 @@ def compare(bench: Bench, kind: str, trials: list[Trial]) -> None:
         judge, score = bench.judge(sequences, seed)
         found["crossfit"].append(auroc(score[counted], is_noise[counted]))
         extra["precision among the top 2%"].append(top(score[counted], is_noise[counted]))
-        removed = score > 0.5
+        removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
         whole = metrics.detection(score, is_noise, removed, sequences.codes)
         extra["share estimated"].append(sum(judge.shares.values()))
         extra["share of noise"].append(float(is_noise.mean()))
         for name in ("removed_share", "precision", "recall", "over_denoising", "cold_gap"):
-            extra[f"score above 0.5: {name}"].append(whole[name] or 0.0)
+            extra[f"default decision: {name}"].append(whole[name] or 0.0)
         error = metrics.calibration(score, is_noise)["expected_calibration_error"]
         extra["expected calibration error"].append(error)
         for name in SINGLE:

@@ -359,6 +359,9 @@ class DecisionSettings(Settings):
         0.2, "Never remove more than this share of one user's rows.", low=0, high=1, metavar="SHARE"
     )
     min_user_rows: int = setting(3, "Never leave a user with fewer rows than this by removing.", low=0)
+    min_item_rows: int = setting(
+        1, "Never leave an item with fewer rows than this by removing; rows of bots, see --whole-users, aside.", low=0
+    )
     whole_users: bool = setting(
         True,
         "Remove more, up to all rows, of a user with 20 rows or more of which 90% score above 0.5, as a bot's do.",

@@ -36,20 +36,31 @@ class Decisions:
 
 
 def decide(
-    noise: np.ndarray, users: np.ndarray, settings: DecisionSettings, spared: np.ndarray | None = None
+    noise: np.ndarray,
+    users: np.ndarray,
+    items: np.ndarray,
+    settings: DecisionSettings,
+    spared: np.ndarray | None = None,
 ) -> Decisions:
     """Choose the rows to remove.
 
     Args:
         noise: noise score per row, float [rows], 0 (keep) to 1 (noise); NaN where unscored.
         users: user of each row as integers, int [rows]; -1 where unknown (such rows are unscored).
+        items: item of each row as integers, int [rows]; -1 where unknown (such rows are unscored).
         settings: threshold or budget, and protections. Of one user's n rows at most
             min(n * max_user_share, n - min_user_rows) go, the most suspicious first; equal scores go in row order. With
-            `whole_users`, more may go of those that look like bots, see `like_bots`.
-        spared: rows that may not go, bool [rows]; they count among their user's n.
+            `whole_users`, more may go of those that look like bots, see `of_bots`. Of the rows that an item has from
+            others than these, the `min_item_rows` least suspicious stay.
+        spared: rows that may not go, bool [rows]; they count among their user's n, and as rows that their item keeps.
     """
     may_go = ~np.isnan(noise) if spared is None else ~np.isnan(noise) & ~spared
-    allowed = within_limits(noise, users, may_go, settings)
+    bots = of_bots(noise, users, settings)
+    allowed = within_users(noise, users, may_go, bots, settings)
+    if settings.min_item_rows:
+        best = BestOfItems(settings.min_item_rows)
+        best.add(np.arange(len(noise)), items, noise, allowed, bots)
+        allowed[best.rows()] = False
     if settings.budget is None:
         wanted = noise > settings.threshold
         removed = wanted & allowed
@@ -64,29 +75,77 @@ def decide(
     return Decisions(keep, keep & ~allowed & (noise > least), None)
 
 
-def within_limits(noise: np.ndarray, users: np.ndarray, may_go: np.ndarray, settings: DecisionSettings) -> np.ndarray:
-    """Return which of the rows that may go are the worst of their users, as many as the limits allow; bool [rows]."""
-    candidates = np.flatnonzero(may_go)
+def within_users(
+    noise: np.ndarray, users: np.ndarray, may_go: np.ndarray, bots: np.ndarray, settings: DecisionSettings
+) -> np.ndarray:
+    """Return which of the rows that may go are the worst of their users, as many as the limits allow; bool [rows].
+
+    All rows that may go of `bots` (bool [rows]) are.
+    """
+    candidates = np.flatnonzero(may_go & ~bots)
+    allowed = may_go & bots
     if not len(candidates):
-        return np.zeros(len(noise), dtype=bool)
+        return allowed
     sizes = np.bincount(users[users >= 0])
     # The small term keeps 0.29 * 100 from being 28.
     limit = np.minimum(np.floor(sizes * settings.max_user_share + 1e-9), sizes - settings.min_user_rows)
-    if settings.whole_users:
-        limit = np.where(like_bots(noise, users, len(sizes)), sizes, limit)
     ranked = candidates[np.lexsort((candidates, -noise[candidates], users[candidates]))]
-    starts = np.flatnonzero(np.r_[True, np.diff(users[ranked]) != 0])
-    place = positions(np.diff(np.r_[starts, len(ranked)]))
-    allowed = np.zeros(len(noise), dtype=bool)
-    allowed[ranked[place < limit[users[ranked]]]] = True
+    allowed[ranked[_place_in_group(users[ranked]) < limit[users[ranked]]]] = True
     return allowed
 
 
-def like_bots(noise: np.ndarray, users: np.ndarray, count: int) -> np.ndarray:
-    """Return which of `count` users have 20 rows or more and scores above one half for 90% of them, bool [count].
+def of_bots(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) -> np.ndarray:
+    """Return which rows are of users that may go whole, bool [rows], where the settings let any.
 
-    `noise` and `users` are as in `decide`; rows that are not scored do not speak for a bot.
+    These have 20 rows or more, 90% of them with scores above one half; rows that are not scored do not speak for a bot.
     """
-    rows = np.bincount(users[users >= 0], minlength=count)
-    suspicious = np.bincount(users[(users >= 0) & (noise > 0.5)], minlength=count)
-    return (rows >= LONG_HISTORY) & (suspicious >= _NEARLY_ALL * rows)
+    if not settings.whole_users:
+        return np.zeros(len(noise), dtype=bool)
+    known = users >= 0
+    rows = np.bincount(users[known], minlength=1)
+    suspicious = np.bincount(users[known & (noise > 0.5)], minlength=len(rows))
+    bot = (rows >= LONG_HISTORY) & (suspicious >= _NEARLY_ALL * rows)
+    found: np.ndarray = known & bot[users]
+    return found
+
+
+class BestOfItems:
+    """The rows that items keep lest cleaning leaves them with too few, found from any number of parts of a log.
+
+    What stays anyway comes first, then the least suspicious rows; of equal ones the last stay, as the first go. Rows of
+    bots are no reason to keep an item. Memory is that of so many rows of each item.
+    """
+
+    def __init__(self, least: int) -> None:
+        """Take how many rows an item keeps."""
+        self._least = least
+        self._items, self._rows = np.zeros((2, 0), dtype=np.int64)
+        self._noise = np.zeros(0, dtype=np.float32)
+
+    def add(
+        self, rows: np.ndarray, items: np.ndarray, noise: np.ndarray, allowed: np.ndarray, bots: np.ndarray
+    ) -> None:
+        """Take in rows: their places in the log, items, scores, whether they may go, and whether they are bots'."""
+        new = np.flatnonzero((items >= 0) & ~bots)
+        # Items that these rows say nothing of are left alone: there may be many of them.
+        seen = np.zeros(max(items.max(initial=-1), self._items.max(initial=-1)) + 1, dtype=bool)
+        seen[items[new]] = True
+        old = seen[self._items]
+        item = np.r_[self._items[old], items[new]]
+        score = np.r_[self._noise[old], np.where(allowed, noise, -np.inf)[new]]
+        row = np.r_[self._rows[old], rows[new]]
+        order = np.lexsort((-row, score, item))
+        best = order[_place_in_group(item[order]) < self._least]
+        self._items = np.r_[self._items[~old], item[best]]
+        self._noise = np.r_[self._noise[~old], score[best]]
+        self._rows = np.r_[self._rows[~old], row[best]]
+
+    def rows(self) -> np.ndarray:
+        """Return the rows of the log that items keep, int64 [n], ascending."""
+        return np.sort(self._rows)
+
+
+def _place_in_group(groups: np.ndarray) -> np.ndarray:
+    """Return the place of each element among its neighbours of the same group, from 0; int64 [n]."""
+    starts = np.flatnonzero(np.r_[True, groups[1:] != groups[:-1]])
+    return positions(np.diff(np.r_[starts, len(groups)]))

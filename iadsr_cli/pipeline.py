@@ -271,13 +271,13 @@ def denoise(workspace: Workspace, model: Path | None) -> Denoised:
         _ = workspace.trainable  # a log that cannot be learned from is refused before anything is embedded
     protections = find_protections(log, workspace.sequences, config.protection)
     scores = workspace.scores(model)
-    users = row_codes(log.user_ids())
+    users, items = row_codes(log.user_ids()), row_codes(log.item_ids())
     noise = np.where(protections.judged, scores.noise, np.nan)
-    decisions = decide(noise, users, config.decision, protections.protected)
+    decisions = decide(noise, users, items, config.decision, protections.protected)
     decisions = replace(decisions, protections=protections)
     workspace.check_unchanged()
     refusal = gate(int((~decisions.keep).sum()), log.num_rows, config)
-    summary = {**_summary(log, users, scores, decisions, protections.judged), "refused": refusal and refusal.message}
+    summary = {**_summary(users, items, scores, decisions, protections.judged), "refused": refusal and refusal.message}
     return Denoised(scores, decisions, summary, refusal)
 
 
@@ -302,8 +302,9 @@ def noise_shares(shares: dict[str, float] | None) -> dict[str, Any]:
     }
 
 
-def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions, judged: np.ndarray) -> dict[str, Any]:
-    items = row_codes(log.item_ids())
+def _summary(
+    users: np.ndarray, items: np.ndarray, scores: Scores, decisions: Decisions, judged: np.ndarray
+) -> dict[str, Any]:
     removed = ~decisions.keep
     unscored = np.isnan(scores.noise)
     highest = scores.noise[judged & ~unscored]
@@ -315,7 +316,7 @@ def _summary(log: Log, users: np.ndarray, scores: Scores, decisions: Decisions, 
         "unjudged": ~judged,
     }
     return {
-        "rows": log.num_rows,
+        "rows": len(users),
         "users": _distinct(users),
         "items": _distinct(items),
         **{name: int(chosen.sum()) for name, chosen in groups.items()},

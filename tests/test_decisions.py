@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iadsr_cli.config import DecisionSettings
-from iadsr_cli.decisions import Decisions, decide
+from iadsr_cli.decisions import BestOfItems, Decisions, decide
 from iadsr_cli.errors import UsageError
 from iadsr_cli.evidence import Scores, Status, noise_score
 from iadsr_cli.explanations import explain
@@ -18,19 +18,26 @@ ROWS = st.lists(
 
 
 def free(**settings: object) -> DecisionSettings:
-    return DecisionSettings(**{"max_user_share": 1.0, "min_user_rows": 0, **settings})  # type: ignore[arg-type]
+    return DecisionSettings(**{"max_user_share": 1.0, "min_user_rows": 0, "min_item_rows": 0, **settings})  # type: ignore[arg-type]
+
+
+def decided(
+    noise: np.ndarray, users: np.ndarray, settings: DecisionSettings, spared: np.ndarray | None = None
+) -> Decisions:
+    """Decide on rows of one item, which is of no account."""
+    return decide(noise, users, np.zeros(len(noise), np.int64), settings, spared)
 
 
 def test_the_published_rule_removes_above_one_half() -> None:
     noise = np.array([0.5, 0.51, np.nan, 0.1])
-    decisions = decide(noise, np.zeros(4, np.int64), free())
+    decisions = decided(noise, np.zeros(4, np.int64), free())
     assert decisions.keep.tolist() == [True, False, True, True]
-    assert decide(noise, np.zeros(4, np.int64), free(threshold=0.05)).keep.tolist() == [False, False, True, False]
+    assert decided(noise, np.zeros(4, np.int64), free(threshold=0.05)).keep.tolist() == [False, False, True, False]
 
 
 def test_a_user_loses_a_fifth_of_the_rows_at_most_the_worst_first() -> None:
     noise = np.array([0.9, 0.8, 0.99, 0.7, 0.6, 0.95, 0.9, 0.8, 0.7, 0.6])
-    decisions = decide(noise, np.zeros(10, np.int64), DecisionSettings())
+    decisions = decided(noise, np.zeros(10, np.int64), DecisionSettings())
     assert np.flatnonzero(~decisions.keep).tolist() == [2, 5]
     assert decisions.protected.sum() == 8
 
@@ -38,48 +45,109 @@ def test_a_user_loses_a_fifth_of_the_rows_at_most_the_worst_first() -> None:
 def test_a_user_who_looks_like_a_bot_goes_whole_unless_that_is_not_wanted() -> None:
     noise = np.r_[np.full(27, 0.7), np.full(3, 0.2), np.full(26, 0.7), np.full(4, 0.2), np.full(19, 0.7)]
     users = np.repeat([0, 1, 2], [30, 30, 19])
-    decisions = decide(noise, users, DecisionSettings())
+    decisions = decided(noise, users, DecisionSettings())
     gone = np.bincount(users[~decisions.keep], minlength=3)
     assert gone.tolist() == [27, 6, 3], "27 of 30 are nearly all, 26 are not, and 19 rows are too few to say"
-    limited = decide(noise, users, DecisionSettings(whole_users=False))
+    limited = decided(noise, users, DecisionSettings(whole_users=False))
     assert np.bincount(users[~limited.keep]).tolist() == [6, 6, 3]
-    stricter = decide(noise, users, DecisionSettings(threshold=0.8))
+    stricter = decided(noise, users, DecisionSettings(threshold=0.8))
     assert stricter.keep.all(), "the threshold holds for every row"
 
 
 def test_a_budget_may_take_all_of_a_bot_and_what_is_not_scored_speaks_for_nobody() -> None:
     noise = np.r_[np.full(20, 0.7), np.full(18, 0.7), [np.nan, np.nan, np.nan], np.full(17, 0.1)]
     users = np.repeat([0, 1, 2], [20, 21, 17])
-    decisions = decide(noise, users, DecisionSettings(budget="100%", max_user_share=0.0))
+    decisions = decided(noise, users, DecisionSettings(budget="100%", max_user_share=0.0))
     assert np.bincount(users[~decisions.keep], minlength=3).tolist() == [20, 0, 0]
 
 
 def test_a_user_keeps_three_rows() -> None:
     noise = np.full(4, 0.9)
-    decisions = decide(noise, np.zeros(4, np.int64), free(min_user_rows=3))
+    decisions = decided(noise, np.zeros(4, np.int64), free(min_user_rows=3))
     assert decisions.keep.tolist() == [False, True, True, True]
-    assert decide(np.full(3, 0.9), np.zeros(3, np.int64), free(min_user_rows=3)).keep.all()
+    assert decided(np.full(3, 0.9), np.zeros(3, np.int64), free(min_user_rows=3)).keep.all()
+
+
+def test_an_item_keeps_its_least_suspicious_rows() -> None:
+    noise = np.array([0.9, 0.8, 0.7, 0.95, 0.95, 0.95, 0.6, 0.8])
+    items = np.array([0, 0, 1, 2, 2, 2, 0, -1])
+    users = np.zeros(8, np.int64)
+    gone = [~decide(noise, users, items, free(min_item_rows=least)).keep for least in (0, 1, 2, 3)]
+    assert gone[0].all()
+    assert np.flatnonzero(gone[1]).tolist() == [0, 1, 3, 4, 7], "of equal rows the last stays, as the first go"
+    assert np.flatnonzero(gone[2]).tolist() == [0, 3, 7]
+    assert np.flatnonzero(gone[3]).tolist() == [7]
+    protected = decide(noise, users, items, free(min_item_rows=1)).protected
+    assert np.flatnonzero(protected).tolist() == [2, 5, 6]
+    budget = decide(noise, users, items, free(min_item_rows=1, budget="50%"))
+    assert np.flatnonzero(~budget.keep).tolist() == [0, 1, 3, 4], "a budget goes to other rows"
+
+
+def test_rows_that_stay_anyway_are_an_items_own() -> None:
+    noise = np.array([0.9, np.nan, 0.9, 0.8, 0.7, 0.9])
+    items, users = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 0, 0, 0, 1])
+    spared = np.array([False, False, True, False, False, False])
+    decisions = decide(noise, users, items, free(min_item_rows=1, max_user_share=0.9), spared)
+    assert np.flatnonzero(~decisions.keep).tolist() == [0, 3, 4], "the other user may lose no row, which item 2 keeps"
+
+
+def test_what_only_bots_have_goes_with_them() -> None:
+    noise, users = np.full(21, 0.9), np.r_[np.zeros(20, np.int64), 1]
+    items = np.r_[np.arange(20), 19]
+    decisions = decide(noise, users, items, DecisionSettings(min_user_rows=0, max_user_share=1.0))
+    assert np.flatnonzero(decisions.keep).tolist() == [20], "a bot's row is none that the item keeps"
+
+
+@settings(deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(-1, 5), st.sampled_from([np.nan, 0.1, 0.6, 0.9]), st.booleans(), st.booleans()),
+        max_size=60,
+    ),
+    least=st.integers(1, 3),
+    cut=st.integers(0, 60),
+)
+def test_the_best_rows_of_items_are_the_same_from_parts_in_any_order(rows: list, least: int, cut: int) -> None:
+    items, noise, allowed, bots = (np.array([row[place] for row in rows]) for place in range(4))
+    items, noise = items.astype(np.int64), noise.astype(np.float32)
+    allowed, bots = allowed.astype(bool) & ~np.isnan(noise), bots.astype(bool)
+    found = []
+    for order in (np.arange(len(rows)), np.roll(np.arange(len(rows)), cut)):
+        best = BestOfItems(least)
+        for part in np.array_split(order, 1 + cut % 4):
+            best.add(part, items[part], noise[part], allowed[part], bots[part])
+        found.append(best.rows().tolist())
+    assert found[0] == found[1]
+    for item in range(6):
+        own = np.flatnonzero((items == item) & ~bots)
+        kept = np.intersect1d(own, found[0])
+        assert len(kept) == min(least, len(own))
+        others = np.setdiff1d(own, kept)
+        if len(others):
+            score = np.where(allowed, noise, -1)
+            assert score[kept].max() <= score[others].min()
+    assert not set(found[0]) & set(np.flatnonzero(bots | (items < 0)))
 
 
 def test_rows_without_a_score_count_as_rows_of_the_user() -> None:
     noise = np.array([0.9, np.nan, np.nan, np.nan, np.nan])
-    assert not decide(noise, np.zeros(5, np.int64), DecisionSettings()).keep[0]
+    assert not decided(noise, np.zeros(5, np.int64), DecisionSettings()).keep[0]
 
 
 def test_a_budget_is_a_share_of_all_rows_and_goes_to_the_most_suspicious() -> None:
     noise = np.linspace(0, 0.3, 40)
     noise[7] = np.nan
     users = np.arange(40) % 4
-    decisions = decide(noise, users, DecisionSettings(budget="5%"))
+    decisions = decided(noise, users, DecisionSettings(budget="5%"))
     assert np.flatnonzero(~decisions.keep).tolist() == [38, 39]
     assert not decisions.protected.any()
-    assert decide(noise, users, DecisionSettings(budget="0")).keep.all()
+    assert decided(noise, users, DecisionSettings(budget="0")).keep.all()
 
 
 def test_a_budget_passes_over_protected_rows_and_says_so() -> None:
     noise = np.r_[np.full(10, 0.9), np.linspace(0.1, 0.2, 10)]
     users = np.repeat([0, 1], 10)
-    decisions = decide(noise, users, DecisionSettings(budget="20%"))
+    decisions = decided(noise, users, DecisionSettings(budget="20%"))
     assert np.flatnonzero(~decisions.keep).tolist() == [0, 1, 18, 19]
     assert decisions.protected.tolist() == [False] * 2 + [True] * 8 + [False] * 10
 
@@ -87,7 +155,7 @@ def test_a_budget_passes_over_protected_rows_and_says_so() -> None:
 def test_a_spared_row_stays_and_the_next_worst_of_its_user_goes() -> None:
     noise = np.array([0.9, 0.99, 0.6, 0.7, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2])
     spared = np.arange(10) == 1
-    decisions = decide(noise, np.zeros(10, np.int64), free(max_user_share=0.2), spared)
+    decisions = decided(noise, np.zeros(10, np.int64), free(max_user_share=0.2), spared)
     assert np.flatnonzero(~decisions.keep).tolist() == [0, 3], "two of ten rows, as the spared one counts among them"
     assert np.flatnonzero(decisions.protected).tolist() == [1, 2]
 
@@ -95,10 +163,10 @@ def test_a_spared_row_stays_and_the_next_worst_of_its_user_goes() -> None:
 def test_a_budget_goes_to_the_worst_rows_that_are_not_spared() -> None:
     noise = np.linspace(0, 0.9, 10)
     spared = np.isin(np.arange(10), [2, 8, 9])
-    decisions = decide(noise, np.arange(10) % 2, free(budget="20%"), spared)
+    decisions = decided(noise, np.arange(10) % 2, free(budget="20%"), spared)
     assert np.flatnonzero(~decisions.keep).tolist() == [6, 7]
     assert np.flatnonzero(decisions.protected).tolist() == [8, 9], "not 2, which looks better than what went"
-    everything = decide(noise, np.arange(10) % 2, free(budget="20%"), np.ones(10, bool))
+    everything = decided(noise, np.arange(10) % 2, free(budget="20%"), np.ones(10, bool))
     assert everything.keep.all()
     assert not everything.protected.any()
 
@@ -109,11 +177,11 @@ def test_spared_rows_stay_and_sparing_none_changes_nothing(rows: list, spared: s
     users, noise = np.array([user for user, _ in rows]), np.array([score for _, score in rows])
     chosen = np.isin(np.arange(len(rows)), list(spared))
     limits = DecisionSettings(budget=budget, min_user_rows=1)
-    decisions = decide(noise, users, limits, chosen)
+    decisions = decided(noise, users, limits, chosen)
     assert decisions.keep[chosen].all()
     for user in np.unique(users):
         assert (~decisions.keep[users == user]).sum() <= (users == user).sum() * 0.2 + 1e-9
-    without, with_none = decide(noise, users, limits), decide(noise, users, limits, np.zeros(len(rows), bool))
+    without, with_none = decided(noise, users, limits), decided(noise, users, limits, np.zeros(len(rows), bool))
     assert (without.keep == with_none.keep).all()
     assert (without.protected == with_none.protected).all()
     assert (~decisions.keep).sum() <= (~without.keep).sum()
@@ -125,7 +193,7 @@ def test_spared_rows_stay_and_sparing_none_changes_nothing(rows: list, spared: s
 )
 def test_protections_hold_whatever_the_scores(rows: list, budget: str | None, share: float) -> None:
     users, noise = np.array([user for user, _ in rows]), np.array([score for _, score in rows])
-    decisions = decide(noise, users, DecisionSettings(budget=budget, max_user_share=share))
+    decisions = decided(noise, users, DecisionSettings(budget=budget, max_user_share=share))
     assert decisions.keep[np.isnan(noise)].all()
     assert (decisions.keep | ~decisions.protected).all()
     for user in np.unique(users):

@@ -139,7 +139,7 @@ def _why_nothing(facts: dict[str, Any], denoised: "Denoised | DenoisedParts") ->
     if highest is None:
         return "no row that may go could be scored"
     wishes = [*denoised.wishes, *(["--events"] if facts["unjudged"] else [])]
-    limits = ["--max-user-share", "--min-user-rows", *wishes]
+    limits = ["--max-user-share", "--min-user-rows", "--min-item-rows", *wishes]
     see = f"see {', '.join(limits[:-1])} and {limits[-1]}"
     if facts["protected"]:
         rows = counted(facts["protected"], "row")

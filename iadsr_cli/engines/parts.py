@@ -138,7 +138,7 @@ def denoise(
             others = sorted({*range(count)}.difference(at_hand))
             for _, rows in engine.each(judging.judge, others):
                 stage.advance(rows)
-        rule = verdicts.rule_of(files, log.num_rows, config)
+        rule = verdicts.rule_of(files, log.num_rows, split, config)
         summary = {**verdicts.summary(files, rule, log.num_rows, split), **noise_shares(scorer.shares)}
         refusal = gate(summary["removed"], log.num_rows, config)
         summary["refused"] = refusal and refusal.message

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from iadsr_cli.config import Config, parse_share
-from iadsr_cli.decisions import within_limits
+from iadsr_cli.decisions import BestOfItems, of_bots, within_users
 from iadsr_cli.engines.buckets import Bucket, Split
 from iadsr_cli.engines.found import read_found
 from iadsr_cli.evidence import Scores, Status
@@ -26,23 +26,35 @@ MISSING_WHY = {"said_0": -1, "said_1": -1, "below_0": np.nan, "below_1": np.nan,
 class Rule:
     """Which of the rows that may go do: those above `cutoff`, and at it those up to row `last`.
 
-    A row that may not go is protected if it scores above `least`, as some row does that goes.
+    A row that may not go is protected if it scores above `least`, as some row does that goes. The rows of `best`,
+    ascending, may not go, as items keep them.
     """
 
     cutoff: float
     last: int
     least: float
+    best: np.ndarray
 
     def removed(self, found: dict[str, np.ndarray]) -> np.ndarray:
         """Return which rows go, bool [n], of what was `found` about them."""
-        return self._reached(found) & found["allowed"]
+        return self._reached(found) & _allowed(found, self.best)
 
     def protected(self, found: dict[str, np.ndarray]) -> np.ndarray:
         """Return which rows are suspicious and stay, bool [n]."""
-        return (found["noise"] > self.least) & ~found["allowed"] & found["judged"]
+        return (found["noise"] > self.least) & ~_allowed(found, self.best) & found["judged"]
 
     def _reached(self, found: dict[str, np.ndarray]) -> np.ndarray:
         return (found["noise"] > self.cutoff) | ((found["noise"] == self.cutoff) & (found["row"] <= self.last))
+
+
+def _allowed(found: dict[str, np.ndarray], best: np.ndarray) -> np.ndarray:
+    """Return which rows may go, bool [n]: their users' limits let them, and their items do not keep them."""
+    allowed: np.ndarray = found["allowed"].copy()
+    rows = found["row"][allowed]
+    # Both ascend: a stretch of the log needs a stretch of the rows that items keep.
+    near = best[slice(*np.searchsorted(best, [rows[0], rows[-1] + 1]))] if len(rows) else best[:0]
+    allowed[allowed] = ~np.isin(rows, near, assume_unique=True)
+    return allowed
 
 
 def judged(bucket: Bucket, items: pa.Array, scores: Scores, config: Config, explained: bool) -> dict[str, np.ndarray]:
@@ -54,12 +66,14 @@ def judged(bucket: Bucket, items: pa.Array, scores: Scores, config: Config, expl
         last[sequences.row_ids[last_of_users(sequences, config.protection)]] = True
     by = protected_by(len(bucket.rows), last, None if config.protection.protect is None else bucket.held)
     may_go = ~np.isnan(scores.noise) & (by < 0) & bucket.judged
+    bots = of_bots(np.where(bucket.judged, scores.noise, np.nan), bucket.users, config.decision)
     found = {
         "row": bucket.rows,
         "user": bucket.users.astype(np.int32),
         "item": bucket.items.astype(np.int32),
         "noise": scores.noise,
-        "allowed": within_limits(scores.noise, bucket.users, may_go, config.decision),
+        "allowed": within_users(scores.noise, bucket.users, may_go, bots, config.decision),
+        "bot": bots,
         "status": scores.status,
         "by": by,
         "judged": bucket.judged,
@@ -75,16 +89,18 @@ def judged(bucket: Bucket, items: pa.Array, scores: Scores, config: Config, expl
     return found
 
 
-def rule_of(files: list[Path], rows: int, config: Config) -> Rule:
+def rule_of(files: list[Path], rows: int, split: Split, config: Config) -> Rule:
     """Return the rule of the settings; a budget takes the highest scores of rows that may go, earlier rows first."""
+    best = _best_of_items(files, split, config.decision.min_item_rows)
     if config.decision.budget is None:
-        return Rule(config.decision.threshold, -1, config.decision.threshold)
+        return Rule(config.decision.threshold, -1, config.decision.threshold, best)
     size = int(np.floor(parse_share(config.decision.budget, "--budget") * rows + 1e-9))
 
     def allowed() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for file in files:
             for found in read_found(file):
-                yield found["noise"][found["allowed"]], found["row"][found["allowed"]]
+                may_go = _allowed(found, best)
+                yield found["noise"][may_go], found["row"][may_go]
 
     # The bits of floats that are not negative are in their order: the cutoff is found half by half.
     bits, above = 0, 0
@@ -97,13 +113,31 @@ def rule_of(files: list[Path], rows: int, config: Config) -> Rule:
         place = int(np.searchsorted(from_top, size))
         if place == 1 << 16:
             # All that may go, go.
-            return Rule(-1.0, -1, min((float(noise.min(initial=np.inf)) for noise, _ in allowed()), default=np.inf))
+            return Rule(
+                -1.0, -1, min((float(noise.min(initial=np.inf)) for noise, _ in allowed()), default=np.inf), best
+            )
         above = int(from_top[place - 1]) if place else above
         bits |= (0xFFFF - place) << shift
     cutoff = float(np.uint32(bits).view(np.float32))
     ties = np.concatenate([part[noise == np.float32(cutoff)] for noise, part in allowed()])
     wanted = size - above
-    return Rule(cutoff, int(np.partition(ties, wanted - 1)[wanted - 1]) if wanted else -1, cutoff)
+    return Rule(cutoff, int(np.partition(ties, wanted - 1)[wanted - 1]) if wanted else -1, cutoff, best)
+
+
+def _best_of_items(files: list[Path], split: Split, least: int) -> np.ndarray:
+    """Return the rows that items keep, int64 [n], ascending."""
+    if not least:
+        return np.zeros(0, dtype=np.int64)
+    best = BestOfItems(least)
+    # Rows without a user are in no bucket, and stay.
+    alone = np.repeat(np.arange(len(split.userless)), np.minimum(split.userless, least))
+    none = np.zeros(len(alone), dtype=bool)
+    best.add(np.full(len(alone), -1), alone, np.full(len(alone), np.nan, dtype=np.float32), none, none)
+    names = ["row", "item", "noise", "allowed", "bot"]
+    for file in files:
+        stretches = list(read_found(file, names))
+        best.add(*(np.concatenate([found[name] for found in stretches]) for name in names))
+    return best.rows()
 
 
 def summary(files: list[Path], rule: Rule, rows: int, split: Split) -> dict[str, Any]:

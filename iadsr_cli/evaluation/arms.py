@@ -65,7 +65,7 @@ def training_part(sequences: Sequences) -> Sequences:
 def decide_on_training(noise: np.ndarray, sequences: Sequences, settings: DecisionSettings) -> Decisions:
     """Decide on the rows of the training part as `denoise` does on those of a whole log.
 
-    A budget is a share of the training part; of the limits for each user, all rows of the user count.
+    A budget is a share of the training part; of the limits for each user and each item, all their rows count.
 
     Args:
         noise: noise score of the training part's rows, [N_training]; NaN where unscored.
@@ -78,7 +78,7 @@ def decide_on_training(noise: np.ndarray, sequences: Sequences, settings: Decisi
         settings = replace(settings, budget=repr(float(share)))
     whole = np.full(len(judged), np.nan)
     whole[judged] = noise
-    return decide(whole, sequences.user_index, settings).take(np.flatnonzero(judged))
+    return decide(whole, sequences.user_index, sequences.codes, settings).take(np.flatnonzero(judged))
 
 
 def check_hidden(arm: Arm, sequences: Sequences) -> None:

@@ -189,7 +189,8 @@ class _Lab:
                 score = baselines.SCORERS[scorer](material)
                 own_score = score if scorer == own else own_score
                 if scorer == own:
-                    removed = ~decide(score, sequences.user_index, self.config.decision).keep[judged]
+                    decisions = decide(score, sequences.user_index, sequences.codes, self.config.decision)
+                    removed = ~decisions.keep[judged]
                 else:
                     # As many rows as there is noise: other scores have no threshold.
                     removed = metrics.worst(score[judged], int(is_noise.sum()))

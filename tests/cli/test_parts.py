@@ -8,6 +8,8 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -100,6 +102,7 @@ def outcomes(reasons: pa.ChunkedArray) -> list[str]:
         ["--budget", "0%"],
         ["--threshold", "0.02", "--protect-last", "2", "--protect", 'note > "n2" and item_id < 40'],
         ["--budget", "5%", "--event-column", "item_id", "--events", "3,14,15", "--protect-last", "1"],
+        ["--budget", "100%", "--max-user-share", "1", "--min-user-rows", "0", "--min-item-rows", "9"],
         ["--budget", "5%", "--session-gap", "60s", "--time-unit", "s", "--protect-last", "1", "--min-user-rows", "1"],
     ],
 )
@@ -534,20 +537,36 @@ def test_a_log_that_fits_may_be_one_that_cannot_be_cleaned_in_parts(
 
 
 @pytest.mark.parametrize("size", [0, 1, 5, 37, 80, 200])
-def test_a_budget_takes_the_worst_rows_first_and_of_equal_ones_the_earliest(tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize("least", [0, 2])
+def test_a_budget_takes_the_worst_rows_first_and_of_equal_ones_the_earliest(
+    tmp_path: Path, size: int, least: int
+) -> None:
     from iadsr_cli.config import Config, DecisionSettings
 
     generator = np.random.default_rng(size)
     noise = generator.choice(np.float32([0, 1e-9, 0.25, 0.250001, 0.5, 1]), 100)
     noise[generator.random(100) < 0.1] = np.nan
     allowed = (generator.random(100) < 0.7) & ~np.isnan(noise)
+    item, bot = generator.integers(0, 20, 100), generator.random(100) < 0.1
     files = []
     for number, drawn in enumerate(np.array_split(generator.permutation(100), 3)):
         rows = np.sort(drawn)
+        columns = {"row": rows, "noise": noise, "allowed": allowed, "item": item, "bot": bot}
+        own = {name: column if name == "row" else column[rows] for name, column in columns.items()}
         files.append(tmp_path / f"{number}.arrow")
-        write_found(files[-1], {"row": rows, "noise": noise[rows], "allowed": allowed[rows]}, 100)
-    rule = verdicts.rule_of(files, 100, Config(decision=DecisionSettings(budget=str(size / 200))))
-    candidates = np.flatnonzero(allowed)
+        write_found(files[-1], own, 100)
+    decision = DecisionSettings(budget=str(size / 200), min_item_rows=least)
+    # Of item 0 three rows have no user, and are in no bucket.
+    split = cast(buckets.Split, SimpleNamespace(userless=np.r_[3, np.zeros(19, np.int64)]))
+    rule = verdicts.rule_of(files, 100, split, Config(decision=decision))
+
+    kept_by_items = set()
+    for each in range(1, 20):
+        own = [row for row in range(100) if item[row] == each and not bot[row]]
+        kept_by_items.update(
+            sorted(own, key=lambda row: (allowed[row], noise[row] if allowed[row] else 0, -row))[:least]
+        )
+    candidates = np.array([row for row in np.flatnonzero(allowed) if row not in kept_by_items])
     wanted = candidates[np.argsort(-noise[candidates], kind="stable")][: size // 2]
     found = Found(files, {"noise": np.nan, "allowed": False}).rows(0, 100)
     found["row"] = np.arange(100)

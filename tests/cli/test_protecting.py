@@ -61,9 +61,15 @@ def test_only_rows_with_a_named_event_go_and_all_count_as_history(run, shop: Pat
 def test_where_all_rows_are_protected_it_is_said_by_what(run, shop: Path) -> None:
     result = run("denoise", shop, "--dry-run", "--protect-last", 9999, *TEXT)
     assert result.exit_code == 0
-    assert "looked like noise and stayed: see --max-user-share, --min-user-rows and --protect-last" in result.stderr
+    assert (
+        "looked like noise and stayed: see --max-user-share, --min-user-rows, --min-item-rows and --protect-last"
+        in result.stderr
+    )
     result = run("denoise", shop, "--dry-run", "--protect", "item_id != 'x'", "--budget", "5%", *TEXT)
-    assert "no row that may go: see --max-user-share, --min-user-rows and --protect 'item_id" in result.stderr
+    assert (
+        "no row that may go: see --max-user-share, --min-user-rows, --min-item-rows and --protect 'item_id"
+        in result.stderr
+    )
 
 
 @pytest.mark.usefixtures("scored")

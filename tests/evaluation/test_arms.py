@@ -55,6 +55,12 @@ def test_limits_are_those_of_whole_histories_and_budgets_of_the_training_part() 
     assert (~arms.decide_on_training(noise, LOG, budget).keep).sum() == 3, "of the 10 rows that may go"
 
 
+def test_an_item_keeps_a_row_of_the_whole_log() -> None:
+    settings = DecisionSettings(max_user_share=1.0, min_user_rows=0)
+    removed = np.flatnonzero(~arms.decide_on_training(np.full(10, 0.9), LOG, settings).keep)
+    assert removed.tolist() == [0, 2, 4, 8], "of items 1, 3 and 7 the last stays, and 5 is a target too"
+
+
 def test_random_removal_keeps_to_the_protections() -> None:
     removed = np.isin(np.arange(10), [1, 7])
     settings = DecisionSettings(max_user_share=1.0, min_user_rows=5)
