@@ -37,6 +37,8 @@ KINDS = tuple(MIXTURE)
 TABLES = ("compared", "ablation", "bound", "left out", "shares")
 Trial = tuple[Sequences, np.ndarray, np.ndarray, int]
 """A log, which of its rows are noise, which of them count, and the seed."""
+MIN_ITEM_ROWS = (0, DecisionSettings().min_item_rows, 2)
+"""How many rows items keep: none, as many as by default, and more."""
 SINGLE = ("random", "popularity", "text", "co-occurrence", "svd")
 ABLATIONS: dict[str, dict[str, object]] = {
     "whole": {},
@@ -139,12 +141,14 @@ def compare(bench: Bench, kind: str, trials: list[Trial]) -> None:
         judge, score = bench.judge(sequences, seed)
         found["crossfit"].append(auroc(score[counted], is_noise[counted]))
         extra["precision among the top 2%"].append(top(score[counted], is_noise[counted]))
-        removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
-        whole = metrics.detection(score, is_noise, removed, sequences.codes)
+        for least in MIN_ITEM_ROWS:
+            decision = DecisionSettings(min_item_rows=least)
+            removed = ~decide(score, sequences.user_index, sequences.codes, decision).keep
+            whole = metrics.detection(score, is_noise, removed, sequences.codes)
+            for name in ("removed_share", "precision", "recall", "over_denoising", "cold_gap"):
+                extra[f"--min-item-rows {least}: {name}"].append(whole[name] or 0.0)
         extra["share estimated"].append(sum(judge.shares.values()))
         extra["share of noise"].append(float(is_noise.mean()))
-        for name in ("removed_share", "precision", "recall", "over_denoising", "cold_gap"):
-            extra[f"default decision: {name}"].append(whole[name] or 0.0)
         error = metrics.calibration(score, is_noise)["expected_calibration_error"]
         extra["expected calibration error"].append(error)
         for name in SINGLE:
