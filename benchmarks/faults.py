@@ -1,6 +1,7 @@
 """What a killed run leaves: `denoise` is killed at random moments, and its files are looked at.
 
     python benchmarks/faults.py [--kills 200] [--seed 0] [--run crossfit] [--run iadsr] [--run parts]
+        [--encoder minilm]
 
 A small log is cleaned, undisturbed, for the bytes that are to come out and the time it takes. Then, again and again in
 a folder of its own, with an empty cache, with earlier outputs there or without, the same command is killed (SIGKILL) at
@@ -48,9 +49,9 @@ head._ROUNDS, judge._LESSONS = 20, (1, 1)
 app()
 """
 RUNS = {
-    "crossfit": [*WHOLE, "--encoder", ENCODER],
+    "crossfit": WHOLE,
     "iadsr": [*WHOLE, *SHORT],
-    "parts": ["-c", SMALL_PARTS, "denoise", "--in-parts", "always", "--encoder", ENCODER],
+    "parts": ["-c", SMALL_PARTS, "denoise", "--in-parts", "always"],
 }
 
 
@@ -196,7 +197,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--run", action="append", choices=list(RUNS))
+    parser.add_argument("--encoder", default=ENCODER, help="of all runs but those of iadsr")
     arguments = parser.parse_args()
+    os.environ["IADSR_ENCODER"] = arguments.encoder
     os.environ["HF_HUB_OFFLINE"] = "1"
     runs = arguments.run or list(RUNS)
     faults = 0

@@ -211,7 +211,7 @@ def test_termination_of_a_process(iadsr, tmp_path: Path, shop: Path) -> None:
 @pytest.mark.slow
 def test_killed_runs_leave_nothing_that_a_resumed_one_does_not_mend() -> None:
     script = str(ROOT / "benchmarks" / "faults.py")
-    command = [sys.executable, script, "--kills", "1", "--run", "parts"]
+    command = [sys.executable, script, "--kills", "1", "--run", "parts", "--encoder", "tfidf"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 kills, 0 faults" in done.stdout

@@ -19,7 +19,7 @@ def start(*arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one(tmp_path: Path, shop: Path) -> None:
     # Several short epochs: it has to be still training when the first checkpoint is seen.
-    many = [*FEW, "--pretrain-epochs", "25", "--patience", "99"]
+    many = [*FEW, "--pretrain-epochs", "12", "--patience", "99"]
     with start("pretrain", shop, "-o", "whole", *many, cwd=tmp_path) as whole:
         _, said = whole.communicate(timeout=120)
     assert whole.returncode == 0, said

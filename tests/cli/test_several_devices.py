@@ -19,7 +19,7 @@ COMMON = ["--device", "cpu", "--dropout", "0", "--precision", "float32"]
 PRETRAIN = ["--pretrain-epochs", "3", *COMMON]
 ALIGN = ["--align-epochs", "2", "--device", "cpu", "--precision", "float32"]
 TWO = ["--devices", "2"]
-MANY = ["--pretrain-epochs", "40", "--patience", "99"]
+MANY = ["--pretrain-epochs", "20", "--patience", "99"]
 
 
 def shapes(folder: str) -> dict[str, list[int]]:
