@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow.compute as pc
 
-from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, family
+from iadsr_cli.crossfit.evidence import NAMES, SAID, family
 from iadsr_cli.decisions import Decisions
 from iadsr_cli.errors import InputError, closest
 from iadsr_cli.evidence import TERMS, Scores, Status
@@ -18,6 +19,8 @@ _UNSCORED_REASONS = {
     Status.SHORT_HISTORY: "unscored: no other interaction of this user to compare with",
     Status.NO_EVIDENCE: "unscored: the item has no text and no interaction was trained on",
 }
+# Of what says nearly the same, what moved the score most is named.
+_ALIKE = (("text", "words"), ("taste", "around", "together"))
 # A second piece of evidence is named where it moved the score by more than this part of what the first did.
 _BESIDE_FIRST = 0.1
 _UNJUDGED_REASON = "kept: not judged, as its event is not among --events"
@@ -28,8 +31,8 @@ class Whys:
     """What speaks most against rows, in numbers: one or two pieces of what the method compares.
 
     Attributes:
-        said: which, int8 [n, 2]: a place among the cosines of IADSR or the families of crossfit; -1 for no second one.
-        below: share of rows that agree less in it, float32 [n, 2]; NaN where that is not known.
+        said: which, int8 [n, 2]: a place among the cosines of IADSR or what crossfit says; -1 for no second one.
+        below: share of rows that agree no more in it, float32 [n, 2]; NaN where that is not known.
         value: the cosine of the first, float32 [n]; NaN with crossfit.
     """
 
@@ -49,7 +52,7 @@ def _said(place: int, share: float, value: float) -> str:
     if not np.isnan(value):
         return f"{TERMS[place]} (cosine {value:.2f}, lowest {_percent(share)} of rows)"
     rank = "" if np.isnan(share) else f" (lowest {_percent(share)} of rows)"
-    return f"{list(FAMILIES.values())[place][0]}{rank}"
+    return f"{list(SAID.values())[place][0]}{rank}"
 
 
 def explain(scores: Scores, decisions: Decisions, rows: np.ndarray) -> list[str]:
@@ -102,7 +105,7 @@ def whys(scores: Scores, rows: np.ndarray) -> Whys:
 
 def _iadsr_whys(scores: Scores, rows: np.ndarray) -> Whys:
     """Take the cosine of IADSR that is lowest among all rows'."""
-    below = np.stack([_share_below(scores, column, rows) for column in range(len(TERMS))], axis=1)
+    below = np.stack([_lowest(scores, column, rows) for column in range(len(TERMS))], axis=1)
     term = below.argmin(axis=1)
     of_row = np.arange(len(rows))
     return Whys(
@@ -113,12 +116,20 @@ def _iadsr_whys(scores: Scores, rows: np.ndarray) -> Whys:
 
 
 def _crossfit_whys(scores: Scores, rows: np.ndarray) -> Whys:
-    """Take the one or two families of evidence that moved the score most towards noise."""
+    """Take the one or two kinds of evidence that moved the score most towards noise.
+
+    What joint spaces moved is half of one kind and half of the other.
+    """
     assert scores.parts is not None
-    member = np.array([[family(name) == each for name in NAMES] for each in FAMILIES])
-    moved = scores.parts[rows] @ member.T
+    kinds = [family(name).split(" and ") for name in NAMES]
+    moved = scores.parts[rows] @ np.array([[(said in kind) / len(kind) for said in SAID] for kind in kinds])
+    for names in _ALIKE:
+        alike = [list(SAID).index(name) for name in names]
+        together, most = moved[:, alike].sum(axis=1), np.take(alike, moved[:, alike].argmax(axis=1))
+        moved[:, alike] = -np.inf
+        moved[np.arange(len(rows)), most] = together
     first_two = np.argsort(-moved, axis=1, kind="stable")[:, :2]
-    below = np.stack([_share_below(scores, NAMES.index(told), rows) for _, told in FAMILIES.values()], axis=1)
+    below = np.stack([_lowest(scores, NAMES.index(told), rows) for _, told in SAID.values()], axis=1)
     shares = np.take_along_axis(below, first_two, axis=1).astype(np.float32)
     # The second one counts only where it speaks against the row, beside the first.
     moved = np.take_along_axis(moved, first_two, axis=1)
@@ -128,10 +139,19 @@ def _crossfit_whys(scores: Scores, rows: np.ndarray) -> Whys:
 
 def _share_below(scores: Scores, column: int, rows: np.ndarray) -> np.ndarray:
     """Return the share of the log's scored rows whose evidence is lower than that of each of `rows`; NaN if missing."""
+    return _rank(scores, column, rows, "left")
+
+
+def _lowest(scores: Scores, column: int, rows: np.ndarray) -> np.ndarray:
+    """Return the share of the log's scored rows whose evidence is as low as that of each of `rows`; NaN if missing."""
+    return _rank(scores, column, rows, "right")
+
+
+def _rank(scores: Scores, column: int, rows: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
     values = scores.terms[scores.status == Status.SCORED, column]
     ordered = np.sort(values[~np.isnan(values)])
     own = scores.terms[rows, column]
-    return np.where(np.isnan(own), np.nan, np.searchsorted(ordered, own) / max(1, len(ordered)))
+    return np.where(np.isnan(own), np.nan, np.searchsorted(ordered, own, side) / max(1, len(ordered)))
 
 
 def _percent(share: float) -> str:
@@ -139,10 +159,7 @@ def _percent(share: float) -> str:
 
 
 # Columns of a user's history: what each method compares, by the piece of evidence that stands for it.
-_CROSSFIT_BARS = {
-    name: NAMES.index(FAMILIES[of][1])
-    for name, of in {"text": "text", "words": "words", "taste": "taste", "together": "together"}.items()
-}
+_CROSSFIT_BARS = {name: NAMES.index(SAID[name][1]) for name in ("text", "words", "taste", "together")}
 _IADSR_BARS = {"long text": 0, "item text": 1, "both here": 2}
 
 

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from iadsr_cli import noise
 from iadsr_cli.crossfit import Judge, head
 from iadsr_cli.crossfit import judge as judge_module
-from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, beyond, family, gather
+from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, SAID, beyond, family, gather
 from iadsr_cli.crossfit.judge import MIXTURE
 from iadsr_cli.crossfit.spaces import Fold, ItemTexts, learn
 from iadsr_cli.errors import InputError
@@ -171,11 +171,11 @@ def test_evidence_is_what_an_oracle_in_loops_says(reach: int, monkeypatch: pytes
 
 def test_every_piece_of_evidence_has_a_family_and_every_family_a_piece() -> None:
     assert {family(name) for name in NAMES} == set(FAMILIES)
-    assert {told for _, told in FAMILIES.values()} <= set(NAMES)
+    assert {told for _, told in SAID.values()} <= set(NAMES)
 
 
 def test_what_is_left_out_is_in_no_difference_either() -> None:
-    assert beyond(tuple(FAMILIES)) == []
+    assert beyond(FAMILIES) == []
     gone = {NAMES[column] for column in beyond([name for name in FAMILIES if name != "words"])}
     assert {"words: mean", "apart: words", "text alone: around and words"} <= gone
     assert gone.isdisjoint({"text: mean", "apart: text", "text alone: around and text"})
@@ -251,7 +251,7 @@ def test_bots_are_found_whole_and_by_their_histories() -> None:
     of_bots = everyone.user_index >= 760
     assert ((found.noise > 0.5) == of_bots).mean() > 0.995
     assert judge.shares["replace-history"] == pytest.approx(of_bots.mean(), abs=0.02)
-    families = [list(FAMILIES)[place] for place in whys(found, np.flatnonzero(of_bots)).said[:, 0]]
+    families = [list(SAID)[place] for place in whys(found, np.flatnonzero(of_bots)).said[:, 0]]
     assert families.count("history") > 0.9 * len(families)
 
 

@@ -241,7 +241,7 @@ def test_reasons_name_the_weakest_agreement_and_why_rows_stayed() -> None:
     decisions = Decisions(keep, protected, 0.5)
     reasons = explain(scores, decisions, np.array([3, 4, 5, 6]))
     assert reasons == [
-        "removed: the item's text does not fit the behaviour of the whole history (cosine -0.40, lowest 1% of rows)",
+        "removed: the item's text does not fit the behaviour of the whole history (cosine -0.40, lowest 2% of rows)",
         "protected: behaviour here does not fit the text of the whole history (cosine -0.90, lowest 1% of rows)",
         "unscored: the model does not know the item",
         "kept: agrees with the user's history",
@@ -260,25 +260,31 @@ def test_reasons_name_the_weakest_agreement_and_why_rows_stayed() -> None:
     assert explain(scores.take(np.array([7, 4])), taken, np.array([0, 1]))[1].startswith("protected by --protect 'x")
 
 
-def test_reasons_of_crossfit_name_the_families_that_moved_the_score_most() -> None:
+def test_reasons_of_crossfit_name_what_moved_the_score_most_and_nothing_twice() -> None:
     from iadsr_cli.crossfit.evidence import NAMES
 
     rows = 200
     terms = np.tile(np.linspace(0, 1, rows, dtype=np.float32)[:, None], (1, len(NAMES)))
     parts = np.zeros((rows, len(NAMES)), np.float32)
     terms[0, NAMES.index("together: mean")] = np.nan
-    parts[0, NAMES.index("together: share")] = 1.5
+    parts[0, NAMES.index("together: share")] = 1.6
     parts[0, [NAMES.index("text: nearest"), NAMES.index("text: far")]] = 0.4
     parts[0, NAMES.index("words: mean")] = 0.7
     parts[1] = -0.1
     parts[3, NAMES.index("history: taste")] = 4
     parts[3, NAMES.index("text: mean")] = 0.3
+    parts[5, [NAMES.index("words and around: rest"), NAMES.index("words and around: far")]] = 1
+    parts[5, NAMES.index("taste 32: rest")] = 0.9
+    parts[6, [NAMES.index("words and around: rest"), NAMES.index("text and taste: far")]] = 1
+    parts[6, NAMES.index("taste 32: rest")] = 0.2
+    parts[6, NAMES.index("text: mean")] = 0.1
+    terms[:50, NAMES.index("words: mean")] = 0
     noise = np.zeros(rows, np.float32)
-    noise[[0, 1, 3]] = 0.9
+    noise[[0, 1, 3, 5, 6]] = 0.9
     scores = Scores(noise, terms, np.full(rows, Status.SCORED, np.int8), parts, 0.1)
     keep = np.ones(rows, dtype=bool)
-    keep[[0, 1, 3]] = False
-    first, second, third, fourth = explain(scores, Decisions(keep, ~keep & False, 0.5), np.arange(4))
+    keep[[0, 1, 3, 5, 6]] = False
+    first, second, third, fourth, _, sixth, seventh = explain(scores, Decisions(keep, ~keep & False, 0.5), np.arange(7))
     assert first == (
         "removed: hardly ever had by one user together with this user's other items; "
         "unlike this user's other items in text (lowest 1% of rows)"
@@ -288,4 +294,12 @@ def test_reasons_of_crossfit_name_the_families_that_moved_the_score_most() -> No
     assert fourth.startswith(
         "removed: this user's items have no more to do with each other than random ones (lowest 2%"
     )
+    assert sixth == (
+        "removed: not what users have close to this user's other items (lowest 3% of rows); "
+        "shares hardly any words with this user's other items (lowest 25% of rows)"
+    ), "joint evidence is half of each, and 50 of 200 rows share no more words"
+    assert seventh == (
+        "removed: not what users with this user's other items have (lowest 4% of rows); "
+        "unlike this user's other items in text (lowest 4% of rows)"
+    ), "of its like what moved the score most, if by little"
     assert ";" not in fourth, "what hardly moved the score beside the first is no reason"

@@ -26,21 +26,20 @@ _VECTOR_PLACES = 16
 _VALUES_AT_ONCE = 16_000_000
 
 # What a low value says, by the part of a name before the colon, and the piece that its rank is told of.
-FAMILIES = {
+SAID = {
     "text": ("unlike this user's other items in text", "text: mean"),
-    "words": ("shares no words with this user's other items", "words: mean"),
+    "words": ("shares hardly any words with this user's other items", "words: mean"),
     "taste": ("not what users with this user's other items have", "taste 32: rest"),
-    "words and taste": ("unlike this user's other items in words and in who has them", "words and taste: rest"),
-    "text and taste": ("unlike this user's other items in text and in who has them", "text and taste: rest"),
     "around": ("not what users have close to this user's other items", "around: rest"),
-    "words and around": ("unlike this user's other items in words and in what stands close", "words and around: rest"),
-    "text and around": ("unlike this user's other items in text and in what stands close", "text and around: rest"),
     "together": ("hardly ever had by one user together with this user's other items", "together: mean"),
     "repeats": ("had once by this user", "repeats: count"),
     "apart": ("goes with the items next to it, not with this user's others", "apart: taste 32"),
     "text alone": ("near this user's items in text, not in who has them", "text alone: taste 32 and text"),
     "history": ("this user's items have no more to do with each other than random ones", "history: taste"),
 }
+# In joint spaces items are near by either.
+_JOINED = ("words and taste", "text and taste", "words and around", "text and around")
+FAMILIES = (*SAID, *_JOINED)
 DIFFERENCES = ("apart", "text alone")
 """The families of what one piece says beyond another."""
 _PAIRED = ("mean", "nearest", "beside", "far", "against history")

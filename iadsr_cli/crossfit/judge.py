@@ -179,7 +179,7 @@ class Judge:
         reporter: Reporter,
         mixture: dict[str, float] | None = None,
         folds: int = FOLDS,
-        families: Collection[str] = tuple(FAMILIES),
+        families: Collection[str] = FAMILIES,
     ) -> None:
         """Prepare to judge.
 
