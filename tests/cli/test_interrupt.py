@@ -55,7 +55,7 @@ MESSAGE = [
 ]
 
 
-def test_an_interrupted_denoise(iadsr, tmp_path: Path, shop: Path) -> None:
+def test_an_interrupted_denoise(iadsr, run, tmp_path: Path, shop: Path) -> None:
     output = tmp_path / "clean.csv"
     output.write_text("precious", encoding="utf-8")
     before = sorted(path.name for path in tmp_path.iterdir())
@@ -71,10 +71,9 @@ def test_an_interrupted_denoise(iadsr, tmp_path: Path, shop: Path) -> None:
     drafts = [path for path in cache.rglob(".*") if path.suffix != ".checkpoint"]
     assert drafts == [], "a draft was left behind"
 
-    again = iadsr(*arguments, *QUICK, "--json")
-    out, error = again.communicate(timeout=60)
-    assert again.returncode == 0, error
-    said = json.loads(out)
+    again = run(*arguments, *QUICK, "--json")
+    assert again.exit_code == 0, again.output
+    said = json.loads(again.stdout)
     assert set(said["seconds"]) == {"read", "align", "score", "write"}, "embed and pretrain were made twice"
     assert said["warnings"] == []
     assert output.read_text(encoding="utf-8").startswith("user_id,")
