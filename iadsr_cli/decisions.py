@@ -58,9 +58,7 @@ def decide(
     bots = of_bots(noise, users, settings)
     allowed = within_users(noise, users, may_go, bots, settings)
     if settings.min_item_rows:
-        best = BestOfItems(settings.min_item_rows)
-        best.add(np.arange(len(noise)), items, noise, allowed, bots)
-        allowed[best.rows()] = False
+        allowed[best_of_items(items, noise, allowed, bots, settings)] = False
     if settings.budget is None:
         wanted = noise > settings.threshold
         removed = wanted & allowed
@@ -109,11 +107,24 @@ def of_bots(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) ->
     return found
 
 
-class BestOfItems:
-    """The rows that items keep lest cleaning leaves them with too few, found from any number of parts of a log.
+def best_of_items(
+    items: np.ndarray, noise: np.ndarray, allowed: np.ndarray, bots: np.ndarray, settings: DecisionSettings
+) -> np.ndarray:
+    """Return which rows items keep lest cleaning leaves them with too few, places int64 [n]; see `BestOfItems`.
 
-    What stays anyway comes first, then the least suspicious rows; of equal ones the last stay, as the first go. Rows of
-    bots are no reason to keep an item. Memory is that of so many rows of each item.
+    Rows of bots are no reason to keep an item. What is none of these among some rows is none among more.
+    """
+    rows = np.flatnonzero(~bots)
+    best = BestOfItems(settings.min_item_rows)
+    best.add(rows, items[rows], noise[rows], allowed[rows])
+    return best.rows()
+
+
+class BestOfItems:
+    """The rows that items keep, so many of each, found from any number of parts of a log.
+
+    What stays anyway comes first, then the least suspicious rows; of equal ones the last stay, as the first go. Memory
+    is that of so many rows of each item.
     """
 
     def __init__(self, least: int) -> None:
@@ -122,11 +133,9 @@ class BestOfItems:
         self._items, self._rows = np.zeros((2, 0), dtype=np.int64)
         self._noise = np.zeros(0, dtype=np.float32)
 
-    def add(
-        self, rows: np.ndarray, items: np.ndarray, noise: np.ndarray, allowed: np.ndarray, bots: np.ndarray
-    ) -> None:
-        """Take in rows: their places in the log, items, scores, whether they may go, and whether they are bots'."""
-        new = np.flatnonzero((items >= 0) & ~bots)
+    def add(self, rows: np.ndarray, items: np.ndarray, noise: np.ndarray, allowed: np.ndarray) -> None:
+        """Take in rows: their places in the log, items (-1 where unknown), scores, and whether they may go."""
+        new = np.flatnonzero(items >= 0)
         # Items that these rows say nothing of are left alone: there may be many of them.
         seen = np.zeros(max(items.max(initial=-1), self._items.max(initial=-1)) + 1, dtype=bool)
         seen[items[new]] = True

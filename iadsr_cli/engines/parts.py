@@ -1,6 +1,7 @@
 """`denoise` for logs that do not fit into memory: split by user, judge bucket by bucket, give back part by part.
 
-Memory is that of the model, of the log's item ids and a row of each, of one bucket and of one batch of rows, whatever the number of rows.
+Memory is that of the model, of the log's item ids and a row of each, of one bucket and of one batch of rows, whatever
+the number of rows.
 Every bucket that has been judged stays on disk until the output is whole, so that an interrupted run goes on.
 """
 

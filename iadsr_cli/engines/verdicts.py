@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from iadsr_cli.config import Config, parse_share
-from iadsr_cli.decisions import BestOfItems, of_bots, within_users
+from iadsr_cli.decisions import BestOfItems, best_of_items, of_bots, within_users
 from iadsr_cli.engines.buckets import Bucket, Split
 from iadsr_cli.engines.found import read_found
 from iadsr_cli.evidence import Scores, Status
@@ -67,13 +67,16 @@ def judged(bucket: Bucket, items: pa.Array, scores: Scores, config: Config, expl
     by = protected_by(len(bucket.rows), last, None if config.protection.protect is None else bucket.held)
     may_go = ~np.isnan(scores.noise) & (by < 0) & bucket.judged
     bots = of_bots(np.where(bucket.judged, scores.noise, np.nan), bucket.users, config.decision)
+    allowed = within_users(scores.noise, bucket.users, may_go, bots, config.decision)
+    best = np.zeros(len(allowed), dtype=bool)
+    best[best_of_items(bucket.items, scores.noise, allowed, bots, config.decision)] = True
     found = {
         "row": bucket.rows,
         "user": bucket.users.astype(np.int32),
         "item": bucket.items.astype(np.int32),
         "noise": scores.noise,
-        "allowed": within_users(scores.noise, bucket.users, may_go, bots, config.decision),
-        "bot": bots,
+        "allowed": allowed,
+        "best": best,
         "status": scores.status,
         "by": by,
         "judged": bucket.judged,
@@ -125,18 +128,15 @@ def rule_of(files: list[Path], rows: int, split: Split, config: Config) -> Rule:
 
 
 def _best_of_items(files: list[Path], split: Split, least: int) -> np.ndarray:
-    """Return the rows that items keep, int64 [n], ascending."""
-    if not least:
-        return np.zeros(0, dtype=np.int64)
+    """Return the rows that items keep, int64 [n], ascending: of each bucket's those of the whole log."""
     best = BestOfItems(least)
     # Rows without a user are in no bucket, and stay.
     alone = np.repeat(np.arange(len(split.userless)), np.minimum(split.userless, least))
-    none = np.zeros(len(alone), dtype=bool)
-    best.add(np.full(len(alone), -1), alone, np.full(len(alone), np.nan, dtype=np.float32), none, none)
-    names = ["row", "item", "noise", "allowed", "bot"]
+    best.add(np.full(len(alone), -1), alone, np.full(len(alone), np.nan), np.zeros(len(alone), dtype=bool))
+    names = ["row", "item", "noise", "allowed", "best"]
     for file in files:
-        stretches = list(read_found(file, names))
-        best.add(*(np.concatenate([found[name] for found in stretches]) for name in names))
+        stretches = [[found[name][found["best"]] for name in names[:-1]] for found in read_found(file, names)]
+        best.add(*map(np.concatenate, zip(*stretches, strict=True)))
     return best.rows()
 
 

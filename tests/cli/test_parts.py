@@ -22,6 +22,7 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
 from iadsr_cli.cli.app import app
+from iadsr_cli.decisions import best_of_items
 from iadsr_cli.engines import buckets, scorers, verdicts
 from iadsr_cli.engines import found as engine_found
 from iadsr_cli.engines.found import Found, write_found
@@ -551,8 +552,11 @@ def test_a_budget_takes_the_worst_rows_first_and_of_equal_ones_the_earliest(
     files = []
     for number, drawn in enumerate(np.array_split(generator.permutation(100), 3)):
         rows = np.sort(drawn)
-        columns = {"row": rows, "noise": noise, "allowed": allowed, "item": item, "bot": bot}
-        own = {name: column if name == "row" else column[rows] for name, column in columns.items()}
+        best = np.zeros(len(rows), dtype=bool)
+        best[
+            best_of_items(item[rows], noise[rows], allowed[rows], bot[rows], DecisionSettings(min_item_rows=least))
+        ] = True
+        own = {"row": rows, "noise": noise[rows], "allowed": allowed[rows], "item": item[rows], "best": best}
         files.append(tmp_path / f"{number}.arrow")
         write_found(files[-1], own, 100)
     decision = DecisionSettings(budget=str(size / 200), min_item_rows=least)
