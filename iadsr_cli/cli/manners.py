@@ -66,7 +66,12 @@ class Manners:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None:
             return
-        _abandon_standard_output()
+        try:
+            self._end(error)
+        finally:
+            _let_go_of_closed_streams()
+
+    def _end(self, error: BaseException) -> None:
         stopped = isinstance(error, (KeyboardInterrupt, Terminated))
         if isinstance(error, (typer.Exit, SystemExit)) and not stopped:
             return
@@ -107,12 +112,16 @@ def _said(error: BaseException) -> tuple[IadsrError, int]:
     ), 1
 
 
-def _abandon_standard_output() -> None:
-    """Let go of standard output if it cannot be written: Python would try again, and complain, when it ends."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _let_go_of_closed_streams() -> None:
+    """Let go of standard output and error where they cannot be written.
+
+    What could not be written Python would try to write again at its end, and end with an exit code of its own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Commands(TyperGroup):

@@ -153,6 +153,16 @@ def test_a_pipe_that_closes_ends_the_run_quietly(iadsr, tmp_path: Path, shop: Pa
     assert names(tmp_path) == {"shop.csv"}
 
 
+def test_an_error_that_nobody_reads_has_its_code(iadsr, tmp_path: Path) -> None:
+    for arguments, code in ((["denoise", "nothing.csv"], 1), (["denoise", "--nonsense"], 2)):
+        reader, writer = os.pipe()
+        os.close(reader)
+        process = iadsr(*arguments, stderr=writer)
+        os.close(writer)
+        process.communicate(timeout=60)
+        assert process.returncode == code
+
+
 STAGES = {
     "crossfit": ["read", "embed", "evidence", "learn", "write"],
     "iadsr": ["pretrain", "align", "score"],
