@@ -50,15 +50,13 @@ def decide(
         items: item of each row as integers, int [rows]; -1 where unknown (such rows are unscored).
         settings: threshold or budget, and protections. Of one user's n rows at most
             min(n * max_user_share, n - min_user_rows) go, the most suspicious first; equal scores go in row order. With
-            `whole_users`, more may go of those that look like bots, see `of_bots`. Of the rows that an item has from
+            `whole_users`, more may go of those that look like bots, see `_of_bots`. Of the rows that an item has from
             others than these, the `min_item_rows` least suspicious stay.
         spared: rows that may not go, bool [rows]; they count among their user's n, and as rows that their item keeps.
     """
     may_go = ~np.isnan(noise) if spared is None else ~np.isnan(noise) & ~spared
-    bots = of_bots(noise, users, settings)
-    allowed = within_users(noise, users, may_go, bots, settings)
-    if settings.min_item_rows:
-        allowed[best_of_items(items, noise, allowed, bots, settings)] = False
+    allowed, best = within_limits(noise, users, items, may_go, settings)
+    allowed[best] = False
     if settings.budget is None:
         wanted = noise > settings.threshold
         removed = wanted & allowed
@@ -73,7 +71,24 @@ def decide(
     return Decisions(keep, keep & ~allowed & (noise > least), None)
 
 
-def within_users(
+def within_limits(
+    noise: np.ndarray, users: np.ndarray, items: np.ndarray, may_go: np.ndarray, settings: DecisionSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the limits make of the rows that may go, of whole users.
+
+    The first are those that the limits of their users let go, bool [rows]. The second are the rows that items keep even
+    so, places int64 [n]; of some users' rows, all that items could keep of the log's. Rows of bots are no reason to
+    keep an item.
+    """
+    bots = _of_bots(noise, users, settings)
+    allowed = _within_users(noise, users, may_go, bots, settings)
+    rows = np.flatnonzero(~bots)
+    best = BestOfItems(settings.min_item_rows)
+    best.add(rows, items[rows], noise[rows], allowed[rows])
+    return allowed, best.rows()
+
+
+def _within_users(
     noise: np.ndarray, users: np.ndarray, may_go: np.ndarray, bots: np.ndarray, settings: DecisionSettings
 ) -> np.ndarray:
     """Return which of the rows that may go are the worst of their users, as many as the limits allow; bool [rows].
@@ -92,7 +107,7 @@ def within_users(
     return allowed
 
 
-def of_bots(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) -> np.ndarray:
+def _of_bots(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) -> np.ndarray:
     """Return which rows are of users that may go whole, bool [rows], where the settings let any.
 
     These have 20 rows or more, 90% of them with scores above one half; rows that are not scored do not speak for a bot.
@@ -105,19 +120,6 @@ def of_bots(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) ->
     bot = (rows >= LONG_HISTORY) & (suspicious >= _NEARLY_ALL * rows)
     found: np.ndarray = known & bot[users]
     return found
-
-
-def best_of_items(
-    items: np.ndarray, noise: np.ndarray, allowed: np.ndarray, bots: np.ndarray, settings: DecisionSettings
-) -> np.ndarray:
-    """Return which rows items keep lest cleaning leaves them with too few, places int64 [n]; see `BestOfItems`.
-
-    Rows of bots are no reason to keep an item. What is none of these among some rows is none among more.
-    """
-    rows = np.flatnonzero(~bots)
-    best = BestOfItems(settings.min_item_rows)
-    best.add(rows, items[rows], noise[rows], allowed[rows])
-    return best.rows()
 
 
 class BestOfItems:

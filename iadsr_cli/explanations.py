@@ -105,7 +105,7 @@ def whys(scores: Scores, rows: np.ndarray) -> Whys:
 
 def _iadsr_whys(scores: Scores, rows: np.ndarray) -> Whys:
     """Take the cosine of IADSR that is lowest among all rows'."""
-    below = np.stack([_lowest(scores, column, rows) for column in range(len(TERMS))], axis=1)
+    below = np.stack([_share_below(scores, column, rows, "right") for column in range(len(TERMS))], axis=1)
     term = below.argmin(axis=1)
     of_row = np.arange(len(rows))
     return Whys(
@@ -129,7 +129,7 @@ def _crossfit_whys(scores: Scores, rows: np.ndarray) -> Whys:
         moved[:, alike] = -np.inf
         moved[np.arange(len(rows)), most] = together
     first_two = np.argsort(-moved, axis=1, kind="stable")[:, :2]
-    below = np.stack([_lowest(scores, NAMES.index(told), rows) for _, told in SAID.values()], axis=1)
+    below = np.stack([_share_below(scores, NAMES.index(told), rows, "right") for _, told in SAID.values()], axis=1)
     shares = np.take_along_axis(below, first_two, axis=1).astype(np.float32)
     # The second one counts only where it speaks against the row, beside the first.
     moved = np.take_along_axis(moved, first_two, axis=1)
@@ -137,17 +137,11 @@ def _crossfit_whys(scores: Scores, rows: np.ndarray) -> Whys:
     return Whys(said.astype(np.int8), shares, np.full(len(rows), np.nan, dtype=np.float32))
 
 
-def _share_below(scores: Scores, column: int, rows: np.ndarray) -> np.ndarray:
-    """Return the share of the log's scored rows whose evidence is lower than that of each of `rows`; NaN if missing."""
-    return _rank(scores, column, rows, "left")
+def _share_below(scores: Scores, column: int, rows: np.ndarray, side: Literal["left", "right"] = "left") -> np.ndarray:
+    """Return the share of the log's scored rows whose evidence is lower than that of each of `rows`; NaN if missing.
 
-
-def _lowest(scores: Scores, column: int, rows: np.ndarray) -> np.ndarray:
-    """Return the share of the log's scored rows whose evidence is as low as that of each of `rows`; NaN if missing."""
-    return _rank(scores, column, rows, "right")
-
-
-def _rank(scores: Scores, column: int, rows: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
+    With "right", rows with the same evidence count, too.
+    """
     values = scores.terms[scores.status == Status.SCORED, column]
     ordered = np.sort(values[~np.isnan(values)])
     own = scores.terms[rows, column]

@@ -167,10 +167,11 @@ def _write(
             first, rows = piece.first, piece.records.num_rows
             found = decided.rows(first, first + rows)
             found["row"] = np.arange(first, first + rows)
-            keep = ~rule.removed(found)
+            gone, protected = rule.decide(found)
+            keep = ~gone
             columns: dict[str, pa.Array] = {}
             if explained:
-                reason = _reasons(found, keep, rule, wishes(config.protection))
+                reason = _reasons(found, keep, protected, wishes(config.protection))
                 noise = pa.array(found["noise"], mask=np.isnan(found["noise"]))
                 columns = {"noise_score": noise, "keep": pa.array(keep), "reason": reason}
             if removed:
@@ -182,8 +183,8 @@ def _write(
             stage.advance(rows)
 
 
-def _reasons(found: dict[str, np.ndarray], keep: np.ndarray, rule: verdicts.Rule, names: tuple[str, ...]) -> pa.Array:
-    told = np.flatnonzero(~keep | rule.protected(found))
+def _reasons(found: dict[str, np.ndarray], keep: np.ndarray, protected: np.ndarray, names: tuple[str, ...]) -> pa.Array:
+    told = np.flatnonzero(~keep | protected)
     why = Whys(
         np.stack([found["said_0"][told], found["said_1"][told]], axis=1),
         np.stack([found["below_0"][told], found["below_1"][told]], axis=1),

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from iadsr_cli.config import Config, parse_share
-from iadsr_cli.decisions import BestOfItems, best_of_items, of_bots, within_users
+from iadsr_cli.decisions import BestOfItems, within_limits
 from iadsr_cli.engines.buckets import Bucket, Split
 from iadsr_cli.engines.found import read_found
 from iadsr_cli.evidence import Scores, Status
@@ -35,13 +35,10 @@ class Rule:
     least: float
     best: np.ndarray
 
-    def removed(self, found: dict[str, np.ndarray]) -> np.ndarray:
-        """Return which rows go, bool [n], of what was `found` about them."""
-        return self._reached(found) & _allowed(found, self.best)
-
-    def protected(self, found: dict[str, np.ndarray]) -> np.ndarray:
-        """Return which rows are suspicious and stay, bool [n]."""
-        return (found["noise"] > self.least) & ~_allowed(found, self.best) & found["judged"]
+    def decide(self, found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return which rows go, and which are suspicious and stay, bool [n] each, of what was `found` about them."""
+        allowed = _allowed(found, self.best)
+        return self._reached(found) & allowed, (found["noise"] > self.least) & ~allowed & found["judged"]
 
     def _reached(self, found: dict[str, np.ndarray]) -> np.ndarray:
         return (found["noise"] > self.cutoff) | ((found["noise"] == self.cutoff) & (found["row"] <= self.last))
@@ -49,11 +46,10 @@ class Rule:
 
 def _allowed(found: dict[str, np.ndarray], best: np.ndarray) -> np.ndarray:
     """Return which rows may go, bool [n]: their users' limits let them, and their items do not keep them."""
-    allowed: np.ndarray = found["allowed"].copy()
-    rows = found["row"][allowed]
+    rows = found["row"]
     # Both ascend: a stretch of the log needs a stretch of the rows that items keep.
     near = best[slice(*np.searchsorted(best, [rows[0], rows[-1] + 1]))] if len(rows) else best[:0]
-    allowed[allowed] = ~np.isin(rows, near, assume_unique=True)
+    allowed: np.ndarray = found["allowed"] & ~np.isin(rows, near, assume_unique=True)
     return allowed
 
 
@@ -65,18 +61,16 @@ def judged(bucket: Bucket, items: pa.Array, scores: Scores, config: Config, expl
         last = np.zeros(len(bucket.rows), dtype=bool)
         last[sequences.row_ids[last_of_users(sequences, config.protection)]] = True
     by = protected_by(len(bucket.rows), last, None if config.protection.protect is None else bucket.held)
-    may_go = ~np.isnan(scores.noise) & (by < 0) & bucket.judged
-    bots = of_bots(np.where(bucket.judged, scores.noise, np.nan), bucket.users, config.decision)
-    allowed = within_users(scores.noise, bucket.users, may_go, bots, config.decision)
-    best = np.zeros(len(allowed), dtype=bool)
-    best[best_of_items(bucket.items, scores.noise, allowed, bots, config.decision)] = True
+    noise = np.where(bucket.judged, scores.noise, np.nan)
+    may_go = ~np.isnan(noise) & (by < 0)
+    allowed, best = within_limits(noise, bucket.users, bucket.items, may_go, config.decision)
     found = {
         "row": bucket.rows,
         "user": bucket.users.astype(np.int32),
         "item": bucket.items.astype(np.int32),
         "noise": scores.noise,
         "allowed": allowed,
-        "best": best,
+        "best": np.isin(np.arange(len(allowed)), best),
         "status": scores.status,
         "by": by,
         "judged": bucket.judged,
@@ -151,11 +145,11 @@ def summary(files: list[Path], rule: Rule, rows: int, split: Split) -> dict[str,
     for file in files:
         seen = {name: np.zeros(0, dtype=bool) for name in names}
         for found in read_found(file):
-            removed, unscored = rule.removed(found), np.isnan(found["noise"])
+            (removed, protected), unscored = rule.decide(found), np.isnan(found["noise"])
             groups = {
                 "kept": ~removed,
                 "removed": removed,
-                "protected": rule.protected(found),
+                "protected": protected,
                 "unscored": unscored,
                 "unjudged": ~found["judged"],
             }

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
 from iadsr_cli.cli.app import app
-from iadsr_cli.decisions import best_of_items
+from iadsr_cli.decisions import BestOfItems
 from iadsr_cli.engines import buckets, scorers, verdicts
 from iadsr_cli.engines import found as engine_found
 from iadsr_cli.engines.found import Found, write_found
@@ -552,10 +552,9 @@ def test_a_budget_takes_the_worst_rows_first_and_of_equal_ones_the_earliest(
     files = []
     for number, drawn in enumerate(np.array_split(generator.permutation(100), 3)):
         rows = np.sort(drawn)
-        best = np.zeros(len(rows), dtype=bool)
-        best[
-            best_of_items(item[rows], noise[rows], allowed[rows], bot[rows], DecisionSettings(min_item_rows=least))
-        ] = True
+        own_best, counted = BestOfItems(least), rows[~bot[rows]]
+        own_best.add(counted, item[counted], noise[counted], allowed[counted])
+        best = np.isin(rows, own_best.rows())
         own = {"row": rows, "noise": noise[rows], "allowed": allowed[rows], "item": item[rows], "best": best}
         files.append(tmp_path / f"{number}.arrow")
         write_found(files[-1], own, 100)
@@ -573,5 +572,19 @@ def test_a_budget_takes_the_worst_rows_first_and_of_equal_ones_the_earliest(
     candidates = np.array([row for row in np.flatnonzero(allowed) if row not in kept_by_items])
     wanted = candidates[np.argsort(-noise[candidates], kind="stable")][: size // 2]
     found = Found(files, {"noise": np.nan, "allowed": False}).rows(0, 100)
+    found["judged"] = np.ones(100, dtype=bool)
     found["row"] = np.arange(100)
-    assert np.flatnonzero(rule.removed(found)).tolist() == sorted(wanted.tolist())
+    assert np.flatnonzero(rule.decide(found)[0]).tolist() == sorted(wanted.tolist())
+
+
+@pytest.mark.parametrize(("unjudged", "may_go"), [(0, 20), (5, 4)])
+def test_events_that_are_not_judged_speak_for_no_bot(unjudged: int, may_go: int) -> None:
+    from iadsr_cli.config import Config, DecisionSettings
+    from iadsr_cli.evidence import Scores
+
+    rows, never = np.arange(20), np.zeros(20, dtype=bool)
+    bucket = buckets.Bucket(rows, np.zeros(20, np.int64), rows, None, never, rows >= unjudged)
+    scores = Scores(np.full(20, 0.9, np.float32), np.zeros((20, 3), np.float32), np.zeros(20, np.int8))
+    items = pa.array([str(row) for row in rows])
+    found = verdicts.judged(bucket, items, scores, Config(decision=DecisionSettings()), explained=False)
+    assert found["allowed"].sum() == may_go
