@@ -134,11 +134,12 @@ def nearest_in_text(vectors: np.ndarray, known: np.ndarray, k: int = 50) -> np.n
     found = min(k, len(codes) - 1)
     if found < 1:
         return nearest
-    unit = vectors[codes].astype(np.float32)
+    unit = vectors[codes].astype(np.float64)
     unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     size = max(1, _SIMILARITIES_AT_ONCE // len(codes))
     for start in range(0, len(codes), size):
-        cosines = unit[start : start + size] @ unit.T
+        # The last bits of a product depend on the number of threads, and items with one text must stay equal.
+        cosines = np.round(unit[start : start + size] @ unit.T, 9)
         rows = np.arange(len(cosines))
         cosines[rows, start + rows] = -np.inf
         # Sorted by code first, so that equal cosines stand in the order of their codes.

@@ -169,6 +169,19 @@ def test_evidence_is_what_an_oracle_in_loops_says(reach: int, monkeypatch: pytes
             np.testing.assert_allclose(out[rows, column], wanted[name], atol=2e-5, err_msg=f"{name}, user {user}")
 
 
+def test_sums_in_another_order_change_hardly_any_evidence() -> None:
+    # As with another number of threads.
+    sequences, vectors, titles = genres(100)
+    fold = learn(*taught_by(sequences), ItemTexts.of(vectors[1:], titles), 0)
+    found = []
+    for order in (slice(None), slice(None, None, -1)):
+        ordered = Fold(fold.users, fold.together, {name: space[:, order] for name, space in fold.spaces.items()})
+        out = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
+        gather(sequences, np.arange(100), ordered, ItemTexts.of(vectors[1:, order], titles), out)
+        found.append(np.nan_to_num(out))
+    assert (found[0] != found[1]).mean() < 0.01
+
+
 def test_every_piece_of_evidence_has_a_family_and_every_family_a_piece() -> None:
     assert {family(name) for name in NAMES} == set(FAMILIES)
     assert {told for _, told in SAID.values()} <= set(NAMES)

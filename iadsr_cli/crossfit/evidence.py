@@ -20,6 +20,7 @@ _REACH = 100
 # Rows at this distance or more in the history are of another occasion.
 _FAR = 5
 _FADING = 0.7
+_DECIMALS = 5
 _PAIRS_AT_ONCE = 1_000_000
 # Memory of a row's vectors, in pairs.
 _VECTOR_PLACES = 16
@@ -234,6 +235,8 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts
         out[some.rows, place["repeats: count"]] = np.log1p(again)
         for name, (one, other) in _CONTRASTS.items():
             out[some.rows, place[name]] = out[some.rows, place[one]] - out[some.rows, place[other]]
+        # The last bits of sums depend on the number of threads, and heads would learn from what they are.
+        out[some.rows] = np.round(out[some.rows], _DECIMALS)
 
 
 def _similarities(fold: Fold, texts: ItemTexts) -> Iterator[tuple[str, _Similar]]:
