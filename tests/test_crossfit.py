@@ -15,7 +15,7 @@ from iadsr_cli import noise
 from iadsr_cli.crossfit import Judge, head
 from iadsr_cli.crossfit import judge as judge_module
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, SAID, beyond, family, gather
-from iadsr_cli.crossfit.judge import MIXTURE
+from iadsr_cli.crossfit.judge import MIXTURE, Lack
 from iadsr_cli.crossfit.spaces import Fold, ItemTexts, learn
 from iadsr_cli.errors import InputError
 from iadsr_cli.evidence import Status
@@ -115,10 +115,11 @@ def oracle(history: list[int], spaces: dict, fold: Fold, reach: int) -> dict[str
         drawn = fold.users * ~np.isnan(vectors[:, 0])
         drawn /= drawn.sum()
         table = np.nan_to_num(vectors @ vectors.T)
-        spread = np.sqrt(drawn @ table**2 @ drawn - (drawn @ table @ drawn) ** 2)
+        expected = drawn @ table @ drawn
+        spread = np.sqrt(drawn @ table**2 @ drawn - expected**2)
         known = [vectors[code - 1] for code in history if not np.isnan(vectors[code - 1][0])]
         cosines = [one @ known[other] for place, one in enumerate(known) for other in range(place)]
-        bound = np.mean(cosines) + 2 * spread / np.sqrt(len(cosines)) if len(known) >= 20 else 1
+        bound = np.mean(cosines) - expected + 2 * spread / np.sqrt(len(cosines)) if len(known) >= 20 else 1
         found[f"history: {name}"] = [bound] * len(history)
     for name in NAMES:
         kind, _, of = name.partition(": ")
@@ -273,6 +274,42 @@ def test_who_has_seen_nearly_everything_is_no_bot() -> None:
     everyone, vectors, titles = with_incoherent(330, 200, 300)
     found = Judge(everyone, vectors, titles, 0, Silent()).scores()
     assert (found.noise[everyone.user_index >= 730] > 0.5).mean() < 0.02
+
+
+def lack_of(lengths: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is said to be lacking in long histories with such evidence, and where it is added to in which."""
+    sequences = make([[1] * length for length in lengths], 1)
+    evidence = np.zeros((len(sequences.codes), len(NAMES)), np.float32)
+    column = NAMES.index("history: taste")
+    evidence[:, column] = levels[sequences.user_index]
+    lack = Lack.of(sequences, evidence)
+    lack.make_up(sequences, evidence)
+    assert not np.delete(evidence, [NAMES.index(name) for name in NAMES if family(name) == "history"], axis=1).any()
+    firsts = sequences.offsets[:-1]
+    return evidence[firsts, column] - levels, lack.lengths[0]
+
+
+def test_what_histories_lack_is_told_by_those_about_as_long() -> None:
+    lengths = np.repeat(np.arange(10, 80), 10)
+    added, known = lack_of(lengths, np.where(lengths < 60, 0.5, 0.2))
+    assert known.tolist() == list(range(20, 80))
+    np.testing.assert_allclose(added[lengths < 55], 0, atol=1e-6)
+    np.testing.assert_allclose(added[lengths >= 65], 0.3, atol=1e-6)
+
+
+def test_what_others_have_in_excess_is_no_lack() -> None:
+    lengths = np.repeat(np.arange(20, 80), 10)
+    added, _ = lack_of(lengths, np.where(lengths < 35, 0.9, 0.5))
+    np.testing.assert_allclose(added, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("end", [0, -1])
+def test_one_history_at_an_end_of_the_lengths_does_not_speak_for_the_others(end: int) -> None:
+    lengths = np.repeat(np.arange(20, 81), 10)
+    levels = np.full(len(lengths), 0.5)
+    levels[end] = 0.0
+    added, _ = lack_of(lengths, levels)
+    np.testing.assert_allclose(added, 0, atol=1e-6)
 
 
 @pytest.mark.usefixtures("few_rounds")

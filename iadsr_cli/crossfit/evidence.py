@@ -82,9 +82,9 @@ is of items that the same users have, "around" of items that stand close to each
 C_ij / sqrt(c_i c_j), in [0, 1], for C_ij users of other folds with both items; its "share" is that of rows with any
 such user. "repeats" counts, by its logarithm, the item's other rows in the history. "apart" is "far" less "beside", low
 for a run of rows that go with each other alone, and "text alone" the "nearest" of one less that of the other, low for
-what only reads alike; both in [-2, 2]. "history" is the same for all rows of a user: the mean cosine of two of them,
-and two standard errors of that of so many random ones; 1 where it is more, or of fewer than 20 rows. From those of 20
-rows or more `judge.Usual` is taken off afterwards."""
+what only reads alike; both in [-2, 2]. "history" is the same for all rows of a user: the mean cosine of two of them
+less that of random items, and two standard errors of that of so many; 1 where it is more, or of fewer than 20 rows. To
+those of 20 rows or more what `judge.Lack` says is added afterwards."""
 
 
 def family(name: str) -> str:
@@ -218,12 +218,13 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts
     place = {name: column for column, name in enumerate(NAMES)}
     whole = {space: f"history: {name}" for name, space in _WHOLE.items()}
     for name, space in fold.spaces.items():
-        spread = _spread(space, fold.users)
+        expected, spread = _of_pairs(space, fold.users)
         for rows, cosines, mean, pairs in _to_rest(sequences, users, space):
             out[rows, place[f"{name}: rest"]] = cosines
             if name in whole:
                 long = pairs >= LONG_HISTORY * (LONG_HISTORY - 1) / 2
-                out[rows, place[whole[name]]] = np.where(long, np.minimum(mean + 2 * spread / np.sqrt(pairs), 1), 1)
+                above = mean - expected + 2 * spread / np.sqrt(pairs)
+                out[rows, place[whole[name]]] = np.where(long, np.minimum(above, 1), 1)
     for some in _stretches(sequences, users):
         for name, similar in _similarities(fold, texts):
             wanted = [measure for measure in _MEASURES if f"{name}: {measure}" in place]
@@ -311,13 +312,14 @@ def _to_rest(
         yield rows, cosines, together[user], pairs[user]
 
 
-def _spread(vectors: np.ndarray, users: np.ndarray) -> float:
-    """Return the standard deviation of the cosine of two items, drawn by how many users [V] have each."""
+def _of_pairs(vectors: np.ndarray, users: np.ndarray) -> tuple[float, float]:
+    """Return mean and standard deviation of the cosine of two items, drawn by how many users [V] have each."""
     known = ~np.isnan(vectors[:, 0])
     own, weight = vectors[known].astype(np.float64), users[known] / max(1, users[known].sum())
     mean = weight @ own
     square = (own * weight[:, None]).T @ own
-    return float(np.sqrt(max(0.0, (square**2).sum() - (mean @ mean) ** 2)))
+    expected = float(mean @ mean)
+    return expected, float(np.sqrt(max(0.0, (square**2).sum() - expected**2)))
 
 
 def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -65,23 +65,24 @@ _MOST_SIMILAR_ITEMS = 50_000
 
 
 @dataclass(frozen=True)
-class Usual:
-    """How much the items of long histories of a log usually have to do with each other, by the histories' lengths.
+class Lack:
+    """How much less the items of histories of some lengths have to do with each other than those of others of a log.
 
     Who has seen everything has not kept to anything: where genuine histories of thousands of rows have no more in
-    common than random items, that says nothing about one of them.
+    common than random items, that says nothing about one of them. That others have more in common than is usual says
+    nothing against one that has as much as is.
 
     Attributes:
         lengths: ascending, float64 [l], of each piece of evidence about whole histories.
-        levels: the median of the piece in histories about as long, float64 [l].
+        sizes: what the median of histories about as long lacks to that of all lengths, 0 or more, float64 [l].
     """
 
     lengths: list[np.ndarray]
-    levels: list[np.ndarray]
+    sizes: list[np.ndarray]
 
     @classmethod
-    def of(cls, sequences: Sequences, evidence: np.ndarray) -> "Usual":
-        """Return what is usual in a log, from the evidence about its rows [N, E]."""
+    def of(cls, sequences: Sequences, evidence: np.ndarray) -> "Lack":
+        """Return what long histories of a log lack, from the evidence about its rows [N, E]."""
         from scipy.ndimage import median_filter
 
         rows = np.flatnonzero(_counted(_WHOLE[0], sequences))
@@ -90,19 +91,21 @@ class Usual:
         for column in _OF_HISTORIES:
             known = rows[~np.isnan(evidence[rows, column])]
             around = int(np.clip(len(known) // 6, *_ALIKE))
-            medians = median_filter(evidence[known, column].astype(np.float64), size=around, mode="nearest")
+            # Beyond the shortest and the longest there are others like them, not the first and the last many times.
+            medians = median_filter(evidence[known, column].astype(np.float64), size=around, mode="reflect")
             lengths, place = np.unique(sequences.lengths[sequences.user_index[known]], return_inverse=True)
+            levels = np.bincount(place, medians) / np.bincount(place)
             found.lengths.append(lengths.astype(np.float64))
-            found.levels.append(np.bincount(place, medians) / np.bincount(place))
+            found.sizes.append(np.maximum(np.median(levels) - levels, 0) if len(levels) else levels)
         return found
 
-    def take_off(self, sequences: Sequences, evidence: np.ndarray) -> None:
-        """Take what is usual off the evidence about rows of long histories [N, E]."""
+    def make_up(self, sequences: Sequences, evidence: np.ndarray) -> None:
+        """Add what histories as long lack to the evidence about rows of long histories [N, E]."""
         lengths = sequences.lengths[sequences.user_index]
         long = lengths >= noise.LONG_HISTORY
-        for column, bounds, levels in zip(_OF_HISTORIES, self.lengths, self.levels, strict=True):
+        for column, bounds, sizes in zip(_OF_HISTORIES, self.lengths, self.sizes, strict=True):
             if len(bounds):
-                evidence[long, column] -= np.interp(lengths[long], bounds, levels)
+                evidence[long, column] += np.interp(lengths[long], bounds, sizes)
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ class Teaching:
     Attributes:
         fold: what they teach about items.
         texts: of the items.
-        usual: in that log, of whole histories.
+        lack: of whole histories in that log.
         mixture: heads for evidence, and the weights of their kinds of noise.
         left_out: columns of the evidence that are taken as missing.
         shares: the estimated share of each kind of noise in that log.
@@ -120,7 +123,7 @@ class Teaching:
 
     fold: Fold
     texts: ItemTexts
-    usual: Usual
+    lack: Lack
     mixture: head.Mixture
     left_out: list[int]
     shares: dict[str, float]
@@ -133,7 +136,7 @@ class Teaching:
         users = np.flatnonzero(sequences.lengths > 0)
         evidence = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
         gather(sequences, users, self.fold, self.texts, evidence)
-        self.usual.take_off(sequences, evidence)
+        self.lack.make_up(sequences, evidence)
         evidence[:, self.left_out] = np.nan
         # Heads of either side have seen none of these users.
         side = np.zeros(len(evidence), np.int64)
@@ -219,10 +222,10 @@ class Judge:
         evidence, *others = self._gathered(
             [(self._sequences, judged), *((lesson.sequences, rows) for lesson, rows in zip(lessons, used, strict=True))]
         )
-        self._usual = Usual.of(self._sequences, evidence)
-        self._usual.take_off(self._sequences, evidence)
+        self._lack = Lack.of(self._sequences, evidence)
+        self._lack.make_up(self._sequences, evidence)
         for lesson, other in zip(lessons, others, strict=True):
-            self._usual.take_off(lesson.sequences, other)
+            self._lack.make_up(lesson.sequences, other)
         side = self._side[self._sequences.user_index]
 
         def joined(arrays: Iterable[np.ndarray]) -> np.ndarray:
@@ -263,7 +266,7 @@ class Judge:
     def teaching(self) -> Teaching:
         """Return what all users of the log teach; call `scores` first."""
         fold = learn(self._held, self._windows[0], self._texts, self._seed)
-        return Teaching(fold, self._texts, self._usual, self._learned, self._left_out, self.shares)
+        return Teaching(fold, self._texts, self._lack, self._learned, self._left_out, self.shares)
 
     @cached_property
     def _held(self) -> sparse.csr_array:
