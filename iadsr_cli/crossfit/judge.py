@@ -276,6 +276,14 @@ class Judge:
     def _windows(self) -> tuple[sparse.csr_array, np.ndarray]:
         return window_items(self._sequences, _CLOSE)
 
+    @cached_property
+    def _neighbours(self) -> np.ndarray | None:
+        """What `noise.nearest_in_text` finds; None where there are no texts, or too many."""
+        vectors = np.concatenate([np.zeros_like(self._texts.vectors[:1]), self._texts.vectors])
+        if not vectors.any() or len(vectors) > _MOST_SIMILAR_ITEMS:
+            return None
+        return noise.nearest_in_text(vectors, np.asarray(vectors.any(axis=1)))
+
     def _gathered(self, parts: Sequence[tuple[Sequences, np.ndarray]]) -> list[np.ndarray]:
         """Return the evidence about histories of the log's users, as they are and with injected noise, [N, E] each.
 
@@ -308,12 +316,9 @@ class Judge:
         rows = len(taught.codes)
         kind = np.full(rows, -1)
         for number, (name, rate) in enumerate(self._mixture.items()):
-            neighbours = None
-            if name == "insert-similar":
-                vectors = np.concatenate([np.zeros_like(self._texts.vectors[:1]), self._texts.vectors])
-                if not vectors.any() or len(vectors) > _MOST_SIMILAR_ITEMS:
-                    continue
-                neighbours = noise.nearest_in_text(vectors, np.asarray(vectors.any(axis=1)))
+            neighbours = self._neighbours if name == "insert-similar" else None
+            if name == "insert-similar" and neighbours is None:
+                continue
             seed = int(np.random.default_rng([_STREAM, self._seed, 2, lesson, number]).integers(2**32))
             enough_of_it = max(rate, *(min(most, least / max(1, rows)) for least, most in _LEAST_INJECTED))
             if name in _WHOLE:
