@@ -277,7 +277,7 @@ def test_who_has_seen_nearly_everything_is_no_bot() -> None:
 
 
 def lack_of(lengths: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is said to be lacking in long histories with such evidence, and where it is added to in which."""
+    """Return what is added to such evidence about histories of these lengths, and the lengths that are known."""
     sequences = make([[1] * length for length in lengths], 1)
     evidence = np.zeros((len(sequences.codes), len(NAMES)), np.float32)
     column = NAMES.index("history: taste")

@@ -316,8 +316,8 @@ class Judge:
         rows = len(taught.codes)
         kind = np.full(rows, -1)
         for number, (name, rate) in enumerate(self._mixture.items()):
-            neighbours = self._neighbours if name == "insert-similar" else None
-            if name == "insert-similar" and neighbours is None:
+            similar = name == "insert-similar"
+            if similar and self._neighbours is None:
                 continue
             seed = int(np.random.default_rng([_STREAM, self._seed, 2, lesson, number]).integers(2**32))
             enough_of_it = max(rate, *(min(most, least / max(1, rows)) for least, most in _LEAST_INJECTED))
@@ -326,7 +326,7 @@ class Judge:
                 if len(long) < _LEAST_LONG:
                     continue
                 enough_of_it = min(rate, _MOST_REPLACED * long.sum() / len(taught.codes))
-            noisy = noise.inject(taught, name, enough_of_it, seed, neighbours, hold_out=0)
+            noisy = noise.inject(taught, name, enough_of_it, seed, self._neighbours if similar else None, hold_out=0)
             kind = np.where(noisy.is_noise, number, kind[np.maximum(noisy.origin, 0)])
             taught = noisy.sequences
         return _Lesson(taught, kind)

@@ -22,10 +22,12 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
 from iadsr_cli.cli.app import app
+from iadsr_cli.config import Config, DecisionSettings
 from iadsr_cli.decisions import BestOfItems
 from iadsr_cli.engines import buckets, scorers, verdicts
 from iadsr_cli.engines import found as engine_found
 from iadsr_cli.engines.found import Found, write_found
+from iadsr_cli.evidence import Scores
 from iadsr_cli.logs import blocks, parted_reader
 from iadsr_cli.logs import parts as log_parts
 
@@ -542,8 +544,6 @@ def test_a_log_that_fits_may_be_one_that_cannot_be_cleaned_in_parts(
 def test_a_budget_takes_the_worst_rows_first_and_of_equal_ones_the_earliest(
     tmp_path: Path, size: int, least: int
 ) -> None:
-    from iadsr_cli.config import Config, DecisionSettings
-
     generator = np.random.default_rng(size)
     noise = generator.choice(np.float32([0, 1e-9, 0.25, 0.250001, 0.5, 1]), 100)
     noise[generator.random(100) < 0.1] = np.nan
@@ -579,9 +579,6 @@ def test_a_budget_takes_the_worst_rows_first_and_of_equal_ones_the_earliest(
 
 @pytest.mark.parametrize(("unjudged", "may_go"), [(0, 20), (5, 4)])
 def test_events_that_are_not_judged_speak_for_no_bot(unjudged: int, may_go: int) -> None:
-    from iadsr_cli.config import Config, DecisionSettings
-    from iadsr_cli.evidence import Scores
-
     rows, never = np.arange(20), np.zeros(20, dtype=bool)
     bucket = buckets.Bucket(rows, np.zeros(20, np.int64), rows, None, never, rows >= unjudged)
     scores = Scores(np.full(20, 0.9, np.float32), np.zeros((20, 3), np.float32), np.zeros(20, np.int8))
