@@ -13,18 +13,22 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from iadsr_cli.config import BackboneSettings, Config
+from iadsr_cli.devices import WHOLE
 from iadsr_cli.hardware import pick_precision, step_precision
 from iadsr_cli.models import make_backbone
 from iadsr_cli.models.alignment import AlignedModel
+from iadsr_cli.models.logsumexp import is_fused
 from iadsr_cli.models.losses import FullSoftmax
+from iadsr_cli.replays import Replays
 from iadsr_cli.sequences import bucketed_batches
-from iadsr_cli.training import PLACES_PER_SEQUENCE
+from iadsr_cli.training import PLACES_PER_SEQUENCE, Batch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
@@ -60,39 +64,46 @@ def make_model(items: int, device: torch.device) -> AlignedModel:
     settings = BackboneSettings(embedding_size=D, hidden_size=H)
     vectors = torch.nn.functional.normalize(torch.randn(items + 1, S), dim=-1)
     known = torch.arange(items + 1) > 0
-    return AlignedModel(make_backbone(settings, items), vectors, known).to(device)
+    model = AlignedModel(make_backbone(settings, items), vectors, known).to(device)
+    model.keep_vectors_on_host(device.type != "cuda")
+    return model
 
 
 def make_step(model: AlignedModel, batch: int, precision: torch.dtype, *, compiled: bool = False) -> Callable[[], None]:
-    """Return the tool's training step on one batch of random histories, which is on the device already."""
+    """Return the tool's training step on one batch of random histories, which is on the device already.
+
+    As in the loop, it is replayed where the loss is fused; not so a compiled one.
+    """
     device, items = model.device, len(model.semantic) - 1
-    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
-    codes = torch.randint(1, items + 1, (batch, T), device=device)
+    replayed = is_fused(device, precision) and not compiled
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True, capturable=replayed)
+    codes = torch.randint(1, items + 1, (batch, T))
     targets = torch.cat([codes[:, 1:], torch.zeros_like(codes[:, :1])], dim=1)
+    prepared = model.prepare(codes, whole=is_fused(device, precision))
+    given = Batch(torch.zeros_like(codes), codes, targets, batch, WHOLE, prepared).sent(device)
     keep = torch.ones(batch, T, device=device)
     next_item, settings = FullSoftmax(precision), Config().align
-    prepared = model.prepare(codes).sent(device)
     losses = torch.compile(model.losses) if compiled else model.losses
 
-    def step() -> None:
+    def step(given: Batch) -> None:
         noise = -torch.log(-torch.log(torch.rand_like(keep).clamp_(1e-20, 1 - 1e-7)))
         with step_precision(precision, device):
             terms, _ = losses(
-                codes,
-                targets,
+                given.items,
+                given.targets,
                 keep,
                 noise,
                 settings.temperature,
                 settings.gumbel_tau,
                 next_item,
                 precision,
-                prepared=prepared,
+                prepared=given.prepared,
             )
         model.zero_grad(set_to_none=True)
         terms.total().backward()
         optimizer.step()
 
-    return step
+    return partial(Replays(step, device) if replayed else step, given)
 
 
 def operations(items: int, batch: int) -> tuple[float, float]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from iadsr_cli.models.alignment import AlignedModel
+    from iadsr_cli.models.alignment import AlignedModel, Projections
     from iadsr_cli.models.backbone import Backbone
 
 # What a low value of each of the three cosines says of a row, in the order of `models.alignment.agreement`.
@@ -98,7 +98,7 @@ def score_rows(
     """
     import torch
 
-    from iadsr_cli.transfers import fetched
+    from iadsr_cli.transfers import fetched, sent
 
     rows = len(has_ids)
     terms = np.full((rows, len(TERMS)), np.nan, dtype=np.float32)
@@ -117,11 +117,16 @@ def score_rows(
             terms[sequences.row_ids[begin:end]] = chunk().numpy()
             stage.advance(end - begin)
 
+        there = np.flatnonzero(sequences.counts())
+        projections = model.projections(sent(torch.from_numpy(there), model.device))
+        place = np.zeros(len(sequences.items) + 1, np.int64)
+        place[there] = np.arange(len(there))
         # A chunk is waited for once a GPU has the next one.
         computed: tuple[int, int, Callable[[], Tensor]] | None = None
         for first, last in _user_chunks(sequences):
             begin, end = int(sequences.offsets[first]), int(sequences.offsets[last])
-            chunk = fetched(_terms(model, sequences.codes[begin:end], sequences.lengths[first:last]))
+            codes, lengths = sequences.codes[begin:end], sequences.lengths[first:last]
+            chunk = fetched(_terms(model, projections, codes, place[codes], lengths))
             if computed is not None:
                 keep(*computed)
             computed = begin, end, chunk
@@ -146,19 +151,22 @@ def _user_chunks(sequences: Sequences) -> list[tuple[int, int]]:
     return list(zip(starts.tolist(), np.r_[starts[1:], len(part)].tolist(), strict=True))
 
 
-def _terms(model: "AlignedModel", codes: np.ndarray, lengths: np.ndarray) -> "Tensor":
-    """Return the three cosines [n, 3] of whole histories: flat item codes [n] of users with `lengths`."""
+def _terms(
+    model: "AlignedModel", projections: "Projections", codes: np.ndarray, place: np.ndarray, lengths: np.ndarray
+) -> "Tensor":
+    """Return the three cosines [n, 3] of whole histories: flat item codes [n] of users with `lengths`.
+
+    `place` [n] says which item of the projections each is.
+    """
     import torch
 
-    from iadsr_cli.models.alignment import agreement
+    from iadsr_cli.models.alignment import agreement, semantic_interests
     from iadsr_cli.transfers import sent
 
     c_short, c_long, user = behaviour(model.backbone, codes, lengths)
-    # Looked up on the host while a GPU is at what was asked of it above.
-    vectors = sent(model.vectors_of(torch.from_numpy(codes)), model.device)
-    items = sent(torch.from_numpy(codes), model.device)
-    s_long = model.semantic_long(items, vectors, user, len(lengths))
-    return agreement(c_short, c_long[user], model.semantic_short(items, vectors), s_long[user])
+    items = sent(torch.from_numpy(place), model.device)
+    s_short, s_long = semantic_interests(projections, items, user, len(lengths))
+    return agreement(c_short, c_long[user], s_short, s_long[user])
 
 
 def behaviour(backbone: "Backbone", codes: np.ndarray, lengths: np.ndarray) -> "tuple[Tensor, Tensor, Tensor]":

@@ -1,5 +1,7 @@
 """What is computed on, and in which number types."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 from iadsr_cli.errors import UsageError
@@ -40,3 +42,8 @@ def step_precision(precision: torch.dtype, device: torch.device) -> torch.autoca
     return torch.autocast(
         device.type, precision, enabled=device.type in _AUTOCAST_DEVICES and precision != torch.float32
     )
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context of what is computed in its own number types within a step."""
+    return torch.autocast(device.type, enabled=False) if device.type in _AUTOCAST_DEVICES else nullcontext()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from iadsr_cli.errors import TrainingError, UsageError
 from iadsr_cli.hardware import pick_device, pick_precision, step_precision
 from iadsr_cli.models import Backbone, make_backbone
 from iadsr_cli.models.alignment import AlignedModel, Prepared
+from iadsr_cli.models.logsumexp import is_fused
 from iadsr_cli.models.losses import FullSoftmax, NextItemLoss, SampledSoftmax
 from iadsr_cli.progress import Reporter
+from iadsr_cli.replays import Replays
 from iadsr_cli.sequences import Sequences, Windows, bucketed_batches, training_windows
 from iadsr_cli.transfers import ahead, pinned, sent
 
@@ -55,6 +58,16 @@ class Batch:
     share: Share
     prepared: Prepared | None
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Windows and places in each of those that are here: (B, T)."""
+        return tuple(self.items.shape)
+
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors, in one order."""
+        of_items = [] if self.prepared is None else [self.prepared.vectors, self.prepared.places]
+        return [self.flat, self.items, self.targets, *(tensor for tensor in of_items if tensor is not None)]
+
     def sent(self, device: torch.device) -> "Batch":
         """Return it on the device, from the host."""
         flat, items, targets = (sent(tensor, device) for tensor in (self.flat, self.items, self.targets))
@@ -78,6 +91,11 @@ def keeps_items_on_host(backbone: Backbone, loop: LoopSettings, device: torch.de
     if asked != "auto":
         return asked == "host"
     return sampled and 4 * _TABLES * items * size > _memory(device) / 2
+
+
+def _keeps_vectors_on_host(vectors: np.ndarray, device: torch.device) -> bool:
+    """Return whether semantic vectors are to stay on the host while a model is aligned on a device."""
+    return device.type != "cuda" or vectors.nbytes > _memory(device) / 4
 
 
 def _memory(device: torch.device) -> float:
@@ -148,6 +166,7 @@ def pretrain(
             reporter=reporter,
             checkpoint=checkpoint,
             group=group,
+            replays=_replays(next_item, pick_precision(config.loop.precision, device), device, group),
         )
     return backbone, history
 
@@ -185,11 +204,14 @@ def align(
     with _randomness(config.run.seed, device):
         backbone.item_embedding.stay_on_host(keeps_items_on_host(backbone, config.loop, device))
         model = AlignedModel(backbone, torch.from_numpy(vectors), torch.from_numpy(known)).to(device)
+        model.keep_vectors_on_host(_keeps_vectors_on_host(vectors, device))
         settings: AlignSettings = config.align
         precision = pick_precision(config.loop.precision, device)
         next_item = make_next_item_loss(backbone, sequences, hold_out, config)
         last_masks = torch.ones(len(sequences.codes), device=device)
-        masks = torch.ones_like(last_masks)
+        # One more than there are interactions, for padding.
+        masks = torch.ones(len(sequences.codes) + 1, device=device)
+        whole = _replays(next_item, precision, device, group)
 
         def losses(batch: Batch) -> dict[str, Tensor]:
             # Standard Gumbel draws; the clamp keeps log(-log(u)) finite.
@@ -209,8 +231,7 @@ def align(
                 batch.prepared,
             )
             if batch.share.keeps:
-                assert batch.prepared is not None
-                masks[batch.flat.flatten()[batch.prepared.places]] = mask.flatten()[batch.prepared.places]
+                masks[batch.flat.masked_fill(batch.items == 0, len(last_masks))] = mask
             return {
                 "loss": terms.total(),
                 "next_item": terms.next_item,
@@ -222,7 +243,7 @@ def align(
         def validate(users: np.ndarray) -> tuple[dict[str, float], float]:
             # Ones stay where another process computes, and where nobody does.
             group.take_lowest(masks)
-            last_masks.copy_(masks)
+            last_masks.copy_(masks[:-1])
             masks.fill_(1)
             loss = validation.held_out_loss(model, sequences, hold_out, users, config, group)
             record = validation.rank(backbone, sequences, hold_out, users, group)
@@ -244,9 +265,19 @@ def align(
             checkpoint=checkpoint,
             group=group,
             kept={"masks": last_masks},
-            prepare=model.prepare,
+            prepare=partial(model.prepare, whole=whole),
+            replays=whole,
         )
+        model.keep_vectors_on_host(True)
     return model, history
+
+
+def _replays(next_item: NextItemLoss, precision: torch.dtype, device: torch.device, group: Group) -> bool:
+    """Return whether steps can be recorded and replayed: where no part of one has the host wait for the device.
+
+    The sampled softmax does, and its optimizer; so do processes for each other.
+    """
+    return is_fused(device, precision) and isinstance(next_item, FullSoftmax) and group.size == 1
 
 
 @contextmanager
@@ -274,6 +305,7 @@ def _fit(
     reporter: Reporter,
     checkpoint: Checkpoint | None,
     group: Group,
+    replays: bool,
     kept: dict[str, Tensor] | None = None,
     prepare: Callable[[Tensor], Prepared] | None = None,
 ) -> History:
@@ -281,14 +313,15 @@ def _fit(
 
     `validate` is called after each epoch with the users that validate; it returns what to record and the one figure
     that is to be as large as possible. `checkpoint`, if it holds a state, is gone on from, and it gets the state after
-    each epoch; `kept` is what beside weights goes from epoch to epoch; `prepare` is asked about the items of a batch.
+    each epoch; `replays` says whether steps are recorded and replayed; `kept` is what beside weights goes from epoch to
+    epoch; `prepare` is asked about the items of a batch.
     """
     generator = np.random.default_rng(seed)
     ends = sequences.train_lengths(hold_out)
     windows = training_windows(sequences, ends, backbone.settings.window)
     next_codes = _next_codes(sequences, ends)
     validators = validation.validators(sequences, generator)
-    optimizers = _optimizers(model, backbone, learning_rate)
+    optimizers = _optimizers(model, backbone, learning_rate, capturable=replays)
     run = _Run(model, optimizers, generator, kept or {})
     device = backbone.device
 
@@ -296,6 +329,23 @@ def _fit(
         return _batch(sequences, next_codes, windows.take(chosen), device, group, prepare)
 
     automatic = step_precision(pick_precision(loop.precision, device), device)
+    # Added to in place, so that a recorded step does so as well.
+    sums: dict[str, Tensor] = {}
+
+    def step(batch: Batch) -> None:
+        with automatic:
+            terms = losses(batch.sent(device))
+        model.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        group.add_up_gradients(model.parameters())
+        for optimizer in optimizers:
+            optimizer.step()
+        for name, value in terms.items():
+            if name not in sums:
+                sums[name] = torch.zeros_like(value)
+            sums[name].add_(value.detach(), alpha=batch.size)
+
+    do = Replays(step, device) if replays else step
     if checkpoint is not None and (found := checkpoint.load()) is not None:
         run.restore(*found)
         reporter.note(f"Going on with {stage_name} after epoch {run.epoch}.")
@@ -307,18 +357,11 @@ def _fit(
             if group.size > 1 and backbone.settings.dropout:
                 # Each process drops other units, begun anew with each epoch: a run that is resumed drops the same.
                 torch.manual_seed(int(np.random.SeedSequence([seed, epoch, group.rank]).generate_state(1)[0]))
-            sums: dict[str, Tensor] = {}
+            for value in sums.values():
+                value.zero_()
             chosen = bucketed_batches(windows.length, loop.batch_size, loop.batch_size * PLACES_PER_SEQUENCE, generator)
             for batch in ahead(made, chosen, device):
-                with automatic:
-                    terms = losses(batch.sent(device))
-                model.zero_grad(set_to_none=True)
-                terms["loss"].backward()
-                group.add_up_gradients(model.parameters())
-                for optimizer in optimizers:
-                    optimizer.step()
-                for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + value.detach() * batch.size
+                do(batch)
                 stage.advance(batch.size)
             for value in sums.values():
                 group.add_up(value)
@@ -340,12 +383,16 @@ def _fit(
     return run.history
 
 
-def _optimizers(model: nn.Module, backbone: Backbone, learning_rate: float) -> list[torch.optim.Optimizer]:
+def _optimizers(
+    model: nn.Module, backbone: Backbone, learning_rate: float, *, capturable: bool
+) -> list[torch.optim.Optimizer]:
     """Return AdamW, and, where a step sees few of the items, an Adam that leaves the others alone."""
     embedding = backbone.item_embedding
     sparse = [embedding.weight] if embedding.sparse else []
     dense = [parameter for parameter in model.parameters() if not (embedding.sparse and parameter is embedding.weight)]
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(dense, learning_rate, fused=True)]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(dense, learning_rate, fused=True, capturable=capturable)
+    ]
     if sparse:
         optimizers.append(torch.optim.SparseAdam(sparse, learning_rate))
     return optimizers

@@ -24,6 +24,8 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
 
     The host's memory can be let go at once: PyTorch gives it to nobody before the GPU has copied it.
     """
+    if tensor.device == device:
+        return tensor
     return pinned(tensor, device).to(device, non_blocking=device.type == "cuda")
 
 

@@ -10,8 +10,9 @@ from test_training import CONFIG, aligned, make_sequences
 from iadsr_cli import training, transfers
 from iadsr_cli.config import BackboneSettings
 from iadsr_cli.evidence import _terms
-from iadsr_cli.models import BACKBONES, make_backbone
-from iadsr_cli.models.alignment import AlignedModel
+from iadsr_cli.models import BACKBONES, losses, make_backbone
+from iadsr_cli.models.alignment import AlignedModel, Projections
+from iadsr_cli.models.losses import FullSoftmax
 from iadsr_cli.progress import Silent
 
 CPU = torch.device("cpu")
@@ -85,6 +86,28 @@ def test_semantic_vectors_stay_on_the_host_wherever_the_model_goes() -> None:
     assert model.semantic is before
     assert model.device == model.known.device == model.backbone.device == NOWHERE
     assert list(model.state_dict()) == names
+    model.keep_vectors_on_host(False)
+    assert model.semantic.device == NOWHERE
+    assert list(model.state_dict()) == names
+    assert model.prepare(torch.tensor([[1, 2]])).vectors is None
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_a_fused_step_waits_for_the_device_nowhere(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(losses, "is_fused", lambda *_: True)
+    monkeypatch.setattr(
+        losses, "linear_logsumexp", lambda queries, weight, bias, _: queries @ weight.sum(0) + bias.sum()
+    )
+    model = make_model(name).to(NOWHERE)
+    items = torch.tensor([[1, 2, 3, 0], [4, 5, 6, 7]])
+    prepared = model.prepare(items, whole=True)
+    assert prepared.places is None
+    on_device, noise = items.to(NOWHERE), torch.zeros(2, 4, device=NOWHERE)
+    terms, _ = model.losses(
+        on_device, on_device, noise, noise, 0.1, 1.0, FullSoftmax(), prepared=prepared.sent(NOWHERE)
+    )
+    terms.total().backward()
+    assert all(parameter.grad is not None for parameter in (model.text_short.weight, model.backbone.item_bias))
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))
@@ -101,7 +124,8 @@ def test_neither_a_step_of_alignment_nor_scoring_waits_for_the_device(name: str)
     assert mask.shape == items.shape
     assert all(parameter.grad is not None for parameter in (model.text_short.weight, model.decoder.weight))
     with torch.inference_mode():
-        assert _terms(model, np.arange(1, 12), np.array([8, 3])).shape == (11, 3)
+        projections = Projections(*torch.zeros(3, 30, 12, device=NOWHERE), torch.ones(30, device=NOWHERE) > 0)
+        assert _terms(model, projections, np.arange(1, 12), np.arange(11), np.array([8, 3])).shape == (11, 3)
     # What was not prepared has to be asked for.
     with pytest.raises(NotImplementedError, match="no data"):
         model.interests(items.to(NOWHERE))

@@ -215,14 +215,14 @@ def semantic(material: Material) -> np.ndarray:
     import torch
     from torch.nn import functional as F
 
-    from iadsr_cli.transfers import sent
+    from iadsr_cli.models.alignment import semantic_interests
 
     def cosine(model: "AlignedModel", codes: np.ndarray, lengths: np.ndarray) -> "Tensor":
         items = torch.from_numpy(codes).to(model.device)
         user = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(model.device)
-        vectors = sent(model.vectors_of(torch.from_numpy(codes)), model.device)
-        s_long = model.semantic_long(items, vectors, user, len(lengths))
-        return F.cosine_similarity(s_long[user], model.semantic_short(items, vectors), dim=-1)
+        place = torch.arange(len(codes), device=model.device)
+        s_short, s_long = semantic_interests(model.projections(items), place, user, len(lengths))
+        return F.cosine_similarity(s_long[user], s_short, dim=-1)
 
     return np.where(_judged_by_text(material), -_by_histories(material, "semantic", cosine), np.nan)
 

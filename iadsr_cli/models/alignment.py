@@ -14,10 +14,13 @@ from torch.nn import functional as F
 
 from iadsr_cli.devices import WHOLE, Share
 from iadsr_cli.models.backbone import Backbone, distinct
-from iadsr_cli.models.losses import FullSoftmax, NextItemLoss, info_nce
+from iadsr_cli.models.losses import FullSoftmax, NextItemLoss, info_nce, mean_over
 from iadsr_cli.transfers import pinned, sent
 
 _FULL_SOFTMAX = FullSoftmax()
+
+# Items whose semantic vectors are on their way to a device at once.
+_ITEMS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True)
@@ -38,24 +41,45 @@ class Interests:
 
 
 @dataclass(frozen=True)
+class Projections:
+    """What semantic interests are made of, for n items: a projection of a mean is the mean of projections.
+
+    Attributes:
+        short: s_short of each, [n, H].
+        text: its vector as it counts in s_long of a history with text, [n, H].
+        own: its collaborative vector as it counts in s_long of one without, [n, H].
+        known: whether it has text, bool [n].
+    """
+
+    short: Tensor
+    text: Tensor
+    own: Tensor
+    known: Tensor
+
+
+@dataclass(frozen=True)
 class Prepared:
     """What the host knows of a batch of item codes [B, T], so that the device need not be asked and waited for.
 
     Attributes:
-        vectors: the semantic vector of each, [B, T, S].
-        places: which of the B * T are no padding, [P].
+        vectors: the semantic vector of each, [B, T, S]; None where the device has those of all items.
+        places: which of the B * T are no padding, [P]; None where all are computed and those of padding not counted.
     """
 
-    vectors: Tensor
-    places: Tensor
+    vectors: Tensor | None
+    places: Tensor | None
 
     def pinned(self, device: torch.device) -> "Prepared":
         """Return it in memory that the device can copy from by itself."""
-        return Prepared(pinned(self.vectors, device), pinned(self.places, device))
+        return self._each(lambda tensor: pinned(tensor, device))
 
     def sent(self, device: torch.device) -> "Prepared":
         """Return it on the device."""
-        return Prepared(sent(self.vectors, device), sent(self.places, device))
+        return self._each(lambda tensor: sent(tensor, device))
+
+    def _each(self, make: Callable[[Tensor], Tensor]) -> "Prepared":
+        vectors, places = (None if tensor is None else make(tensor) for tensor in (self.vectors, self.places))
+        return Prepared(vectors, places)
 
 
 @dataclass(frozen=True)
@@ -83,10 +107,11 @@ class AlignedModel(nn.Module):
     An item without text has no semantic vector. It is represented by its collaborative one, the backbone's item
     embedding, through projections of its own (`own_short`, `own_long`), so it is judged on collaboration alone.
 
-    The semantic vectors are never trained and may be larger than a GPU's memory: they stay on the host, wherever the
-    rest of the model goes, and those of a batch's items are sent after it.
+    The semantic vectors are never trained and may be larger than a GPU's memory: unless told otherwise they stay on
+    the host, wherever the rest of the model goes, and those of a batch's items are sent after it.
     """
 
+    on_host = True
     semantic: Tensor
     known: Tensor
 
@@ -103,7 +128,10 @@ class AlignedModel(nn.Module):
         self.decoder = nn.Linear(hidden, embedding)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "AlignedModel":
-        # What moves a model to a device; the semantic vectors stay where they are.
+        # What moves a model to a device.
+        if not self.on_host:
+            super()._apply(fn, recurse)
+            return self
         semantic = self._buffers.pop("semantic")
         try:
             super()._apply(fn, recurse)
@@ -116,14 +144,22 @@ class AlignedModel(nn.Module):
         """Where it computes."""
         return self.known.device
 
-    def vectors_of(self, items: Tensor) -> Tensor:
-        """Return the semantic vectors [..., S] of item codes [...], on the host."""
-        return self.semantic[items.cpu()]
+    def keep_vectors_on_host(self, on_host: bool) -> None:
+        """Have the semantic vectors on the host from now on, or where the rest of the model is."""
+        self.semantic = self.semantic.to("cpu" if on_host else self.device)
+        self.on_host = on_host
 
-    def prepare(self, items: Tensor) -> Prepared:
-        """Return what can be known on the host of a batch of item codes [B, T], best those of the host."""
-        items = items.cpu()
-        return Prepared(self.vectors_of(items), items.flatten().nonzero().squeeze(1))
+    def vectors_of(self, items: Tensor) -> Tensor:
+        """Return the semantic vectors [..., S] of item codes [...], on the device of the codes."""
+        return sent(self.semantic[items.to(self.semantic.device)], items.device)
+
+    def prepare(self, items: Tensor, *, whole: bool = False) -> Prepared:
+        """Return what can be known on the host of a batch of item codes [B, T] of the host.
+
+        With `whole`, padding is to be computed as well: then nothing depends on how much of it there is.
+        """
+        vectors = self.semantic[items] if self.semantic.device == items.device else None
+        return Prepared(vectors, None if whole else items.flatten().nonzero().squeeze(1))
 
     def semantic_short(self, items: Tensor, vectors: Tensor) -> Tensor:
         """Return s_short [..., H] of item codes [...] with semantic vectors [..., S]: W1 times the item's vector."""
@@ -142,12 +178,21 @@ class AlignedModel(nn.Module):
         any_text = vectors.new_zeros(segments).index_add_(0, segment, known.to(vectors.dtype)) > 0
         return torch.where(any_text.unsqueeze(-1), self.text_long(text), self.own_long(own))
 
+    def projections(self, items: Tensor) -> Projections:
+        """Return what semantic interests are made of, for items [n] that each stand in many rows."""
+        parts = []
+        for some in items.split(_ITEMS_AT_ONCE):
+            vectors, own = self.vectors_of(some), self.backbone.item_embedding(some)
+            parts.append((self.semantic_short(some, vectors), self.text_long(vectors), self.own_long(own)))
+        short, text, own = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Projections(short, text, own, self.known[items])
+
     def interests(self, items: Tensor, keep: Tensor | None = None, prepared: Prepared | None = None) -> Interests:
         """Return the interests of item codes [B, T] whose input embeddings are multiplied by `keep` [B, T].
 
         `prepared` is what `prepare` returns, sent to the device ahead of its use.
         """
-        vectors = (prepared or self.prepare(items).sent(items.device)).vectors
+        vectors = prepared.vectors if prepared is not None and prepared.vectors is not None else self.vectors_of(items)
         valid = items > 0
         c_short = self.backbone(items, keep)
         c_long = c_short.masked_fill(~valid.unsqueeze(-1), -torch.inf).amax(dim=1)
@@ -187,27 +232,29 @@ class AlignedModel(nn.Module):
         Returns:
             The losses, and the hard mask float [B, T] of zeros and ones.
         """
-        prepared = prepared or self.prepare(items).sent(items.device)
+        prepared = prepared or self.prepare(items.cpu()).sent(items.device)
         interests = self.interests(items, keep, prepared)
+        places = prepared.places
+        counted = (items > 0).flatten() if places is None else None
 
         def valid(values: Tensor) -> Tensor:
             # By their numbers: a mask would have the host wait for the device to count what it marks.
-            return values.flatten(0, 1)[prepared.places]
+            return values.flatten(0, 1) if places is None else values.flatten(0, 1)[places]
 
         scores = agreement(
             interests.c_short, interests.c_long.unsqueeze(1), interests.s_short, interests.s_long.unsqueeze(1)
         ).sum(-1)
         mask = gumbel_mask(scores, noise, tau)
         decoded = self.decoder(mask.unsqueeze(-1) * interests.c_short)
+        missed = F.mse_loss(valid(decoded), valid(self.backbone.item_embedding(items)), reduction="none").mean(-1)
         return (
             Losses(
                 next_item=next_item(self.backbone, items, interests.c_short, targets, share),
                 short=info_nce(
-                    valid(interests.c_short), valid(interests.s_short), temperature, precision, share.places
+                    valid(interests.c_short), valid(interests.s_short), temperature, precision, share.places, counted
                 ),
                 long=info_nce(interests.c_long, interests.s_long, temperature, precision, share.windows),
-                reconstruction=F.mse_loss(valid(decoded), valid(self.backbone.item_embedding(items)))
-                * share.places.weight,
+                reconstruction=mean_over(missed, counted) * share.places.weight,
             ),
             mask.detach(),
         )
@@ -252,6 +299,24 @@ def gumbel_mask(scores: Tensor, noise: Tensor, tau: float) -> Tensor:
     soft = torch.sigmoid(shifted / tau)
     # The bracket is exactly zero, so that the mask is exactly hard.
     return (shifted > 0).to(soft.dtype) + (soft - soft.detach())
+
+
+def semantic_interests(
+    projections: Projections, place: Tensor, segment: Tensor, segments: int
+) -> tuple[Tensor, Tensor]:
+    """Return s_short [P, H] and s_long [segments, H] of interactions, as `AlignedModel` defines them.
+
+    Args:
+        projections: of n items.
+        place: which of these each interaction is with, [P].
+        segment: its history, [P].
+        segments: how many there are.
+    """
+    known = projections.known[place]
+    text = _segment_mean(projections.text[place], known, segment, segments)
+    own = _segment_mean(projections.own[place], torch.ones_like(known), segment, segments)
+    any_text = text.new_zeros(segments).index_add_(0, segment, known.to(text.dtype)) > 0
+    return projections.short[place], torch.where(any_text.unsqueeze(-1), text, own)
 
 
 def _segment_mean(values: Tensor, counted: Tensor, segment: Tensor, segments: int) -> Tensor:

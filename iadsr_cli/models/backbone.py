@@ -87,6 +87,12 @@ def distinct(items: Tensor) -> Tensor:
     return ordered.masked_fill(again, 0)
 
 
+def first_places(items: Tensor) -> Tensor:
+    """Return where each of the items [B, T] stands for the first time in its history, bool [B, T]; not at padding."""
+    again = (items.unsqueeze(2) == items.unsqueeze(1)).tril(-1).any(-1)
+    return (items > 0) & ~again
+
+
 def seen_before(items: Tensor) -> Tensor:
     """Return the distinct items up to each position, itself included: codes [B, T] to codes [B, T, T]."""
     up_to = torch.ones(items.shape[1], items.shape[1], dtype=items.dtype, device=items.device).tril()

@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from iadsr_cli.config import BackboneSettings
+from iadsr_cli.hardware import full_precision
 from iadsr_cli.models.backbone import Backbone
 
 
@@ -21,5 +22,7 @@ class GRU4Rec(Backbone):
 
     def states(self, embedded: Tensor) -> Tensor:
         """Return float [B, T, H]."""
-        output: Tensor = self.gru(embedded)[0]
+        # Autocast would have it in float16, whatever type it was told, and small gradients would vanish.
+        with full_precision(embedded.device):
+            output: Tensor = self.gru(embedded.float())[0]
         return output

@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from iadsr_cli.devices import WHOLE, Share, Spread
-from iadsr_cli.models.backbone import Backbone, seen_before
+from iadsr_cli.hardware import full_precision
+from iadsr_cli.models.backbone import Backbone, first_places, seen_before
+from iadsr_cli.models.logsumexp import LOWEST, is_fused, linear_logsumexp
 
 # Logits held at once. Products in float32 gain by size. In a smaller type they are so quick that the passes over the
 # logits are what takes the time: then a fraction of it, few enough to stay in a processor's cache. A GPU wants more.
@@ -16,6 +18,9 @@ _LOGITS_AT_ONCE = {"cpu": 4_800_000, "cuda": 64_000_000}
 _CACHED_PART = {"cpu": 4}
 
 _HERE = Spread()
+
+# What all items of a history may lose together of what a softmax divides by: what is left has few exact digits.
+_MOST_TAKEN = 0.9999
 
 # Candidates of a sampled softmax are a multiple of this.
 _CANDIDATES_STEP = 2048
@@ -66,6 +71,36 @@ class NextItemLoss(ABC):
 
 class FullSoftmax(NextItemLoss):
     """Over all items: exact, at a cost that grows with the catalogue."""
+
+    def __call__(
+        self, backbone: Backbone, items: Tensor, states: Tensor, targets: Tensor, share: Share = WHOLE
+    ) -> Tensor:
+        """Return the mean over all positions with a target, a scalar; 0 if there is none."""
+        if not is_fused(states.device, self._precision):
+            return super().__call__(backbone, items, states, targets, share)
+        queries = backbone.query(states)
+        with full_precision(states.device):
+            return self._of_all(backbone, items, queries, targets) * share.targets.weight
+
+    def _of_all(self, backbone: Backbone, items: Tensor, queries: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean, every position being computed, so that shapes do not depend on which have a target."""
+
+        def rounded(tensor: Tensor) -> Tensor:
+            return tensor.to(self._precision).float()
+
+        embedding, bias = backbone.item_embedding, backbone.item_bias
+        queries = rounded(queries)
+        mass = linear_logsumexp(queries.flatten(0, 1), embedding.weight[1:], bias[1:], self._precision)
+        mass = mass.view(targets.shape)
+        # Items of the history so far, of which each counts once, gain by `repeat`: [B, T, T].
+        so_far = torch.ones(items.shape[1], items.shape[1], dtype=torch.bool, device=items.device).tril()
+        logits = queries @ rounded(embedding(items)).mT + bias[items].unsqueeze(1)
+        counted = so_far & first_places(items).unsqueeze(1)
+        shares = (logits - mass.unsqueeze(2)).masked_fill(~counted, -torch.inf).exp()
+        mass = mass + (shares.sum(-1) * backbone.repeat.expm1()).clamp(min=-_MOST_TAKEN).log1p()
+        again = ((targets.unsqueeze(2) == items.unsqueeze(1)) & so_far).any(-1)
+        aimed = (queries * rounded(embedding(targets))).sum(-1) + bias[targets] + again * backbone.repeat
+        return mean_over(mass - aimed, targets > 0)
 
     def at(
         self, backbone: Backbone, seen: Tensor, states: Tensor, targets: Tensor, codes: Tensor | None = None
@@ -223,22 +258,40 @@ class _SoftmaxCrossEntropy(torch.autograd.Function):
         return queries, weight, bias, None, None, None, extra
 
 
+def mean_over(values: Tensor, counted: Tensor | None) -> Tensor:
+    """Return the mean of values [...], or of those that are counted (bool [...]); a scalar, 0 if none is."""
+    if counted is None:
+        return values.mean()
+    return (values * counted).sum() / counted.sum().clamp(min=1)
+
+
 def info_nce(
     queries: Tensor,
     keys: Tensor,
     temperature: float,
     precision: torch.dtype = torch.float32,
     spread: Spread = _HERE,
+    counted: Tensor | None = None,
 ) -> Tensor:
     """Return the InfoNCE loss of pairs [P, H] by cosine, every other pair of the batch being a negative.
 
-    Of the pairs of a share of a batch: what they add to the mean over all pairs of the batch.
+    Of the pairs of a share of a batch: what they add to the mean over all pairs of the batch. `counted` (bool [P]) says
+    which pairs there are, where not all of them; it can be said only where the loss is fused.
     """
-    normalised = spread.gathered(F.normalize(keys, dim=-1))
+    scaled, own = F.normalize(queries, dim=-1) / temperature, F.normalize(keys, dim=-1)
+    normalised = spread.gathered(own)
+    bias = normalised.new_zeros(len(normalised))
+    if is_fused(queries.device, precision):
+        if counted is not None:
+            bias = bias.masked_fill(~counted, LOWEST)
+        with full_precision(queries.device):
+            mass = linear_logsumexp(scaled, normalised, bias, precision)
+            aimed = (scaled.to(precision).float() * own.to(precision).float()).sum(-1)
+        return mean_over(mass - aimed, counted) * spread.weight
     loss: Tensor = _SoftmaxCrossEntropy.apply(
-        F.normalize(queries, dim=-1) / temperature,
+        scaled,
         normalised,
-        normalised.new_zeros(len(normalised)),
+        bias,
         torch.arange(len(keys), device=keys.device) + spread.first,
         precision,
         torch.empty(len(keys), 0, dtype=torch.long, device=keys.device),
