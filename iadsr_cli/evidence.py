@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from iadsr_cli.progress import Reporter
-from iadsr_cli.sequences import Sequences, Windows, scoring_windows
+from iadsr_cli.sequences import Sequences, Windows, scoring_windows, stretches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -24,8 +24,9 @@ TERMS = (
     "the item's text does not fit the behaviour here",
 )
 
-# Interactions whose states are held at once; users are never split.
+# Interactions whose states are held at once, and those whose items' projections are; users are never split.
 _INTERACTIONS_AT_ONCE = 65_536
+_PROJECTED_AT_ONCE = 1_000_000
 _PLACES_AT_ONCE = 16_384
 
 
@@ -98,7 +99,7 @@ def score_rows(
     """
     import torch
 
-    from iadsr_cli.transfers import fetched, sent
+    from iadsr_cli.transfers import fetched
 
     rows = len(has_ids)
     terms = np.full((rows, len(TERMS)), np.nan, dtype=np.float32)
@@ -117,19 +118,13 @@ def score_rows(
             terms[sequences.row_ids[begin:end]] = chunk().numpy()
             stage.advance(end - begin)
 
-        there = np.flatnonzero(sequences.counts())
-        projections = model.projections(sent(torch.from_numpy(there), model.device))
-        place = np.zeros(len(sequences.items) + 1, np.int64)
-        place[there] = np.arange(len(there))
         # A chunk is waited for once a GPU has the next one.
         computed: tuple[int, int, Callable[[], Tensor]] | None = None
-        for first, last in _user_chunks(sequences):
-            begin, end = int(sequences.offsets[first]), int(sequences.offsets[last])
-            codes, lengths = sequences.codes[begin:end], sequences.lengths[first:last]
-            chunk = fetched(_terms(model, projections, codes, place[codes], lengths))
+        for begin, end, chunk in _chunks(model, sequences):
+            following = begin, end, fetched(chunk)
             if computed is not None:
                 keep(*computed)
-            computed = begin, end, chunk
+            computed = following
         if computed is not None:
             keep(*computed)
     terms[status != Status.SCORED] = np.nan
@@ -144,11 +139,24 @@ def noise_score(terms: np.ndarray) -> np.ndarray:
     return np.exp(-np.exp(terms.sum(axis=1, dtype=np.float64))).astype(np.float32)
 
 
-def _user_chunks(sequences: Sequences) -> list[tuple[int, int]]:
-    """Cut the users into stretches (first, end) of about `_INTERACTIONS_AT_ONCE` interactions."""
-    part = sequences.offsets[:-1] // _INTERACTIONS_AT_ONCE
-    starts = np.flatnonzero(np.r_[True, np.diff(part) > 0]) if len(part) else np.zeros(0, np.int64)
-    return list(zip(starts.tolist(), np.r_[starts[1:], len(part)].tolist(), strict=True))
+def _chunks(model: "AlignedModel", sequences: Sequences) -> "Iterator[tuple[int, int, Tensor]]":
+    """Yield the three cosines [end - begin, 3] of interactions `begin` to `end`, stretch by stretch."""
+    import torch
+
+    from iadsr_cli.transfers import sent
+
+    for first, last in stretches(sequences.lengths, _PROJECTED_AT_ONCE):
+        begin, end = sequences.offsets[[first, last]]
+        codes, lengths = sequences.codes[begin:end], sequences.lengths[first:last]
+        there = np.flatnonzero(np.bincount(codes))
+        place = np.zeros(len(sequences.items) + 1, np.int64)
+        place[there] = np.arange(len(there))
+        projections = model.projections(sent(torch.from_numpy(there), model.device))
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        for some, until in stretches(lengths, _INTERACTIONS_AT_ONCE):
+            part = slice(int(ends[some]), int(ends[until]))
+            found = _terms(model, projections, codes[part], place[codes[part]], lengths[some:until])
+            yield int(begin) + part.start, int(begin) + part.stop, found
 
 
 def _terms(
@@ -160,12 +168,12 @@ def _terms(
     """
     import torch
 
-    from iadsr_cli.models.alignment import agreement, semantic_interests
+    from iadsr_cli.models.alignment import agreement
     from iadsr_cli.transfers import sent
 
     c_short, c_long, user = behaviour(model.backbone, codes, lengths)
-    items = sent(torch.from_numpy(place), model.device)
-    s_short, s_long = semantic_interests(projections, items, user, len(lengths))
+    items, places = (sent(torch.from_numpy(array), model.device) for array in (codes, place))
+    s_short, s_long = model.projected(projections, items, places, user, len(lengths))
     return agreement(c_short, c_long[user], s_short, s_long[user])
 
 

@@ -124,7 +124,7 @@ def test_neither_a_step_of_alignment_nor_scoring_waits_for_the_device(name: str)
     assert mask.shape == items.shape
     assert all(parameter.grad is not None for parameter in (model.text_short.weight, model.decoder.weight))
     with torch.inference_mode():
-        projections = Projections(*torch.zeros(3, 30, 12, device=NOWHERE), torch.ones(30, device=NOWHERE) > 0)
+        projections = Projections(*torch.zeros(2, 30, 12, device=NOWHERE))
         assert _terms(model, projections, np.arange(1, 12), np.arange(11), np.array([8, 3])).shape == (11, 3)
     # What was not prepared has to be asked for.
     with pytest.raises(NotImplementedError, match="no data"):

@@ -215,13 +215,11 @@ def semantic(material: Material) -> np.ndarray:
     import torch
     from torch.nn import functional as F
 
-    from iadsr_cli.models.alignment import semantic_interests
-
     def cosine(model: "AlignedModel", codes: np.ndarray, lengths: np.ndarray) -> "Tensor":
         items = torch.from_numpy(codes).to(model.device)
         user = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(model.device)
         place = torch.arange(len(codes), device=model.device)
-        s_short, s_long = semantic_interests(model.projections(items), place, user, len(lengths))
+        s_short, s_long = model.projected(model.projections(items), items, place, user, len(lengths))
         return F.cosine_similarity(s_long[user], s_short, dim=-1)
 
     return np.where(_judged_by_text(material), -_by_histories(material, "semantic", cosine), np.nan)

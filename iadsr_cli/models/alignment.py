@@ -46,15 +46,11 @@ class Projections:
 
     Attributes:
         short: s_short of each, [n, H].
-        text: its vector as it counts in s_long of a history with text, [n, H].
-        own: its collaborative vector as it counts in s_long of one without, [n, H].
-        known: whether it has text, bool [n].
+        long: what its text is in the mean that s_long of a history is, [n, H].
     """
 
     short: Tensor
-    text: Tensor
-    own: Tensor
-    known: Tensor
+    long: Tensor
 
 
 @dataclass(frozen=True)
@@ -172,20 +168,40 @@ class AlignedModel(nn.Module):
         W2 times the mean of the `vectors` [P, S] of the history's items with text; where none has text, of its
         collaborative vectors. Padding is code 0 and counts as nothing.
         """
-        known, real = self.known[items], items > 0
-        text = _segment_mean(vectors, known, segment, segments)
-        own = _segment_mean(self.backbone.item_embedding(items).detach(), real, segment, segments)
-        any_text = vectors.new_zeros(segments).index_add_(0, segment, known.to(vectors.dtype)) > 0
-        return torch.where(any_text.unsqueeze(-1), self.text_long(text), self.own_long(own))
+        known = self.known[items]
+        text = self.text_long(_segment_mean(vectors, known, segment, segments))
+        return self._or_own(text, items, known, segment)
 
     def projections(self, items: Tensor) -> Projections:
         """Return what semantic interests are made of, for items [n] that each stand in many rows."""
         parts = []
         for some in items.split(_ITEMS_AT_ONCE):
-            vectors, own = self.vectors_of(some), self.backbone.item_embedding(some)
-            parts.append((self.semantic_short(some, vectors), self.text_long(vectors), self.own_long(own)))
-        short, text, own = (torch.cat(part) for part in zip(*parts, strict=True))
-        return Projections(short, text, own, self.known[items])
+            vectors = self.vectors_of(some)
+            parts.append((self.semantic_short(some, vectors), self.text_long(vectors)))
+        short, long = (torch.cat(part) for part in zip(*parts, strict=True))
+        return Projections(short, long)
+
+    def projected(
+        self, projections: Projections, items: Tensor, place: Tensor, segment: Tensor, segments: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return s_short [P, H] and s_long [segments, H] of flat item codes [P], as the other two methods do.
+
+        Args:
+            projections: of n items.
+            items: codes, [P].
+            place: which of the n items each is, [P].
+            segment: of which history, [P].
+            segments: how many histories there are.
+        """
+        known = self.known[items]
+        text = _segment_mean(projections.long[place], known, segment, segments)
+        return projections.short[place], self._or_own(text, items, known, segment)
+
+    def _or_own(self, text: Tensor, items: Tensor, known: Tensor, segment: Tensor) -> Tensor:
+        """Return s_long [segments, H]: that of the text, and of collaborative vectors where no item has text."""
+        own = _segment_mean(self.backbone.item_embedding(items).detach(), items > 0, segment, len(text))
+        any_text = text.new_zeros(len(text)).index_add_(0, segment, known.to(text.dtype)) > 0
+        return torch.where(any_text.unsqueeze(-1), text, self.own_long(own))
 
     def interests(self, items: Tensor, keep: Tensor | None = None, prepared: Prepared | None = None) -> Interests:
         """Return the interests of item codes [B, T] whose input embeddings are multiplied by `keep` [B, T].
@@ -299,24 +315,6 @@ def gumbel_mask(scores: Tensor, noise: Tensor, tau: float) -> Tensor:
     soft = torch.sigmoid(shifted / tau)
     # The bracket is exactly zero, so that the mask is exactly hard.
     return (shifted > 0).to(soft.dtype) + (soft - soft.detach())
-
-
-def semantic_interests(
-    projections: Projections, place: Tensor, segment: Tensor, segments: int
-) -> tuple[Tensor, Tensor]:
-    """Return s_short [P, H] and s_long [segments, H] of interactions, as `AlignedModel` defines them.
-
-    Args:
-        projections: of n items.
-        place: which of these each interaction is with, [P].
-        segment: its history, [P].
-        segments: how many there are.
-    """
-    known = projections.known[place]
-    text = _segment_mean(projections.text[place], known, segment, segments)
-    own = _segment_mean(projections.own[place], torch.ones_like(known), segment, segments)
-    any_text = text.new_zeros(segments).index_add_(0, segment, known.to(text.dtype)) > 0
-    return projections.short[place], torch.where(any_text.unsqueeze(-1), text, own)
 
 
 def _segment_mean(values: Tensor, counted: Tensor, segment: Tensor, segments: int) -> Tensor:
