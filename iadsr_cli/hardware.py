@@ -31,7 +31,8 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     if name != "auto":
         return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
     if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported()
+        # What older GPUs only imitate is slow there, and kernels cannot be compiled for it.
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         native = device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
     return torch.bfloat16 if native else torch.float32

@@ -324,6 +324,21 @@ def test_item_embeddings_go_to_the_host_where_they_would_fill_half_of_a_gpu(monk
     assert caught.value.hint == "Add --loss sampled, or leave out --item-table."
 
 
+def test_semantic_vectors_go_to_a_gpu_of_which_they_fill_no_quarter(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = np.zeros((10, 5), dtype=np.float32)
+    for memory, on_host in ((800, False), (799, True)):
+        monkeypatch.setattr(
+            torch.cuda, "get_device_properties", lambda _, memory=memory: SimpleNamespace(total_memory=memory)
+        )
+        assert training._keeps_vectors_on_host(vectors, torch.device("cuda")) == on_host
+    assert training._keeps_vectors_on_host(vectors, torch.device("cpu"))
+
+
+def test_a_gpu_that_only_imitates_bfloat16_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert hardware.pick_precision("auto", torch.device("cuda")) == torch.float32
+
+
 def test_negatives_are_drawn_by_the_popularity_of_the_training_part() -> None:
     sequences = make_sequences()
     config = replace(CONFIG, loop=replace(CONFIG.loop, loss="sampled", negatives=100_000))
