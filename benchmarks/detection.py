@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 from iadsr_cli import noise
 from iadsr_cli.cli.console import Face
 from iadsr_cli.config import Config, DecisionSettings, EncoderSettings, RunSettings, parse_share
-from iadsr_cli.crossfit import Judge, head
+from iadsr_cli.crossfit import Judge, head, judge
 from iadsr_cli.crossfit.evidence import DIFFERENCES, FAMILIES
 from iadsr_cli.crossfit.judge import MIXTURE
 from iadsr_cli.decisions import decide
@@ -34,11 +34,13 @@ from iadsr_cli.sequences import Sequences, frequency_fifths
 from iadsr_cli.stages import vectors_by_code
 
 KINDS = tuple(MIXTURE)
-TABLES = ("compared", "ablation", "bound", "left out", "shares")
+TABLES = ("compared", "ablation", "bound", "left out", "shares", "few")
 Trial = tuple[Sequences, np.ndarray, np.ndarray, int]
 """A log, which of its rows are noise, which of them count, and the seed."""
 MIN_ITEM_ROWS = (0, DecisionSettings().min_item_rows, 2)
 """How many rows items keep: none, as many as by default, and more."""
+FEW = (60, 100, 200, 300)
+"""Long histories, where one looks whether bots are seen that there are not."""
 SINGLE = ("random", "popularity", "text", "co-occurrence", "svd")
 ABLATIONS: dict[str, dict[str, object]] = {
     "whole": {},
@@ -207,6 +209,23 @@ def estimate(bench: Bench) -> None:
         )
 
 
+def few_histories(bench: Bench, seeds: range) -> None:
+    """Print how many users of the log as it is are taken for bots, where few of it have long histories."""
+    long = np.flatnonzero(bench.sequences.lengths >= noise.LONG_HISTORY)
+    for count in FEW:
+        taken = []
+        for seed in seeds:
+            generator = np.random.default_rng(seed)
+            users = generator.random(len(bench.sequences.lengths)) < count / len(long)
+            users[long] = False
+            users[generator.choice(long, count, replace=False)] = True
+            sequences = bench.sequences.where(users[bench.sequences.user_index])
+            with mock.patch.object(judge, "_LEAST_LONG", 0):
+                _, score = bench.judge(sequences, seed)
+            taken.append(int((score[sequences.offsets[:-1][sequences.lengths >= noise.LONG_HISTORY]] > 0.5).sum()))
+        print(f"  taken for bots, of {count} users with long histories: {', '.join(map(str, taken))}", flush=True)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -237,17 +256,14 @@ def main() -> None:
     if "compared" in arguments.tables:
         for kind, several in trials.items():
             compare(bench, kind, several)
-    if "ablation" in arguments.tables:
+    for name, table in {"ablation": ablate, "bound": bound, "left out": leave_out}.items():
         for kind, several in trials.items():
-            ablate(bench, kind, several[0])
-    if "bound" in arguments.tables:
-        for kind, several in trials.items():
-            bound(bench, kind, several[0])
-    if "left out" in arguments.tables:
-        for kind in (kind for kind in trials if kind in MIXTURE):
-            leave_out(bench, kind, trials[kind][0])
+            if name in arguments.tables and (table is not leave_out or kind in MIXTURE):
+                table(bench, kind, several[0])
     if "shares" in arguments.tables and not arguments.label:
         estimate(bench)
+    if "few" in arguments.tables and not arguments.label:
+        few_histories(bench, seeds)
 
 
 if __name__ == "__main__":
