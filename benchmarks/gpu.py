@@ -81,7 +81,7 @@ class Card:
 def measure(device: torch.device) -> Card:
     """Measure the device, and say what it is."""
     cuda = device.type == "cuda"
-    side, block = (8192, 2**30) if cuda else (1024, 2**26)
+    side, block = (8192, 2**30) if cuda else (256, 2**26)
     square = {precision: product_rate(precision, device, side, side, side) for precision in (LOW, FULL)}
     source = torch.ones(block // 4, device=device)
     target = torch.empty_like(source)
@@ -204,7 +204,8 @@ def time_scoring(card: Card, items: int, rows: int) -> None:
     trained, has_ids = np.ones(items + 1, np.int64), np.ones(rows, dtype=bool)
     took = seconds(lambda: score_rows(model, trained, log, has_ids, Silent()), card.device, 3)
     recurrent, dense = 2 * rows * 3 * H * (D + H), 2 * (rows + users) * H * (S + D)
-    own = recurrent / card.product(FULL, 16_384, H, 3 * H) + dense / card.product(FULL, 65_536, S, H)
+    own = recurrent / card.product(FULL, min(rows, 16_384), H, 3 * H)
+    own += dense / card.product(FULL, min(rows, 65_536), S, H)
     square = (recurrent + dense) / card.square[FULL]
     # A vector is written as it comes and read; so is a state.
     compared = card.compared(took, own, square, 4 * rows * 2 * (S + H), 4 * rows * S)

@@ -17,7 +17,7 @@ def test_the_benchmark_of_a_gpu_runs_small_on_a_processor() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line.partition(":")[0].partition(",")[0] for line in done.stdout.splitlines()[1:]]
     assert lines == [
-        "products of 1024 x 1024",
+        "products of 256 x 256",
         "copies",
         "step",
         "step",
