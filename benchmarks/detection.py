@@ -222,7 +222,10 @@ def few_histories(bench: Bench, seeds: range) -> None:
             sequences = bench.sequences.where(users[bench.sequences.user_index])
             with mock.patch.object(judge, "_LEAST_LONG", 0):
                 _, score = bench.judge(sequences, seed)
-            taken.append(int((score[sequences.offsets[:-1][sequences.lengths >= noise.LONG_HISTORY]] > 0.5).sum()))
+            removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
+            # Of others a fifth at most may go.
+            whole = np.bincount(sequences.user_index[removed], minlength=len(users)) > sequences.lengths / 2
+            taken.append(int((whole & (sequences.lengths >= noise.LONG_HISTORY)).sum()))
         print(f"  taken for bots, of {count} users with long histories: {', '.join(map(str, taken))}", flush=True)
 
 
