@@ -75,11 +75,12 @@ def make_step(model: AlignedModel, batch: int, precision: torch.dtype, *, compil
     As in the loop, it is replayed where the loss is fused; not so a compiled one.
     """
     device, items = model.device, len(model.semantic) - 1
-    replayed = is_fused(device, precision) and not compiled
+    fused = is_fused(device, precision, H)
+    replayed = fused and not compiled
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True, capturable=replayed)
     codes = torch.randint(1, items + 1, (batch, T))
     targets = torch.cat([codes[:, 1:], torch.zeros_like(codes[:, :1])], dim=1)
-    prepared = model.prepare(codes, whole=is_fused(device, precision))
+    prepared = model.prepare(codes, whole=fused)
     given = Batch(torch.zeros_like(codes), codes, targets, batch, WHOLE, prepared).sent(device)
     keep = torch.ones(batch, T, device=device)
     next_item, settings = FullSoftmax(precision), Config().align

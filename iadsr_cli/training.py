@@ -166,7 +166,7 @@ def pretrain(
             reporter=reporter,
             checkpoint=checkpoint,
             group=group,
-            replays=_replays(next_item, pick_precision(config.loop.precision, device), device, group),
+            replays=_replays(next_item, backbone, config.loop, group),
         )
     return backbone, history
 
@@ -211,7 +211,7 @@ def align(
         last_masks = torch.ones(len(sequences.codes), device=device)
         # One more than there are interactions, for padding.
         masks = torch.ones(len(sequences.codes) + 1, device=device)
-        whole = _replays(next_item, precision, device, group)
+        whole = _replays(next_item, backbone, config.loop, group)
 
         def losses(batch: Batch) -> dict[str, Tensor]:
             # Standard Gumbel draws; the clamp keeps log(-log(u)) finite.
@@ -272,12 +272,14 @@ def align(
     return model, history
 
 
-def _replays(next_item: NextItemLoss, precision: torch.dtype, device: torch.device, group: Group) -> bool:
+def _replays(next_item: NextItemLoss, backbone: Backbone, loop: LoopSettings, group: Group) -> bool:
     """Return whether steps can be recorded and replayed: where no part of one has the host wait for the device.
 
     The sampled softmax does, and its optimizer; so do processes for each other.
     """
-    return is_fused(device, precision) and isinstance(next_item, FullSoftmax) and group.size == 1
+    precision = pick_precision(loop.precision, backbone.device)
+    size = max(backbone.item_embedding.embedding_dim, backbone.hidden_size)
+    return is_fused(backbone.device, precision, size) and isinstance(next_item, FullSoftmax) and group.size == 1
 
 
 @contextmanager

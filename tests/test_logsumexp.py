@@ -69,6 +69,14 @@ def test_the_kernels_give_sums_and_gradients_as_plain_arithmetic_does() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_what_kernels_cannot_do_is_left_to_the_chunks() -> None:
+    gpu, cpu, low = torch.device("cuda"), torch.device("cpu"), torch.bfloat16
+    assert not logsumexp.is_fused(cpu, low, 64)
+    assert not logsumexp.is_fused(gpu, torch.float32, 64)
+    assert not logsumexp.is_fused(gpu, low, 129)
+    assert logsumexp.is_fused(gpu, low, 128) == (importlib.util.find_spec("triton") is not None)
+
+
 @pytest.mark.parametrize("repeat", [0.7, -4.0, 3.0])
 def test_a_fused_softmax_loses_what_one_over_chunks_does(fused: Callable[[bool], None], repeat: float) -> None:
     generator = torch.Generator().manual_seed(0)

@@ -22,9 +22,14 @@ _WARPS, _STAGES = 4, 3
 _PROGRAMS = 1024
 
 
-def is_fused(device: torch.device, precision: torch.dtype) -> bool:
-    """Return whether `linear_logsumexp` can be computed on a device in a number type."""
-    return device.type == "cuda" and precision == torch.bfloat16 and importlib.util.find_spec("triton") is not None
+# Numbers of a query beyond which tiles do not fit what a GPU keeps close to where it computes.
+_LARGEST = 128
+
+
+def is_fused(device: torch.device, precision: torch.dtype, size: int) -> bool:
+    """Return whether `linear_logsumexp` can be computed on a device, of queries of some size in a number type."""
+    possible = device.type == "cuda" and precision == torch.bfloat16 and size <= _LARGEST
+    return possible and importlib.util.find_spec("triton") is not None
 
 
 def linear_logsumexp(queries: Tensor, weight: Tensor, bias: Tensor, precision: torch.dtype = torch.bfloat16) -> Tensor:

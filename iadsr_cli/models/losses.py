@@ -76,7 +76,7 @@ class FullSoftmax(NextItemLoss):
         self, backbone: Backbone, items: Tensor, states: Tensor, targets: Tensor, share: Share = WHOLE
     ) -> Tensor:
         """Return the mean over all positions with a target, a scalar; 0 if there is none."""
-        if not is_fused(states.device, self._precision):
+        if not is_fused(states.device, self._precision, backbone.item_embedding.embedding_dim):
             return super().__call__(backbone, items, states, targets, share)
         queries = backbone.query(states)
         with full_precision(states.device):
@@ -281,7 +281,7 @@ def info_nce(
     scaled, own = F.normalize(queries, dim=-1) / temperature, F.normalize(keys, dim=-1)
     normalised = spread.gathered(own)
     bias = normalised.new_zeros(len(normalised))
-    if is_fused(queries.device, precision):
+    if is_fused(queries.device, precision, queries.shape[1]):
         if counted is not None:
             bias = bias.masked_fill(~counted, LOWEST)
         with full_precision(queries.device):
