@@ -733,10 +733,14 @@ def _compare_other(log: Generated, content: bytes, selection: np.ndarray, target
     assert "\0" not in text
     assert not text.startswith("\ufeff")
     delimiter = {"csv": ",", "tsv": "\t"}[target]
-    csv.field_size_limit(2**30)
-    header, *records = [
-        row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if row
-    ]
+    # The limit is the process's, and other tests look at it.
+    limit = csv.field_size_limit(2**30)
+    try:
+        header, *records = [
+            row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if row
+        ]
+    finally:
+        csv.field_size_limit(limit)
     assert header == list(log.columns)
     found = dict(zip(header, zip(*records, strict=True), strict=True)) if records else {name: [] for name in header}
     same = (lambda one, other: one == other) if log.records and log.kind != "jsonl" else _said_in_cell
