@@ -4,7 +4,8 @@ costs cold items more than others, and how much of a log it takes for noise.
     python benchmarks/detection.py LOG [--label is_noise] [--kinds ...] [--tables ...] [--seeds 3] [--share 10%]
 
 Noise is injected into histories only and scorers see the log whole, as `denoise` would; labels are read after scoring.
-Figures are means over seeds ± half of the 95% interval; all tables but the compared scorers are of the first seed.
+Figures are means over seeds ± half of the 95% interval; all tables but those of compared scorers and
+of few histories are of the first seed.
 """
 
 import argparse

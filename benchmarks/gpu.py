@@ -28,7 +28,6 @@ from iadsr_cli import training
 from iadsr_cli.config import AlignSettings, Config, EncoderSettings, LoopSettings, RunSettings
 from iadsr_cli.encoders import bundled
 from iadsr_cli.evidence import score_rows
-from iadsr_cli.hardware import step_precision
 from iadsr_cli.models import make_backbone
 from iadsr_cli.progress import Silent, SilentStage, Stage
 from iadsr_cli.sequences import Sequences
@@ -106,15 +105,15 @@ def time_steps(card: Card, items: int, batches: list[int], steps: int, *, compil
     """Print the time of a training step by itself, for each batch and number type, eager and compiled."""
     for batch in batches:
         softmaxes, others = operations(items, batch)
+        if card.device.type == "cuda":
+            took = seconds(make_recurrence(batch, card.device), card.device, steps)
+            print(f"GRU alone, {batch:,} histories, float32, as in any step: {took * 1e3:.2f} ms", flush=True)
         for precision in (LOW, FULL):
             # On a processor the softmaxes alone are in the small type.
             other = precision if card.device.type == "cuda" else FULL
             own = softmaxes / card.product(precision, batch * T, D, items)
             own += others / card.product(other, batch * T, H, 3 * H)
             square = softmaxes / card.square[precision] + others / card.square[other]
-            if card.device.type == "cuda":
-                took = seconds(make_recurrence(batch, precision, card.device), card.device, steps)
-                print(f"GRU alone, {batch:,} histories, {precision}: {took * 1e3:.2f} ms", flush=True)
             for compiled in (False, True) if compiling else (False,):
                 model = make_model(items, card.device)
                 parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -131,21 +130,20 @@ def time_steps(card: Card, items: int, batches: list[int], steps: int, *, compil
                 print(f"{name}: {batch / took:,.0f} users/s, {took * 1e3:.2f} ms, {compared}", flush=True)
 
 
-def make_recurrence(batch: int, precision: torch.dtype, device: torch.device) -> Callable[[], None]:
+def make_recurrence(batch: int, device: torch.device) -> Callable[[], None]:
     """Return a step of the GRU of the step by itself: the library's, which goes through T places one after another."""
     gru = torch.nn.GRU(D, H, batch_first=True).to(device)
     given = torch.randn(batch, T, D, device=device, requires_grad=True)
 
     def step() -> None:
-        with step_precision(precision, device):
-            states, _ = gru(given)
+        states, _ = gru(given)
         states.backward(torch.ones_like(states))
 
     return step
 
 
 class Clock(Silent):
-    """A reporter that keeps when the first four steps of a training were done, and when the last one was."""
+    """A reporter that keeps when it was told of steps; of the fifth and of the last, when they were done."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -161,7 +159,8 @@ class Clock(Silent):
     def advance(self, amount: int = 1) -> None:
         """Keep when it was, and how much; a GPU may be behind what it was told to do."""
         self.done.append(amount)
-        if torch.cuda.is_available() and (len(self.done) == 5 or sum(self.done) >= self._total):
+        # It is first told of the epochs that were done before.
+        if torch.cuda.is_available() and (len(self.done) == 6 or sum(self.done) >= self._total):
             torch.cuda.synchronize()
         self.times.append(time.perf_counter())
 
@@ -203,12 +202,13 @@ def time_scoring(card: Card, items: int, rows: int) -> None:
     rows, users = len(log.codes), rows // T
     trained, has_ids = np.ones(items + 1, np.int64), np.ones(rows, dtype=bool)
     took = seconds(lambda: score_rows(model, trained, log, has_ids, Silent()), card.device, 3)
-    recurrent, dense = 2 * rows * 3 * H * (D + H), 2 * (rows + users) * H * (S + D)
+    recurrent, dense = 2 * rows * 3 * H * (D + H), 2 * H * (items * (2 * S + D) + users * D)
     own = recurrent / card.product(FULL, min(rows, 16_384), H, 3 * H)
-    own += dense / card.product(FULL, min(rows, 65_536), S, H)
+    own += dense / card.product(FULL, items, S, H)
     square = (recurrent + dense) / card.square[FULL]
-    # A vector is written as it comes and read; so is a state.
-    compared = card.compared(took, own, square, 4 * rows * 2 * (S + H), 4 * rows * S)
+    # Items are projected once, from vectors that come from the host. Of a row its code and its item's place come, two
+    # projections are read, and a state is written and read.
+    compared = card.compared(took, own, square, 4 * (items * 2 * (S + 2 * H) + rows * 4 * H), 4 * items * S + 16 * rows)
     print(f"scoring: {rows / took:,.0f} rows/s, {compared}", flush=True)
 
 

@@ -437,7 +437,7 @@ class StudySettings(Settings):
     """What `evaluate` compares."""
 
     quick: bool = setting(
-        False, "A few minutes: one kind of noise, one seed, short training, the closed-form recommender alone."
+        False, "Minutes, not hours: one kind of noise, one seed, short training, the closed-form recommender alone."
     )
     scorer: tuple[str, ...] = setting(
         (), f"Compare these scorers; repeat for several; all of them: {', '.join(SCORERS)}.", metavar="NAME"

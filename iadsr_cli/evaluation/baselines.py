@@ -218,9 +218,9 @@ def semantic(material: Material) -> np.ndarray:
     def cosine(model: "AlignedModel", codes: np.ndarray, lengths: np.ndarray) -> "Tensor":
         items = torch.from_numpy(codes).to(model.device)
         user = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)).to(model.device)
-        place = torch.arange(len(codes), device=model.device)
-        s_short, s_long = model.projected(model.projections(items), items, place, user, len(lengths))
-        return F.cosine_similarity(s_long[user], s_short, dim=-1)
+        vectors = model.vectors_of(items)
+        s_long = model.semantic_long(items, vectors, user, len(lengths))
+        return F.cosine_similarity(s_long[user], model.semantic_short(items, vectors), dim=-1)
 
     return np.where(_judged_by_text(material), -_by_histories(material, "semantic", cosine), np.nan)
 
