@@ -56,7 +56,7 @@ def genres(users: int = 400, items: int = 120, seed: int = 0) -> tuple[Sequences
 
 
 def taught_by(others: Sequences) -> tuple[sparse.csr_array, sparse.csr_array]:
-    held = user_items(others, np.ones(len(others.codes), dtype=bool)).astype(np.float32)
+    held = user_items(others, np.ones(len(others.codes), dtype=bool))
     return held[others.lengths > 0], window_items(others, 5)[0]
 
 
@@ -219,11 +219,24 @@ def test_items_are_counted_together_where_anyone_has_them() -> None:
         assert found.tolist() == together.toarray().ravel().tolist()
 
 
+def test_pairs_are_counted_in_some_of_the_items_of_who_has_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("iadsr_cli.crossfit.spaces._MOST_TOGETHER", 6)
+    texts = ItemTexts.of(np.zeros((40, 2), np.float32), [None] * 40)
+    everything = list(range(1, 41))
+    held, windows = taught_by(make([[1, 2, 3], everything, everything[::-1], [2, 3, 3]], 40))
+    fold = learn(held, windows, texts, 0)
+    by_many = fold.together.toarray()[3:, 3:]
+    assert by_many.diagonal().sum() <= 2 * 6
+    assert fold.together.sum() == 3**2 + 2**2 + 2 * 6**2
+    assert fold.together[1, 2] >= 2, "those of others count all"
+    assert fold.users.tolist() == fold.together.diagonal().tolist()
+    assert not np.isnan(fold.spaces["around"]).any(), "vectors are made of all"
+
+
 @pytest.mark.usefixtures("few_rounds")
 def test_users_are_judged_by_other_users_alone() -> None:
     sequences, vectors, titles = genres()
     before = Judge(sequences, vectors, titles, 0, Silent()).scores()
-    # A user whose history is written twice over would vouch for it twice, if it were among what is learned.
     judge = Judge(sequences, vectors, titles, 0, Silent())
     user = 7
     inside = judge._fold == judge._fold[user]

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from iadsr_cli.crossfit.spaces import Fold, ItemTexts
+from iadsr_cli.crossfit.threads import side_by_side
 from iadsr_cli.noise import LONG_HISTORY
 from iadsr_cli.sequences import Sequences, Windows, positions, stretches
 
@@ -21,10 +22,12 @@ _REACH = 100
 _FAR = 5
 _FADING = 0.7
 _DECIMALS = 5
-_PAIRS_AT_ONCE = 1_000_000
+_PAIRS_AT_ONCE = 250_000
 # Memory of a row's vectors, in pairs.
 _VECTOR_PLACES = 16
-_VALUES_AT_ONCE = 16_000_000
+_VALUES_AT_ONCE = 4_000_000
+# Threads that gather evidence, each of which holds so much.
+_AT_ONCE = 4
 
 # What a low value says, by the part of a name before the colon, and the piece that its rank is told of.
 SAID = {
@@ -172,6 +175,14 @@ class _Stretch:
     user: np.ndarray
     blocks: list[_Block]
 
+    @classmethod
+    def of(cls, sequences: Sequences, users: np.ndarray) -> "_Stretch":
+        """Return the rows of users who have two or more each."""
+        lengths = sequences.lengths[users]
+        rows = np.repeat(sequences.offsets[users], lengths) + positions(lengths)
+        user = np.repeat(np.arange(len(lengths)), lengths)
+        return cls(rows, sequences.codes[rows] - 1, user, list(_blocks(lengths)))
+
     def measured(self, similar: "_Similar", wanted: Collection[str]) -> dict[str, np.ndarray]:
         """Return what the rest of its history is to each row, by the names of `_PAIRED` and `_JOINT` that are wanted.
 
@@ -217,27 +228,36 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts
     """
     place = {name: column for column, name in enumerate(NAMES)}
     whole = {space: f"history: {name}" for name, space in _WHOLE.items()}
-    for name, space in fold.spaces.items():
-        expected, spread = _of_pairs(space, fold.users)
-        for rows, cosines, mean, pairs in _to_rest(sequences, users, space):
+    users = users[sequences.lengths[users] > 1]
+
+    def compared_with_rest(name: str) -> None:
+        expected, spread = fold.of_pairs[name]
+        for rows, cosines, mean, pairs in _to_rest(sequences, users, fold.spaces[name]):
             out[rows, place[f"{name}: rest"]] = cosines
             if name in whole:
                 long = pairs >= LONG_HISTORY * (LONG_HISTORY - 1) / 2
                 above = mean - expected + 2 * spread / np.sqrt(pairs)
                 out[rows, place[whole[name]]] = np.where(long, np.minimum(above, 1), 1)
-    for some in _stretches(sequences, users):
+
+    def compared_with_rows(some: np.ndarray) -> None:
+        stretch = _Stretch.of(sequences, some)
         for name, similar in _similarities(fold, texts):
             wanted = [measure for measure in _MEASURES if f"{name}: {measure}" in place]
             if not wanted:
                 continue  # a space that is compared with the whole rest only
-            for measure, values in some.measured(similar, wanted).items():
-                out[some.rows, place[f"{name}: {measure}"]] = values
-        again = some.measured(_same, ["total"])["total"]
-        out[some.rows, place["repeats: count"]] = np.log1p(again)
+            for measure, values in stretch.measured(similar, wanted).items():
+                out[stretch.rows, place[f"{name}: {measure}"]] = values
+        again = stretch.measured(_same, ["total"])["total"]
+        out[stretch.rows, place["repeats: count"]] = np.log1p(again)
         for name, (one, other) in _CONTRASTS.items():
-            out[some.rows, place[name]] = out[some.rows, place[one]] - out[some.rows, place[other]]
-        # The last bits of sums depend on the number of threads, and heads would learn from what they are.
-        out[some.rows] = np.round(out[some.rows], _DECIMALS)
+            out[stretch.rows, place[name]] = out[stretch.rows, place[one]] - out[stretch.rows, place[other]]
+        # The last bits of sums are not the same everywhere, and heads would learn from what they are.
+        out[stretch.rows] = np.round(out[stretch.rows], _DECIMALS)
+
+    side_by_side(compared_with_rest, fold.of_pairs, at_once=_AT_ONCE)
+    every = sequences.lengths[users]
+    parts = stretches(every * np.minimum(every, 2 * _REACH + 1), _PAIRS_AT_ONCE)
+    side_by_side(compared_with_rows, [users[first:last] for first, last in parts], at_once=_AT_ONCE)
 
 
 def _similarities(fold: Fold, texts: ItemTexts) -> Iterator[tuple[str, _Similar]]:
@@ -249,17 +269,6 @@ def _similarities(fold: Fold, texts: ItemTexts) -> Iterator[tuple[str, _Similar]
     for name, space in fold.spaces.items():
         yield name, _cosines(space)
     yield "together", _ties(fold)
-
-
-def _stretches(sequences: Sequences, users: np.ndarray) -> Iterator[_Stretch]:
-    """Yield the rows of the users who have two or more, by stretches of users."""
-    users = users[sequences.lengths[users] > 1]
-    every = sequences.lengths[users]
-    for first, last in stretches(every * np.minimum(every, 2 * _REACH + 1), _PAIRS_AT_ONCE):
-        lengths = every[first:last]
-        rows = np.repeat(sequences.offsets[users[first:last]], lengths) + positions(lengths)
-        user = np.repeat(np.arange(len(lengths)), lengths)
-        yield _Stretch(rows, sequences.codes[rows] - 1, user, list(_blocks(lengths)))
 
 
 def _blocks(lengths: np.ndarray) -> Iterator[_Block]:
@@ -288,7 +297,6 @@ def _to_rest(
     """Yield rows [n], the cosines of their vectors to the mean vector of the rest of their histories, and of these
     histories the mean cosine of all pairs of rows and the number of such pairs; float64 [n] each.
     """
-    users = users[sequences.lengths[users] > 1]
     lengths = sequences.lengths[users]
     for first, last in stretches(lengths, max(1, _VALUES_AT_ONCE // vectors.shape[1])):
         size = lengths[first:last]
@@ -310,16 +318,6 @@ def _to_rest(
         pairs[pairs == 0] = np.nan
         together = ((total**2).sum(axis=1) - count) / (2 * pairs)
         yield rows, cosines, together[user], pairs[user]
-
-
-def _of_pairs(vectors: np.ndarray, users: np.ndarray) -> tuple[float, float]:
-    """Return mean and standard deviation of the cosine of two items, drawn by how many users [V] have each."""
-    known = ~np.isnan(vectors[:, 0])
-    own, weight = vectors[known].astype(np.float64), users[known] / max(1, users[known].sum())
-    mean = weight @ own
-    square = (own * weight[:, None]).T @ own
-    expected = float(mean @ mean)
-    return expected, float(np.sqrt(max(0.0, (square**2).sum() - expected**2)))
 
 
 def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:

@@ -12,11 +12,11 @@ neighbours and a misclick with nothing, so what tells the one from genuine rows 
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+
+from iadsr_cli.crossfit.threads import side_by_side
 
 _STEPS = 64
 _ROUNDS, _RATE, _LEAVES = 200, 0.1, 8
@@ -97,9 +97,7 @@ def fit(evidence: np.ndarray, injected: np.ndarray, seed: int) -> NoiseHead:
     sizes = [len(bounds) + 1 for bounds in edges]
     grid = np.repeat(middle[None], 1 + sum(sizes), axis=0)
     grid[np.arange(1, len(grid)), np.repeat(np.arange(len(sizes)), sizes)] = np.concatenate([*map(np.arange, sizes)])
-    # Threads that share one small step wait for each other, on a busy machine many times longer than they work.
-    with threadpool_limits(1, user_api="openmp"):
-        values = learner.fit(codes, injected).decision_function(grid)
+    values = learner.fit(codes, injected).decision_function(grid)
     origin = float(values[0])
     steps = np.split(values[1:] - origin, np.cumsum(sizes)[:-1])
     prior = np.log(injected.mean() / (1 - injected.mean()))
@@ -159,7 +157,6 @@ def fit_kinds(
         seed: of the learner.
         counted: for each of K kinds which rows it is learned from, bool [n]; all of them if None.
     """
-    import torch
 
     def learned(own: int, number: int) -> NoiseHead:
         usable = ((kind < 0) | (kind == number)) & (counted[number] if counted else True)
@@ -171,8 +168,7 @@ def fit_kinds(
         return fit(seen, kind[chosen] == number, seed)
 
     both = np.repeat([0, 1], len(unseen)), np.tile(np.arange(len(unseen)), 2)
-    with ThreadPoolExecutor(min(_AT_ONCE, torch.get_num_threads())) as pool:
-        heads = list(pool.map(learned, *both))
+    heads = side_by_side(learned, *both, at_once=_AT_ONCE)
     return [heads[: len(unseen)], heads[len(unseen) :]]
 
 

@@ -270,7 +270,7 @@ class Judge:
 
     @cached_property
     def _held(self) -> sparse.csr_array:
-        return user_items(self._sequences, np.ones(len(self._sequences.codes), dtype=bool)).astype(np.float32)
+        return user_items(self._sequences, np.ones(len(self._sequences.codes), dtype=bool))
 
     @cached_property
     def _windows(self) -> tuple[sparse.csr_array, np.ndarray]:

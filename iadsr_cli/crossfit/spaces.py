@@ -12,6 +12,9 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
+from iadsr_cli.crossfit.threads import side_by_side
+from iadsr_cli.sequences import positions
+
 # Of the user-item matrix: entries are users^-0.35 items^-0.4. The weights of text beside it, as parts of its norm, and
 # the numbers of directions were chosen by injected noise on Amazon Beauty.
 _USER_POWER, _ITEM_POWER = 0.35, 0.4
@@ -22,7 +25,11 @@ _TEXT_WEIGHT, _TEXT_DIRECTIONS = 0.2, 32
 _WORDS = 2**17
 _ITERATIONS = 4
 # Length, relative to the longest, under which an item's factor is rounding noise.
-_NO_FACTOR = 1e-6
+_NO_FACTOR = 1e-4
+# Pairs of items are counted in so many items of a user: the pairs of a bot that has all of them are all there can be.
+_MOST_TOGETHER = 500
+# Factorisations that are made at the same time.
+_AT_ONCE = 3
 
 
 @dataclass(frozen=True)
@@ -66,14 +73,27 @@ class Fold:
     """What users other than those of a fold teach about items; row i is the item of code i + 1.
 
     Attributes:
-        users: how many of them have each item, float64 [V].
-        together: how many have both of two items, sparse float32 [V, V].
+        users: how many of them have each item, float64 [V]; of who has very many items, some count.
+        together: how many have both of two items, sparse float32 [V, V]; of the same.
         spaces: unit item vectors by name, float32 [V, D] each; rows are NaN where nothing is known of the item.
     """
 
     users: np.ndarray
     together: sparse.csr_array
     spaces: dict[str, np.ndarray]
+
+    @cached_property
+    def of_pairs(self) -> dict[str, tuple[float, float]]:
+        """Mean and standard deviation of the cosine, in each space, of two items drawn by how many users have each."""
+        found = {}
+        for name, vectors in self.spaces.items():
+            known = ~np.isnan(vectors[:, 0])
+            own, weight = vectors[known].astype(np.float64), self.users[known] / max(1, self.users[known].sum())
+            mean = weight @ own
+            square = (own * weight[:, None]).T @ own
+            expected = float(mean @ mean)
+            found[name] = expected, float(np.sqrt(max(0.0, (square**2).sum() - expected**2)))
+        return found
 
     def having_both(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Return how many users have both of two items, for each of n pairs of them, float32 [n].
@@ -103,39 +123,70 @@ def learn(held: sparse.csr_array, windows: sparse.csr_array, texts: ItemTexts, s
         texts: of the items.
         seed: of the factorisation.
     """
-    users = np.asarray(held.sum(axis=0), dtype=np.float64).ravel()
-    lengths = np.asarray(held.sum(axis=1), dtype=np.float64).ravel()
-    together = (held.T @ held).tocsr()
+    counted = _thinned(held, _MOST_TOGETHER, seed)
+    together = (counted.T @ counted).tocsr()
     together.sort_indices()
-    by_item = sparse.diags_array(np.maximum(users, 1) ** -_ITEM_POWER)
-    whole = sparse.csr_array(sparse.diags_array(np.maximum(lengths, 1) ** -_USER_POWER) @ held @ by_item)
-    factors = _factors(whole, max(_TASTES), seed)
-    spaces = {f"taste {size}": _unit(factors[:, :size]) for size in _TASTES if size <= factors.shape[1]}
-    spaces |= {f"{name} and taste": space for name, space in _joint(whole, texts, seed)}
-    close = sparse.csr_array(windows @ by_item)
-    spaces["around"] = _unit(_factors(close, _AROUND, seed))
-    spaces |= {f"{name} and around": space for name, space in _joint(close, texts, seed)}
-    return Fold(users, together, spaces)
+    users, lengths = held.sum(axis=0), held.sum(axis=1)
+    by_item = sparse.diags_array((np.maximum(users, 1) ** -_ITEM_POWER).astype(np.float32))
+    by_user = sparse.diags_array((np.maximum(lengths, 1) ** -_USER_POWER).astype(np.float32))
+    rows = {"taste": sparse.csr_array(by_user @ held @ by_item), "around": sparse.csr_array(windows @ by_item)}
+    # What takes longest comes first, so that the threads end together.
+    wanted = [
+        (f"{name} and {own}", matrix, beside, size)
+        for name, beside, size in _features(texts)
+        for own, matrix in rows.items()
+    ]
+    wanted += [("around", rows["around"], None, _AROUND), ("taste", rows["taste"], None, max(_TASTES))]
+
+    def factorised(matrix: sparse.csr_array, beside: sparse.csr_array | None, size: int) -> np.ndarray:
+        if beside is not None:
+            beside = beside * np.sqrt((matrix.data**2).sum(dtype=np.float64)).astype(np.float32)
+            matrix = sparse.vstack([matrix, beside]).tocsr()
+        return _factors(matrix, size, seed)
+
+    names, *arguments = zip(*wanted, strict=True)
+    factors = dict(zip(names, side_by_side(factorised, *arguments, at_once=_AT_ONCE), strict=True))
+    tastes = factors.pop("taste")
+    spaces = {f"taste {size}": _unit(tastes[:, :size]) for size in _TASTES if size <= tastes.shape[1]}
+    return Fold(
+        counted.sum(axis=0, dtype=np.float64), together, spaces | {name: _unit(part) for name, part in factors.items()}
+    )
 
 
-def _joint(weighted: sparse.csr_array, texts: ItemTexts, seed: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the name of each kind of text feature there is and the space of a factorisation that has it too."""
-    scale = float(np.sqrt((weighted.data**2).sum()))
+def _thinned(held: sparse.csr_array, most: int, seed: int) -> sparse.csr_array:
+    """Return who has what, of those who have more than `most` items that many of them, drawn at random."""
+    sizes = np.diff(held.indptr)
+    if sizes.max(initial=0) <= most:
+        return held
+    row = np.repeat(np.arange(len(sizes)), sizes)
+    drawn = np.lexsort((np.random.default_rng(seed).random(len(row)), row))
+    kept = np.sort(drawn[positions(sizes) < most])
+    found = held.copy()
+    found.data, found.indices = held.data[kept], held.indices[kept]
+    found.indptr = np.concatenate([[0], np.cumsum(np.minimum(sizes, most))]).astype(held.indptr.dtype)
+    return found
+
+
+def _features(texts: ItemTexts) -> Iterator[tuple[str, sparse.csr_array, int]]:
+    """Yield each kind of text feature there is: its name, its rows [F, V] and the number of directions.
+
+    The norm of the rows is the weight that they have, that of the matrix which they stand below being 1.
+    """
+    if texts.vectors.any():
+        yield "text", sparse.csr_array(_TEXT_WEIGHT * texts.levelled.T), _TEXT_DIRECTIONS
     words = texts.words
     if words.nnz:
-        part = words.T * (_WORDS_WEIGHT * scale / float(np.sqrt((words.data**2).sum())))
-        yield "words", _unit(_factors(sparse.vstack([weighted, part]).tocsr(), _WORDS_DIRECTIONS, seed))
-    if texts.vectors.any():
-        part = sparse.csr_array((texts.levelled * (_TEXT_WEIGHT * scale)).T)
-        yield "text", _unit(_factors(sparse.vstack([weighted, part]).tocsr(), _TEXT_DIRECTIONS, seed))
+        yield "words", words.T * (_WORDS_WEIGHT / np.sqrt((words.data**2).sum())), _WORDS_DIRECTIONS
 
 
 def _factors(matrix: sparse.csr_array, size: int, seed: int) -> np.ndarray:
-    """Return the columns' factors of a truncated SVD, scaled by their singular values, float [V, D]."""
+    """Return the columns' factors of a truncated SVD, scaled by their singular values, float32 [V, D]."""
     from sklearn.utils.extmath import randomized_svd
 
     size = max(1, min(size, min(matrix.shape) - 1))
-    _, strength, directions = randomized_svd(matrix, n_components=size, n_iter=_ITERATIONS, random_state=seed)
+    _, strength, directions = randomized_svd(
+        matrix.astype(np.float32), n_components=size, n_iter=_ITERATIONS, random_state=seed
+    )
     factors: np.ndarray = directions.T * strength
     return factors
 
@@ -159,4 +210,4 @@ def _levelled(vectors: np.ndarray) -> np.ndarray:
     if not used.any():
         return centred
     levelled: np.ndarray = centred @ (directions[:, used] / np.sqrt(strength[used]))
-    return levelled / np.linalg.norm(levelled)
+    return (levelled / np.linalg.norm(levelled)).astype(np.float32)

@@ -107,8 +107,7 @@ def co_occurrence(material: Material) -> np.ndarray:
     """
     sequences = material.sequences
     recent = positions(sequences.lengths) >= (sequences.lengths - _MOST_TOGETHER)[sequences.user_index]
-    # Counts in float32 are exact up to 16 million users.
-    held = user_items(sequences, recent).astype(np.float32)
+    held = user_items(sequences, recent)
     together = (held.T @ held).tocsr()
     together.sort_indices()
     users = together.diagonal().astype(np.float64)
@@ -145,7 +144,7 @@ def svd(material: Material) -> np.ndarray:
     from sklearn.utils.extmath import randomized_svd
 
     sequences = material.sequences
-    held = user_items(sequences, np.ones(len(sequences.codes), dtype=bool))
+    held = user_items(sequences, np.ones(len(sequences.codes), dtype=bool)).astype(np.float64)
     size = min(_DIRECTIONS, *held.shape)
     _, strength, directions = randomized_svd(held, n_components=size, random_state=material.seed)
     factors = directions.T * strength

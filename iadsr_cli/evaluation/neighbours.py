@@ -54,9 +54,9 @@ class ItemNeighbours:
         """
         held = user_items(sequences, positions(sequences.lengths) < ends[sequences.user_index])
         by_item = held.T.tocsr()
-        users = held.sum(axis=0)
+        users = held.sum(axis=0, dtype=np.float64)
         kept = []
-        for first, last in stretches(by_item @ held.sum(axis=1), _PRODUCTS_AT_ONCE):
+        for first, last in stretches(by_item @ held.sum(axis=1, dtype=np.float64), _PRODUCTS_AT_ONCE):
             both = (by_item[first:last] @ held).tocoo()
             row, column = both.coords[0] + first, both.coords[1]
             value = both.data / (np.sqrt(users[row] * users[column]) + shrink)

@@ -1,0 +1,28 @@
+"""Threads that work side by side, each of which computes alone.
+
+Libraries that share one small step among their threads let these wait for each other, on a busy machine many times
+longer than they work, and the last bits of a sum depend on how many there are. So what takes long is done whole by one
+thread, beside others.
+"""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from threadpoolctl import threadpool_limits
+
+T = TypeVar("T")
+
+
+def side_by_side(work: Callable[..., T], *arguments: Iterable[Any], at_once: int) -> list[T]:
+    """Return what `work` makes of each of some arguments, as `map` does, by so many threads of Python at most.
+
+    No more work than PyTorch is allowed to use, which follows `OMP_NUM_THREADS` and the processors that there are.
+    """
+    import torch
+
+    with (
+        threadpool_limits(1),
+        ThreadPoolExecutor(min(at_once, torch.get_num_threads())) as pool,
+    ):
+        return list(pool.map(work, *arguments))
