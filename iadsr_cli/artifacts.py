@@ -220,6 +220,11 @@ def checkpoint_of(folder: Path) -> Path:
     return folder.absolute().with_name(f".{folder.name}.checkpoint")
 
 
+def cache_name(key: Mapping[str, Any]) -> str:
+    """Return the name of what this version makes from all that is in a key."""
+    return digest({"key": dict(key), "schema": SCHEMA_VERSION, "package": __version__})[:32]
+
+
 def cached(cache: Path, kind: str, key: Mapping[str, Any], build: Callable[[Path], object], reporter: Reporter) -> Path:
     """Return the cache's folder for `key`, calling `build(folder)` only where it is missing or damaged.
 
@@ -236,7 +241,7 @@ def cached(cache: Path, kind: str, key: Mapping[str, Any], build: Callable[[Path
     Raises:
         OutputError: if the entry has to be made and the cache cannot be written.
     """
-    name = digest({"key": dict(key), "schema": SCHEMA_VERSION, "package": __version__})[:32]
+    name = cache_name(key)
     folder = cache / kind / name
     if _damage(folder, kind) is None:
         # A process that was killed at the end of its training has left its last state.

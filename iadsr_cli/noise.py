@@ -25,6 +25,8 @@ LONG_HISTORY = 20
 _PART_OF_ACCOUNT, _LONGEST_ACCOUNT = 2 / 3, 100
 # How often an item that the user has is drawn anew before its row is given up.
 _ROUNDS = 100
+# Beyond this many items, whose pairs are all compared, the nearest in text are not looked for.
+MOST_SIMILAR_ITEMS = 50_000
 # Similarities held at once while neighbours are sought; bounds memory whatever the catalogue's size.
 _SIMILARITIES_AT_ONCE = 8_000_000
 

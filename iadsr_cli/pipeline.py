@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from iadsr_cli.artifacts import Manifest, cached, digest, read_manifest
+from iadsr_cli.artifacts import Manifest, cached, read_manifest
 from iadsr_cli.config import Config, parse_share
 from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.encoders import described, make_encoder
@@ -60,6 +60,11 @@ class Workspace:
     def user_ids(self) -> pa.Array:
         """The log's distinct user ids, in order of appearance."""
         return pc.unique(self.log.user_ids()).drop_null()
+
+    def ids_of(self, users: np.ndarray) -> pa.Array:
+        """Return the ids of users by their numbers in the sequences, where those without any row have none."""
+        first = self.sequences.row_ids[self.sequences.offsets[users]]
+        return self.log.user_ids().take(pa.array(first))
 
     def with_seed(self, seed: int) -> "Workspace":
         """Return the same workspace with another seed; what does not depend on it is not made again."""
@@ -140,25 +145,21 @@ class Workspace:
             lambda folder: align(sequences, pretrained, vectors, self.config, folder, self.reporter, Resume.CACHED),
         )
 
-    def scores(self, model: Path | None) -> Scores:
-        """Return the evidence of every row, by the method of the settings; a model that is brought is IADSR's."""
+    def scored(self, model: Path | None) -> Path:
+        """Return the `scores` artifact: the evidence of every row, by the method of the settings or IADSR's `model`."""
         if model is None and self.config.decision.method == "crossfit":
             vectors = self.vectors
             key = {**crossfit_key(vectors, self.texts, self.config), "log": rows_digest(self.log)}
-            return load_scores(
-                self._made(
-                    "scores",
-                    key,
-                    lambda folder: crossfit(
-                        self.log, self.sequences, vectors, self.item_texts, self.config, folder, self.reporter
-                    ),
-                )
+            return self._made(
+                "scores",
+                key,
+                lambda folder: crossfit(
+                    self.log, self.sequences, vectors, self.texts, self.config, folder, self.reporter
+                ),
             )
         model = model or self.aligned()
-        key = {"model": digest(read_manifest(model, "align").outputs), "log": rows_digest(self.log)}
-        return load_scores(
-            self._made("scores", key, lambda folder: score(self.log, model, self.config, folder, self.reporter))
-        )
+        key = {"model": read_manifest(model, "align").seal, "log": rows_digest(self.log)}
+        return self._made("scores", key, lambda folder: score(self.log, model, self.config, folder, self.reporter))
 
     def _made(self, kind: str, key: dict[str, Any], build: Callable[[Path], Manifest]) -> Path:
         return made(kind, key, build, self.config, self.reporter)
@@ -203,10 +204,12 @@ def crossfit_key(vectors: Path | None, texts: ItemTexts, config: Config) -> dict
 class Denoised:
     """The outcome of `denoise`: evidence, decisions and what they amount to.
 
-    `refusal` says that more would go than the user allows, so that nothing may be written; None where it may.
+    `refusal` says that more would go than the user allows, so that nothing may be written; None where it may. `inputs`
+    are the digests of what the scores were made from.
     """
 
     scores: Scores
+    inputs: dict[str, str]
     decisions: Decisions
     summary: dict[str, Any]
     refusal: GateError | None = None
@@ -270,7 +273,8 @@ def denoise(workspace: Workspace, model: Path | None) -> Denoised:
     if model is None:
         _ = workspace.trainable  # a log that cannot be learned from is refused before anything is embedded
     protections = find_protections(log, workspace.sequences, config.protection)
-    scores = workspace.scores(model)
+    scored = workspace.scored(model)
+    scores = load_scores(scored)
     users, items = row_codes(log.user_ids()), row_codes(log.item_ids())
     noise = np.where(protections.judged, scores.noise, np.nan)
     decisions = decide(noise, users, items, config.decision, protections.protected)
@@ -278,7 +282,7 @@ def denoise(workspace: Workspace, model: Path | None) -> Denoised:
     workspace.check_unchanged()
     refusal = gate(int((~decisions.keep).sum()), log.num_rows, config)
     summary = {**_summary(users, items, scores, decisions, protections.judged), "refused": refusal and refusal.message}
-    return Denoised(scores, decisions, summary, refusal)
+    return Denoised(scores, read_manifest(scored, "scores").inputs, decisions, summary, refusal)
 
 
 def gate(removed: int, rows: int, config: Config) -> GateError | None:

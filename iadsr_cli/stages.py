@@ -157,25 +157,25 @@ def score(log: Log, model: Path, config: Config, folder: Path, reporter: Reporte
     check_shared(sequences.codes, vocabulary.items, log.name, str(model))
     has_ids = pc.and_(pc.is_valid(log.user_ids()), pc.is_valid(log.item_ids()))
     scores = score_rows(aligned, vocabulary.trained, sequences, has_ids.to_numpy(zero_copy_only=False), reporter)
-    return _save_scores(scores, {}, {"align": source.outputs["weights.safetensors"], "log": rows_digest(log)}, folder)
+    return _save_scores(scores, {}, {"align": source.seal, "log": rows_digest(log)}, folder)
 
 
 def crossfit(
     log: Log,
     sequences: Sequences,
     vectors: Path | None,
-    texts: list[str | None],
+    texts: ItemTexts,
     config: Config,
     folder: Path,
     reporter: Reporter,
 ) -> Manifest:
-    """Write the `scores` artifact of the method crossfit, from item vectors and texts (None: without)."""
+    """Write the `scores` artifact of the method crossfit, from item vectors (None: without) and texts."""
     from iadsr_cli.crossfit import Judge
 
     matrix, _ = vectors_by_code(sequences.items, load_vectors(vectors) if vectors else None)
-    found = Judge(sequences, matrix, texts, config.run.seed, reporter).scores()
+    found = Judge(sequences, matrix, texts.of(sequences.items), config.run.seed, reporter).scores()
     has_ids = pc.and_(pc.is_valid(log.user_ids()), pc.is_valid(log.item_ids())).to_numpy(zero_copy_only=False)
-    inputs = {"log": rows_digest(log)}
+    inputs = {"log": rows_digest(log), "items": texts_digest(texts)}
     if vectors:
         inputs["embed"] = read_manifest(vectors, "embed").outputs["vectors.safetensors"]
     return _save_scores(found.by_row(sequences.row_ids, has_ids), {"seed": config.run.seed}, inputs, folder)

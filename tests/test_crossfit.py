@@ -1,6 +1,7 @@
 """The default detector: evidence against an oracle in plain loops, the head, the share, and that no row vouches for
 itself."""
 
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,7 @@ from iadsr_cli.crossfit import judge as judge_module
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, SAID, beyond, family, gather
 from iadsr_cli.crossfit.judge import MIXTURE, Lack
 from iadsr_cli.crossfit.spaces import Fold, ItemTexts, learn
+from iadsr_cli.crossfit.threads import side_by_side
 from iadsr_cli.errors import InputError
 from iadsr_cli.evidence import Status
 from iadsr_cli.explanations import whys
@@ -217,6 +219,26 @@ def test_items_are_counted_together_where_anyone_has_them() -> None:
         together.sort_indices()
         found = Fold(np.asarray(some.sum(axis=0)), together, {}).having_both(*pairs)
         assert found.tolist() == together.toarray().ravel().tolist()
+
+
+def test_work_is_done_side_by_side_by_threads_that_compute_alone() -> None:
+    import torch
+    from threadpoolctl import threadpool_info
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        met = threading.Barrier(2, timeout=20)
+
+        def meeting(number: int) -> tuple[int, set[int]]:
+            met.wait()  # for another thread
+            return number, {library["num_threads"] for library in threadpool_info()}
+
+        found = side_by_side(meeting, range(4), at_once=3)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert found == [(number, {1}) for number in range(4)]
 
 
 def test_pairs_are_counted_in_some_of_the_items_of_who_has_very_many(monkeypatch: pytest.MonkeyPatch) -> None:

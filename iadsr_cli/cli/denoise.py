@@ -128,7 +128,7 @@ def register(app: typer.Typer) -> None:
             if report is not None:
                 from iadsr_cli.evaluation import findings
 
-                findings.save(findings.of_denoised(workspace, denoised), workspace, report)
+                findings.save(findings.of_denoised(workspace, denoised), report)
         show_denoised(face, denoised, plan)
         output = None if denoised.refusal else plan.target
         summary = {"input": face.shown(log), "output": output, **denoised.summary}

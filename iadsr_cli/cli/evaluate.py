@@ -70,6 +70,6 @@ def register(app: typer.Typer) -> None:
 
         found = study.study(workspace)
         if output is not None:
-            findings.save(found, workspace, output)
+            findings.save(found, output)
         show_study(face, found.metrics, output)
         face.summary(found.metrics)

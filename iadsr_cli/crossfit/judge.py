@@ -60,8 +60,6 @@ _LEAST_INJECTED = ((500, 0.02), (80, 0.3))
 _MOST_REPLACED, _LEAST_LONG = 0.2, 300
 # Histories about as long as one are the nearest sixth of the long ones by length, but not fewer or more than this.
 _ALIKE = (21, 201)
-# Beyond this many items, neighbours in text are not looked for, and noise of that kind is left out.
-_MOST_SIMILAR_ITEMS = 50_000
 
 
 @dataclass(frozen=True)
@@ -202,8 +200,9 @@ class Judge:
         users = len(sequences.lengths)
         order = np.random.default_rng([_STREAM, seed]).permutation(users)
         self._fold = order % min(folds, users)
-        # Heads are learned from the users of one side and judge those of the other.
-        self._side = order // min(folds, users) % 2
+        # Heads are learned from the users of one side and judge those of the other; of each fold are some on both,
+        # where it has several.
+        self._side = (order if users <= folds else order // folds) % 2
         self._left_out = beyond(families)
         self.shares: dict[str, float] = {}
 
@@ -280,7 +279,7 @@ class Judge:
     def _neighbours(self) -> np.ndarray | None:
         """What `noise.nearest_in_text` finds; None where there are no texts, or too many."""
         vectors = np.concatenate([np.zeros_like(self._texts.vectors[:1]), self._texts.vectors])
-        if not vectors.any() or len(vectors) > _MOST_SIMILAR_ITEMS:
+        if not vectors.any() or len(vectors) > noise.MOST_SIMILAR_ITEMS:
             return None
         return noise.nearest_in_text(vectors, np.asarray(vectors.any(axis=1)))
 

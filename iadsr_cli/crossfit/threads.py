@@ -21,8 +21,8 @@ def side_by_side(work: Callable[..., T], *arguments: Iterable[Any], at_once: int
     """
     import torch
 
-    with (
-        threadpool_limits(1),
-        ThreadPoolExecutor(min(at_once, torch.get_num_threads())) as pool,
-    ):
+    threads = min(at_once, torch.get_num_threads())
+    # OpenMP keeps a number for each thread that calls it, and BLAS one for all.
+    alone = ThreadPoolExecutor(threads, initializer=threadpool_limits, initargs=(1, "openmp"))
+    with threadpool_limits(1, "blas"), alone as pool:
         return list(pool.map(work, *arguments))

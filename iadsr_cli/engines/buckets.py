@@ -150,7 +150,7 @@ class Split:
             table.column("row").to_numpy(),
             owner,
             pc.fill_null(pc.index_in(table.column("item"), value_set=self.items), -1).to_numpy().astype(np.int64),
-            None if order.null_count else order.to_numpy(),
+            None if order.null_count == len(order) else order.to_numpy(),
             table.column("held").to_numpy(),
             table.column("judged").to_numpy(),
         )

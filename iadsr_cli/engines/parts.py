@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from iadsr_cli.artifacts import digest
+from iadsr_cli.artifacts import cache_name, digest
 from iadsr_cli.config import Config
 from iadsr_cli.engines import buckets, verdicts
 from iadsr_cli.engines.found import Found
@@ -116,7 +116,7 @@ def denoise(
     }
     explained = plan.removed is not None or plan.annotate
     decision = [config.decision.record(), config.protection.protect_last, explained]
-    judged_key = digest({"split": split_key, "scorer": scorer.key(), "decision": decision})[:32]
+    judged_key = cache_name({"split": split_key, "scorer": scorer.key(), "decision": decision})
     # Whoever is done first removes what both would need.
     with one_at_a_time(config.run.cache, f"parts-{digest(split_key)[:32]}", "the same log in parts", reporter):
         folder = made(

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from iadsr_cli.artifacts import Manifest, digest
+from iadsr_cli.artifacts import Manifest
 from iadsr_cli.config import Config
 from iadsr_cli.crossfit import Judge, Teaching
 from iadsr_cli.encoders.folder import load_vectors
@@ -70,13 +70,13 @@ class ModelScorer:
         return {name: value for name, value in vars(self).items() if name != "_loaded"}
 
     def key(self) -> dict[str, Any]:
-        """Return the digest of the model.
+        """Return the seal of the model: its weights, and the window that it scores by.
 
         Raises:
             ArtifactError: if the folder is not such an artifact.
         """
         _, _, source = self._loaded
-        return {"model": digest(source.outputs)}
+        return {"model": source.seal}
 
     def prepare(self, split: Split) -> None:
         """Find the log's items in the model's vocabulary.

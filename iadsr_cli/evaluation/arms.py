@@ -117,13 +117,14 @@ def make_arms(
 
     Args:
         sequences: whole histories.
-        removed: rows of the training part that cleaning removes, bool [N_training].
+        removed: rows of the training part that cleaning removes, bool [N_training]. Of a bot that goes whole one stays.
         settings: of the decision: random removal keeps to the same protections.
         seed: of random removal.
         is_noise: where noise was injected, which interactions of the training part it is, bool [N_training].
     """
     part = training_part(sequences)
-    random = _random_removal(sequences, int(removed.sum()), settings, seed)
+    removed = _sparing(part, removed)
+    random = _sparing(part, _random_removal(sequences, int(removed.sum()), settings, seed))
     masks = {
         RAW: (None, None),
         CLEANED: (removed, None),
@@ -131,21 +132,29 @@ def make_arms(
         RANDOM: (random, random),
     }
     if is_noise is not None:
-        masks[ORACLE] = (is_noise, is_noise)
+        masks[ORACLE] = (_sparing(part, is_noise),) * 2
     arms = []
     for name, gone in masks.items():
-        training, history = (sequences if mask is None else _without(sequences, part, mask) for mask in gone)
+        training, history = (sequences if mask is None else _without(sequences, mask) for mask in gone)
         arm = Arm(name, training, history)
         check_hidden(arm, sequences)
         arms.append(arm)
     return arms
 
 
-def _without(sequences: Sequences, part: Sequences, removed: np.ndarray) -> Sequences:
-    """Return the sequences without what is removed of their training part; no user's is left empty."""
+def _sparing(part: Sequences, removed: np.ndarray) -> np.ndarray:
+    """Return what is removed of a training part less the last row of whoever would lose all: something to rank by."""
     left = np.bincount(part.user_index[~removed], minlength=len(part.lengths))
+    last = part.offsets[1:][(left == 0) & (part.lengths > 0)] - 1
+    spared = removed.copy()
+    spared[last] = False
+    return spared
+
+
+def _without(sequences: Sequences, removed: np.ndarray) -> Sequences:
+    """Return the sequences without what is removed of their training part."""
     keep = np.ones(len(sequences.codes), dtype=bool)
-    keep[~held_out(sequences)] = ~removed | (left == 0)[part.user_index]
+    keep[~held_out(sequences)] = ~removed
     return sequences.where(keep)
 
 

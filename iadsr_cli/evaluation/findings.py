@@ -29,6 +29,11 @@ SCHEMA_VERSION = 2
 _SUSPICIOUS, _OTHERS = 20, 12
 _HISTORY_LENGTHS = (1, 5, 10, 20, 50)
 _HISTOGRAM_BINS = 50
+_SAYS = {
+    "helps": "and helps {}",
+    "does not help": "and makes {} worse",
+    "unclear": "and changes {} by no more than chance can",
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class Outcome:
     Attributes:
         metrics: all figures as JSON values; what `metrics.json` and the report hold.
         rows: the judged rows of the log as it is: row, user_id, item_id, noise_score, removed.
+        inputs: digests of what it was made from.
         noise: what was injected, a row each: kind, rate, seed, user_id, position, item_id, replaced (the item that
             stood there, null where inserted), noise_score (null where the tool's own scorer was not asked for); None
             where nothing was.
@@ -59,10 +65,17 @@ class Outcome:
 
     metrics: dict[str, Any]
     rows: pa.Table
+    inputs: dict[str, str]
     noise: pa.Table | None
 
 
-def outcome(workspace: Workspace, judged: Judged, figures: dict[str, Any], injected: Sequence[pa.Table]) -> Outcome:
+def outcome(
+    workspace: Workspace,
+    judged: Judged,
+    figures: dict[str, Any],
+    inputs: dict[str, str],
+    injected: Sequence[pa.Table] = (),
+) -> Outcome:
     """Return the outcome of a run: its figures, the log and its most suspicious rows, and every row judged."""
     metrics: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
@@ -77,7 +90,7 @@ def outcome(workspace: Workspace, judged: Judged, figures: dict[str, Any], injec
         },
         "suspicious": suspicious(workspace, judged),
     }
-    return Outcome(metrics, rows(workspace, judged), pa.concat_tables(injected) if injected else None)
+    return Outcome(metrics, rows(workspace, judged), inputs, pa.concat_tables(injected) if injected else None)
 
 
 def of_denoised(workspace: Workspace, denoised: Denoised) -> Outcome:
@@ -87,11 +100,13 @@ def of_denoised(workspace: Workspace, denoised: Denoised) -> Outcome:
     figures = {
         "verdict": f"Cleaning removes {denoised.summary['removed'] / max(1, workspace.log.num_rows):.1%} of rows; "
         "whether that helps a recommender was not measured: iadsr evaluate does",
-        "settings": settings(workspace.config, "decision", "protection", "backbone", "pretrain", "align", "loop"),
+        "settings": settings(
+            workspace.config, "encoder", "decision", "protection", "backbone", "pretrain", "align", "loop"
+        ),
         "histogram": histogram(judged.scores.noise),
         "cleaning": {**cleaning(judged), "rows": workspace.log.num_rows, "unscored": denoised.summary["unscored"]},
     }
-    return outcome(workspace, judged, figures, [])
+    return outcome(workspace, judged, figures, denoised.inputs)
 
 
 def settings(config: Config, *groups: str) -> dict[str, Any]:
@@ -100,7 +115,7 @@ def settings(config: Config, *groups: str) -> dict[str, Any]:
     return {**found, "seed": config.run.seed}
 
 
-def save(outcome: Outcome, workspace: Workspace, folder: Path) -> Manifest:
+def save(outcome: Outcome, folder: Path) -> Manifest:
     """Write `report.html`, `metrics.json`, `rows.parquet`, and `noise.parquet` where any was injected."""
     from iadsr_cli.evaluation import report
 
@@ -117,7 +132,7 @@ def save(outcome: Outcome, workspace: Workspace, folder: Path) -> Manifest:
         "study",
         fill,
         config=outcome.metrics["settings"],
-        inputs={"log": workspace.sequences.digest()},
+        inputs=outcome.inputs,
         facts={"verdict": outcome.metrics["verdict"]},
     )
 
@@ -171,28 +186,40 @@ def verdict(cleaning: dict[str, Any], ranking: list[dict[str, Any]]) -> dict[str
             "a budget such as --budget 5% removes the most suspicious rows all the same.",
             "verdict_kind": "unclear",
         }
-    as_it_is = [record for record in ranking if record["noise"] is None]
-    parts, kinds = [], set()
-    for record in as_it_is:
-        change = next(arm["change"]["HR@10"] for arm in record["arms"] if arm["arm"] == arms.CLEANED_HISTORY)
-        if change["mean"] is None:
-            kinds.add("unclear")
-            continue
-        kinds.add("helps" if change["low"] > 0 else "does not help" if change["high"] < 0 else "unclear")
-        interval = f"[{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
-        parts.append(f"{record['recommender']} HR@10 {change['mean']:+.1%} {interval}")
-    kind = kinds.pop() if len(kinds) == 1 else "unclear"
-    says = {
-        "helps": "and helps",
-        "does not help": "and makes recommendations worse",
-        "unclear": "and changes recommendations by no more than chance can",
-    }[kind]
+    changes = {
+        record["recommender"]: next(
+            arm["change"]["HR@10"] for arm in record["arms"] if arm["arm"] == arms.CLEANED_HISTORY
+        )
+        for record in ranking
+        if record["noise"] is None
+    }
+    # Of a recommender that hits nothing there is no change to speak of.
+    known = {name: change for name, change in changes.items() if change["mean"] is not None}
+    by_effect: dict[str, list[str]] = {}
+    for name, change in known.items():
+        by_effect.setdefault(_effect(change), []).append(name)
+    if not by_effect:
+        kind, says = "unclear", "and nothing was hit before or after, so nothing can be said of recommendations"
+    elif len(by_effect) == 1:
+        (kind,) = by_effect
+        says = _SAYS[kind].format("recommendations")
+    else:
+        kind = "mixed"
+        says = ", ".join(_SAYS[effect].format(" and ".join(names)) for effect, names in by_effect.items())
+    figures = [
+        f"{name} HR@10 {change['mean']:+.1%} [{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
+        for name, change in known.items()
+    ]
     gap = cleaning["cold_gap"]
     cold = "rare items lose no more than others" if gap <= 0.01 else f"rare items lose {100 * gap:.1f} points more"
     return {
-        "verdict": f"Cleaning removes {cleaning['removed_share']:.1%} of rows {says}: {'; '.join(parts)}; {cold}.",
+        "verdict": f"Cleaning removes {cleaning['removed_share']:.1%} of rows {says}: {'; '.join([*figures, cold])}.",
         "verdict_kind": kind,
     }
+
+
+def _effect(change: dict[str, float]) -> str:
+    return "helps" if change["low"] > 0 else "does not help" if change["high"] < 0 else "unclear"
 
 
 def suspicious(workspace: Workspace, judged: Judged) -> list[dict[str, Any]]:

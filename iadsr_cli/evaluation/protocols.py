@@ -68,7 +68,7 @@ def leave_one_out(workspace: Workspace, folder: Path) -> Ranking:
         "items": len(sequences.items),
         "test": summarise(every_rank),
     }
-    return Ranking(metrics, workspace.user_ids.take(pa.array(np.concatenate(users)[order])), every_rank, manifest)
+    return Ranking(metrics, workspace.ids_of(np.concatenate(users)[order]), every_rank, manifest)
 
 
 def save(ranking: Ranking, folder: Path) -> Manifest:
@@ -84,6 +84,6 @@ def save(ranking: Ranking, folder: Path) -> Manifest:
         "evaluate",
         fill,
         config=ranking.model.config,
-        inputs={"log": ranking.model.inputs["log"], "model": ranking.model.outputs["weights.safetensors"]},
+        inputs={"log": ranking.model.inputs["log"], "model": ranking.model.seal},
         facts=ranking.metrics,
     )

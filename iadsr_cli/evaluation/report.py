@@ -28,7 +28,12 @@ KINDS = {
     "replace-history": "all items of a history are replaced by random or frequent ones, as those of a bot",
     "labels": "nothing is injected: noise is what the log itself says is noise",
 }
-_BADGES = {"helps": ("▲", "good"), "does not help": ("▼", "bad"), "unclear": ("◆", "unclear")}
+_BADGES = {
+    "helps": ("▲", "good"),
+    "does not help": ("▼", "bad"),
+    "unclear": ("◆", "unclear"),
+    "mixed": ("◆", "unclear"),
+}
 _RANKING = {"HR@10": "HR@10", "NDCG@10": "NDCG@10", "MRR@10": "MRR@10", "cold_HR@10": "cold HR@10"}
 _CHANGES = ["HR@10", "NDCG@10"]
 _DECISION = ["precision", "recall", "f1", "over_denoising", "under_denoising", "removed_share", "cold_gap"]

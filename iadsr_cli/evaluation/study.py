@@ -3,6 +3,7 @@
 Everything that trains leaves its artifact in the cache, so an interrupted study goes on where it was.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, cached_property
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from iadsr_cli import noise
+from iadsr_cli.artifacts import read_manifest
 from iadsr_cli.config import NOISE_KINDS, RECOMMENDERS, SCORERS, Config, parse_share
 from iadsr_cli.decisions import decide
 from iadsr_cli.encoders.folder import load_vectors
@@ -22,7 +24,7 @@ from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.pipeline import Workspace
 from iadsr_cli.ranking import hit_rate, ndcg, reciprocal_rank
 from iadsr_cli.sequences import Sequences, check_trainable, frequency_fifths, positions
-from iadsr_cli.stages import vectors_by_code
+from iadsr_cli.stages import texts_digest, vectors_by_code
 
 _QUICK = {"pretrain_epochs": 8, "align_epochs": 3}
 _NEED_TEXT = ("text", "semantic")
@@ -49,12 +51,15 @@ def study(workspace: Workspace) -> Outcome:
         {
             **findings.verdict(cleaning, ranking),
             "notes": lab.notes,
-            "settings": findings.settings(config, "study", "decision", "backbone", "pretrain", "align", "loop"),
+            "settings": findings.settings(
+                config, "study", "encoder", "decision", "backbone", "pretrain", "align", "loop"
+            ),
             "detection": detection,
             **curves,
             "ranking": ranking,
             "cleaning": cleaning,
         },
+        lab.inputs(),
         lab.injected,
     )
 
@@ -117,14 +122,19 @@ class _Lab:
             )
         check_trainable(arms.training_part(self.sequences), f"{self.workspace.log.name}, its last items held out,")
         _ = self._labels
-        study = self.config.study
-        kinds = tuple(kind for kind in study.noise if kind != "replace-history")
-        if kinds and kinds != study.noise and self.sequences.lengths.max() < noise.LONG_HISTORY + arms.HELD_OUT:
-            self.note(f"No history has {noise.LONG_HISTORY} interactions that could all be replaced: that is left out.")
-            study = replace(study, noise=kinds)
-            self.config = replace(self.config, study=study)
+        self._leave_out(
+            "replace-history",
+            self.sequences.lengths.max() < noise.LONG_HISTORY + arms.HELD_OUT,
+            f"No history has {noise.LONG_HISTORY} interactions that could all be replaced: that is left out.",
+        )
         if self._vectors[1].any():
+            self._leave_out(
+                "insert-similar",
+                len(self.sequences.items) > noise.MOST_SIMILAR_ITEMS,
+                f"More than {noise.MOST_SIMILAR_ITEMS:,} items: noise that is alike in text is left out.",
+            )
             return
+        study = self.config.study
         scorers = tuple(name for name in study.scorer if name not in _NEED_TEXT)
         kinds = tuple(kind for kind in study.noise if kind != "insert-similar")
         if (scorers, kinds) != (study.scorer, study.noise):
@@ -135,6 +145,22 @@ class _Lab:
                 "Bring texts by --text-column, or ask for other scorers and noise.",
             )
         self.config = replace(self.config, study=replace(study, scorer=scorers, noise=kinds))
+
+    def _leave_out(self, kind: str, unfit: bool, why: str) -> None:
+        """Leave a kind of noise out that the log is unfit for, unless it is all that was asked for."""
+        kinds = tuple(other for other in self.config.study.noise if other != kind)
+        if unfit and kinds and kinds != self.config.study.noise:
+            self.note(why)
+            self.config = replace(self.config, study=replace(self.config.study, noise=kinds))
+
+    def inputs(self) -> dict[str, str]:
+        """Return digests of all that the study is made from."""
+        found = {"log": self.sequences.digest(), "items": texts_digest(self.workspace.texts)}
+        if self.workspace.vectors:
+            found["embed"] = read_manifest(self.workspace.vectors, "embed").outputs["vectors.safetensors"]
+        if self._labels is not None:
+            found["labels"] = hashlib.sha256(self._labels.tobytes()).hexdigest()
+        return found
 
     def note(self, text: str) -> None:
         """Say something now, and in the report."""
@@ -235,7 +261,7 @@ class _Lab:
         return pa.table(
             {
                 **{name: pa.repeat(value, number) for name, value in constants.items()},
-                "user_id": self.workspace.user_ids.take(pa.array(sequences.user_index[places])),
+                "user_id": self.workspace.ids_of(sequences.user_index[places]),
                 "position": positions(sequences.lengths)[places],
                 "item_id": sequences.items.take(pa.array(sequences.codes[places] - 1)),
                 "replaced": sequences.items.take(pa.array(replaced, mask=replaced < 0)),

@@ -15,7 +15,7 @@ from iadsr_cli.progress import Reporter
 # Text decompressed at once, and bytes in memory for each of text: as it stands, and as fields.
 _PIECE, _BYTES_PER_BYTE = 1 << 24, 2
 # Ids, order, evidence and decisions of a row in memory, by rough measure.
-_BYTES_PER_ROW = 700
+_BYTES_PER_ROW = 1500
 
 
 def open_parts(source: str, settings: LogSettings, reporter: Reporter) -> PartedLog:

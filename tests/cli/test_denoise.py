@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
+
+from iadsr_cli.artifacts import cache_name
+from iadsr_cli.config import Config
+from iadsr_cli.logs.reader import ItemTexts
+from iadsr_cli.pipeline import crossfit_key
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUICK = ["--method", "iadsr", "--encoder", "tfidf", "--pretrain-epochs", "1", "--align-epochs", "1", "--device", "cpu"]
@@ -328,6 +334,30 @@ def test_the_removed_rows_are_written_beside_an_explanation(run, shop: Path) -> 
 
 def test_a_user_that_is_not_there_is_told_before_any_work(refused, shop: Path) -> None:
     refused("denoise", shop, "--explain-user", "u99999", code=1, error='has no user "u99999".', hint="Nearest: ")
+
+
+def test_a_user_of_whom_no_row_has_an_item_has_no_history_to_show(refused, shop: Path) -> None:
+    with shop.open("a", encoding="utf-8") as file:
+        file.write("ghost,,1899999999,view,\n")
+    options = ["--explain-user", "ghost", "--null-ids", "keep"]
+    hint = "Such rows are kept, unscored"
+    refused("denoise", shop, *options, code=1, error='no row of the user "ghost" has an item', hint=hint)
+
+
+def test_scores_are_kept_for_the_seed_and_the_texts_that_they_are_made_of() -> None:
+    config = Config()
+    texts = ItemTexts(["a", "b"], ["one", None])
+    keys = [
+        crossfit_key(vectors, these, replace(config, run=replace(config.run, seed=seed)))
+        for vectors, these, seed in (
+            (None, texts, 0),
+            (Path("embed/1"), texts, 0),
+            (None, replace(texts, texts=["two", None]), 0),
+            (None, texts, 1),
+        )
+    ]
+    assert len({cache_name(key) for key in keys}) == 4
+    assert cache_name(keys[0]) == cache_name(crossfit_key(None, replace(texts), config))
 
 
 def test_recbole_files_with_item_texts_of_their_own(run, shop: Path) -> None:

@@ -21,6 +21,7 @@ import zstandard
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
+from iadsr_cli import artifacts
 from iadsr_cli.cli.app import app
 from iadsr_cli.config import Config, DecisionSettings
 from iadsr_cli.decisions import BestOfItems
@@ -235,6 +236,26 @@ def test_an_interrupted_run_goes_on_with_the_buckets_it_has(
     clean(*arguments, "-o", "again.parquet", "--removed", "removed.parquet")
     assert judged == [0, 1, 2, 3, *range(10)], "reasons were not asked for the first time"
     assert Path("again.parquet").read_bytes() == Path("undisturbed.parquet").read_bytes()
+
+    del judged[:]
+    clean(*arguments, "-o", "newer.parquet", code=130)
+    monkeypatch.setattr(artifacts, "__version__", "99.0")
+    clean(*arguments, "-o", "newer.parquet")
+    assert judged == [3, 4, 5, 6, *range(10)], "another version may judge otherwise"
+
+
+def test_a_log_without_times_may_leave_a_bucket_empty(
+    clean: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = pq.read_table(folder / "known.parquet").drop(["ts"])
+    few = table.filter(pc.is_in(table["user_id"], pa.array([f"u{number}" for number in range(12)])))
+    pq.write_table(few, "few.parquet")
+    monkeypatch.setattr(buckets, "_BUCKET_ROWS", 10)
+    monkeypatch.setattr(scorers, "TEACHING_BUCKETS", 10)
+    result = clean("-o", "clean.parquet", "--in-parts", "always", "--text-column", "none", log=Path("few.parquet"))
+    said = json.loads(result.stdout)
+    assert said["kept"] == pq.read_metadata("clean.parquet").num_rows
+    assert said["kept"] + said["removed"] == few.num_rows
 
 
 @pytest.mark.parametrize(

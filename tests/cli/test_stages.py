@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
+
+from iadsr_cli import artifacts
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ENCODER = ["--encoder", "tfidf"]
@@ -94,6 +98,20 @@ def test_the_same_again_gives_the_same_bytes(stages) -> None:
     stages("2")
     for name in ("vectors", "gru", "model"):
         assert files(f"{name}1") == files(f"{name}2"), name
+
+
+def test_scores_of_a_model_are_kept_for_its_window_too(run, shop: Path, stages) -> None:
+    stages()
+    succeed(run("denoise", shop, "-o", "one.csv", "--model", "model", "--annotate", "--json"))
+    # The weights of a model that was trained on short histories may be those of one with a longer window.
+    shutil.copytree("model", "narrow")
+    content = manifest("narrow")
+    content["config"]["backbone"]["window"] = 3  # type: ignore[index]
+    sealed = artifacts.Manifest(**content).sealed()  # type: ignore[arg-type]
+    Path("narrow/manifest.json").write_text(json.dumps(asdict(sealed)), encoding="utf-8")
+    again = succeed(run("denoise", shop, "-o", "two.csv", "--model", "narrow", "--annotate", "--json"))
+    assert "score" in again["seconds"]  # type: ignore[operator]
+    assert Path("one.csv").read_bytes() != Path("two.csv").read_bytes()
 
 
 def test_stage_by_stage_gives_the_scores_of_denoise(run, shop: Path, stages) -> None:

@@ -43,8 +43,26 @@ def test_each_arm_loses_what_it_should_and_no_target() -> None:
     assert histories_of(made["cleaned training"].history) == histories_of(LOG)
     assert histories_of(made["cleaned training and history"].history) == cleaned
     assert len(made["random removal"].training.codes) == len(LOG.codes) - 2
-    # A user of whom everything would go keeps it: there has to be something to rank by.
-    assert histories_of(made["oracle"].training) == [[2, 4, 5], [6, 7], [8, 9, 10], [3, 9, 11]]
+    assert histories_of(made["oracle"].training) == [[2, 4, 5], [7], [8, 9, 10], [3, 9, 11]]
+
+
+def test_of_who_loses_everything_one_row_is_left_to_rank_by() -> None:
+    part = arms.training_part(LOG)
+    removed = np.isin(part.user_index, [0, 2, 3])
+    made = {arm.name: arm for arm in arms.make_arms(LOG, removed, DECISION, 0, is_noise=removed)}
+    left = [[3, 4, 5], [6, 7], [8, 9, 10], [7, 9, 11]]
+    assert histories_of(made["cleaned training"].training) == left
+    assert histories_of(made["cleaned training"].history) == histories_of(LOG)
+    assert histories_of(made["cleaned training and history"].history) == left
+    assert histories_of(made["oracle"].training) == left
+
+
+def test_as_many_rows_go_at_random_as_with_bots_that_go_whole() -> None:
+    long = sequences_of(*([*range(1, 13)] for _ in range(6)))
+    removed = arms.training_part(long).user_index == 2
+    made = {arm.name: arm for arm in arms.make_arms(long, removed, DECISION, 0)}
+    for name in ("cleaned training", "random removal"):
+        assert len(made[name].training.codes) == len(long.codes) - 9
 
 
 def test_limits_are_those_of_whole_histories_and_budgets_of_the_training_part() -> None:
