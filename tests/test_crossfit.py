@@ -255,6 +255,35 @@ def test_pairs_are_counted_in_some_of_the_items_of_who_has_very_many(monkeypatch
     assert not np.isnan(fold.spaces["around"]).any(), "vectors are made of all"
 
 
+class Warned(Silent):
+    """Keeps what it is warned of."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def warn(self, text: str) -> None:
+        self.texts.append(text)
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_of_a_log_without_any_order_nothing_is_taken_for_noise() -> None:
+    generator = np.random.default_rng(4)
+    sequences = make([generator.choice(90, size=15, replace=False) + 1 for _ in range(160)], 90)
+    reporter = Warned()
+    judge = Judge(sequences, np.zeros((91, 2), np.float32), [None] * 90, 0, reporter)
+    scores = judge.scores()
+    assert judge.shares
+    assert not any(judge.shares.values())
+    assert np.nanmax(scores.noise) < 0.5
+    (warning,) = reporter.texts
+    assert "hardly better than items drawn at random" in warning
+
+    ordered, vectors, titles = genres()
+    reporter = Warned()
+    Judge(noise.inject(ordered, "insert-uniform", 0.3, 1).sequences, vectors, titles, 0, reporter).scores()
+    assert not reporter.texts
+
+
 @pytest.mark.usefixtures("few_rounds")
 def test_users_are_judged_by_other_users_alone() -> None:
     sequences, vectors, titles = genres()

@@ -1,5 +1,6 @@
 """How a command ends: what went wrong becomes two lines on standard error and an exit code."""
 
+import atexit
 import contextlib
 import errno
 import os
@@ -122,6 +123,29 @@ def _let_go_of_closed_streams() -> None:
             stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Let the process end with its exit code once all that is to be done at its end is done.
+
+    Python would then take the interpreter down, while threads of libraries still run: one of Arrow's that lets go of
+    our memory just then aborts the process, with an exit code of its own. Enter it before anything else is registered.
+    """
+    codes: list[int] = []
+
+    def end() -> None:
+        if codes:
+            _let_go_of_closed_streams()
+            os._exit(codes[0])
+
+    atexit.register(end)  # what is registered first is done last
+    try:
+        yield
+    except SystemExit as error:
+        if error.code is None or isinstance(error.code, int):
+            codes.append(error.code or 0)
+        raise
 
 
 class Commands(TyperGroup):

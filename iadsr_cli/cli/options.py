@@ -114,6 +114,7 @@ def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) 
             context: typer.Context = values.pop("context")
             with Manners(debug=values["debug"], lines=values["log_format"] == "json"):
                 help_instead_of_a_terminal(context, values)
+                _keep_one_rule(context, values)
                 shown = FaceSettings(**_split(FaceSettings, values))
                 made_groups: dict[str, Any] = {
                     group: GROUPS[group][0](**_split(GROUPS[group][0], values)) for group in groups
@@ -152,6 +153,26 @@ def _check_places(values: dict[str, Any]) -> None:
                 f"{option_name(name)} has to be on this machine, and {address} is an address.",
                 "Name a folder here. A log, --items, and denoise's --output and --removed may be at addresses.",
             )
+
+
+def _keep_one_rule(context: typer.Context, values: dict[str, Any]) -> None:
+    """Drop a budget that a threshold from a later source comes over: an option over the environment over a file.
+
+    Raises:
+        UsageError: if one source has both.
+    """
+    if values.get("budget") is None:
+        return
+    # By the names of Click's sources, which order them from the command line down to the default.
+    ranks = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP", "DEFAULT")
+    sources = (context.get_parameter_source(name) for name in ("threshold", "budget"))
+    threshold, budget = (ranks.index(source.name) if source else len(ranks) for source in sources)
+    if threshold < budget:
+        values["budget"] = None
+    elif threshold == budget:
+        raise UsageError(
+            "Both --threshold and --budget are given, and either says alone which rows go.", "Leave one of them out."
+        )
 
 
 def _face(shown: FaceSettings) -> "Face":

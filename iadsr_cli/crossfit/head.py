@@ -235,6 +235,14 @@ def shares(
     return found / max(1.0, found.sum())
 
 
+def told_apart(of_log: np.ndarray, of_injected: np.ndarray) -> float:
+    """Return how surely injected rows are told from the log's by their ratios, [n] and [m]: as an AUROC, 0 to 1."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.concatenate([of_log, of_injected]))[len(of_log) :]
+    return float((ranks.mean() - (len(ranks) + 1) / 2) / max(1, len(of_log)))
+
+
 def _excess(ratio: np.ndarray, of_injected: np.ndarray, read: Sequence[tuple[float, float]]) -> float:
     """Return the share of rows that look like injected ones, beyond what genuine rows would: 1 for injected rows.
 

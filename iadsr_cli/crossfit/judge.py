@@ -58,6 +58,9 @@ _STREAM = 7919
 _LEAST_INJECTED = ((500, 0.02), (80, 0.3))
 # But of long histories not so many that few are left, and none where there are fewer than this.
 _MOST_REPLACED, _LEAST_LONG = 0.2, 300
+# How surely plain noise has to be told from the rows of a log, as an AUROC, for these to be judged at all: where
+# three in four were noise, it would still be so.
+_TOLD_APART = 0.6
 # Histories about as long as one are the nearest sixth of the long ones by length, but not fewer or more than this.
 _ALIKE = (21, 201)
 
@@ -240,15 +243,29 @@ class Judge:
             heads = head.fit_kinds(taught, kind, taught_side, [*map(_unseen, names)], self._seed, counted)
             stage.advance(len(taught))
         told = kind >= 0
+        of_log = head.ratios(heads, evidence[judged], side[judged])
+        of_injected = head.ratios(heads, taught[told], taught_side[told])
         found = head.shares(
-            head.ratios(heads, evidence[judged], side[judged]),
-            head.ratios(heads, taught[told], taught_side[told]),
+            of_log,
+            of_injected,
             kind[told],
             [name in _PLAIN for name in names],
             [name in _DOUBTFUL for name in names],
             [_READ.get(name, _READ_OTHERS) for name in names],
             [(_counted(name, self._sequences)[judged], rows[told]) for name, rows in zip(names, counted, strict=True)],
         )
+        apart = [
+            head.told_apart(of_log[:, number], of_injected[kind[told] == number, number])
+            for number, name in enumerate(names)
+            if name in _PLAIN
+        ]
+        if max(apart, default=1.0) < _TOLD_APART:
+            # What looks like noise put in at random would be nearly all of it.
+            found[:] = 0
+            self._reporter.warn(
+                "The rows of this log fit their users hardly better than items drawn at random, so nothing can be told "
+                "of any of them: is the user column the right one?"
+            )
         lengths = self._sequences.lengths
         in_long = lengths[lengths >= noise.LONG_HISTORY].sum() / judged.sum()
         # Of the log's rows; that of whole histories is one of long ones.

@@ -145,7 +145,9 @@ class Split:
         order = table.column("time")
         if self.gap is not None:
             numbers = session_numbers(owner, order.to_numpy(), table.column("seconds").to_numpy(), self.gap)
-            owner = np.unique(np.stack([owner, numbers]), axis=1, return_inverse=True)[1].reshape(-1)
+            # Sessions count in the order of their first rows, as in memory.
+            sessions = pc.dictionary_encode(pa.array(owner * (numbers.max(initial=0) + 1) + numbers))
+            owner = sessions.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         return Bucket(
             table.column("row").to_numpy(),
             owner,

@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 
 from iadsr_cli.errors import InputError
 from iadsr_cli.logs.records import Records
-from iadsr_cli.logs.values import first, plain_or_error, unusable, with_points, without
+from iadsr_cli.logs.values import comma_hint, first, plain_or_error, unusable, with_points, without
 
 _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # Epoch times from 1973 on: 1e8 s, 1e11 ms, ... Smaller numbers are taken for positions in an order.
 _MAGNITUDES = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (1e8, "s"))
 _ISO = "ISO8601"
+_NUMBER = r"^[+-]?\d+(\.\d+)?$"
 
 
 class Times(NamedTuple):
@@ -239,14 +240,40 @@ def _reading_of_dates(stretches: Callable[[], Iterable[TimeColumn]]) -> Reading:
             break
         found = attempt
     if found.unread is not None:
+        _check_numbers(stretches)
         column, row = found.unread
         reading = "" if found.format == _ISO else f" like the others ({found.format})"
         raise InputError(
             f'{column.records.name}, {column.records.place(row)}: "{found.text}" in column "{column.name}" is not a '
             f"time{reading}.",
-            "Write times as 2024-01-31T12:00:00Z or unix seconds, or pass --time-column none for file order.",
+            comma_hint(found.text)
+            or "Write times as 2024-01-31T12:00:00Z or unix seconds, or pass --time-column none for file order.",
         )
     return Reading(None, found.format, found.unit)
+
+
+def _check_numbers(stretches: Callable[[], Iterable[TimeColumn]]) -> None:
+    """Check that texts which are no dates are not numbers but for a few: it is these that are to be told of.
+
+    Raises:
+        InputError: they are.
+    """
+    odd, numbers, others = None, 0, 0
+    for column in stretches():
+        fits = pc.match_substring_regex(with_points(column.records, column.array), _NUMBER)
+        numbers += pc.sum(fits).as_py() or 0
+        others += pc.sum(pc.invert(fits)).as_py() or 0
+        if odd is None and others:
+            odd = column, first(pc.invert(fits))
+    if odd is None or numbers <= others:
+        return
+    column, row = odd
+    text = str(column.array[row])
+    raise InputError(
+        f'{column.records.name}, {column.records.place(row)}: "{text}" in column "{column.name}" is no number, as '
+        f"{numbers:,} of {numbers + others:,} times are.",
+        comma_hint(text) or "Mend it, or pass --time-column none to take the rows in file order.",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What a column's values mean: ids that join across files; `logs.times` reads times."""
 
+import re
 from collections.abc import Callable, Sequence
 
 import pyarrow as pa
@@ -137,6 +138,13 @@ def unusable(records: Records, column: str, use: str, found: str) -> InputError:
         f"Name another column with --{role}-column"
         + (" (none for file order)." if role == "time" else "; ids are strings or whole numbers."),
     )
+
+
+def comma_hint(text: str) -> str | None:
+    """Return what to do about a text that is a number if a comma stands before its fraction; None if it is none."""
+    if re.fullmatch(r"[+-]?\d+,\d+", text) is None:
+        return None
+    return "Say that a comma stands before fractions with --decimal ',' or mend it."
 
 
 def first(mask: pa.Array) -> int:
