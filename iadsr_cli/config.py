@@ -6,7 +6,7 @@ these dataclasses. No torch here: `iadsr --help` reads this module.
 
 import math
 import re
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +213,32 @@ class LogSettings(Settings):
     def missing(self) -> tuple[str, ...]:
         """The texts that stand for a missing value."""
         return ("", *(text.strip() for text in (self.null_values or "").split(",")))
+
+
+@dataclass(frozen=True)
+class ItemsSettings(Settings):
+    """How the file of --items is written, where it is not written as the log is."""
+
+    items_delimiter: str | None = setting(
+        None, "What separates the fields of the --items file, if not what separates the log's.", metavar="TEXT"
+    )
+    items_columns: str | None = setting(
+        None, "Column names of an --items file without a header: 'item_id,title,genres'.", metavar="NAMES"
+    )
+    items_encoding: str | None = setting(
+        None, "Character encoding of the --items file, if not that of the log.", metavar="NAME"
+    )
+
+    def of(self, log: LogSettings) -> LogSettings:
+        """Return how to read the items of a log that is read so: its format, header and columns do not matter."""
+        return replace(
+            log,
+            format="auto",
+            header=self.items_columns is None,
+            columns=self.items_columns,
+            delimiter=self.items_delimiter or log.delimiter,
+            encoding=self.items_encoding or log.encoding,
+        )
 
 
 @dataclass(frozen=True)
@@ -570,6 +596,7 @@ class Config:
     """All settings of a run, by group."""
 
     log: LogSettings = LogSettings()
+    items: ItemsSettings = ItemsSettings()
     encoder: EncoderSettings = EncoderSettings()
     backbone: BackboneSettings = BackboneSettings()
     pretrain: PretrainSettings = PretrainSettings()

@@ -55,11 +55,12 @@ class OutputPlan:
         """The files, by the names that people know them by."""
         return [_shown(target) for target in (self.output, self.removed) if target is not None]
 
-    def check(self, source: str, *, terminal: bool) -> None:
+    def check(self, source: str, items: str | None = None, *, terminal: bool) -> None:
         """Check, before any work, that the outputs can be written.
 
         Args:
             source: the log, as it was named.
+            items: the file of the items' texts, if they have one.
             terminal: whether standard output is one.
 
         Raises:
@@ -68,6 +69,11 @@ class OutputPlan:
             OutputError: if a file exists or cannot be written, or is the log itself.
         """
         check_choice("--output-format", self.format, FORMATS)
+        if self.output is not None and self.output.endswith("/") and self.format != "auto":
+            raise UsageError(
+                f"{self.output} is a folder, whose files keep the format of those of the log.",
+                "Name one file for all of them, or leave out --output-format.",
+            )
         if self.output == "-" and terminal:
             raise UsageError(
                 "No output was named, and standard output is a terminal.",
@@ -77,6 +83,16 @@ class OutputPlan:
             raise UsageError(
                 f"Both the cleaned log and the removed rows would go to {_shown(self.output)}.",
                 "Name another file with --removed.",
+            )
+        for target in (self.output, self.removed):
+            if target is not None and items is not None and _same_file(target, items):
+                raise OutputError(
+                    f"{_shown(target)} is the file with the items' texts.", "Name another file; --force does not help."
+                )
+        if self.removed is not None and source != "-" and _same_file(self.removed, source):
+            raise OutputError(
+                f"{_shown(self.removed)} is the log itself.",
+                "Name another file with --removed, --force or not: the removed rows alone would be left of the log.",
             )
         for target in (self.output, self.removed):
             if target is not None and not self._is_folder(target, source):

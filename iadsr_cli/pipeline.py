@@ -235,6 +235,10 @@ def open_texts(source: str, config: Config, reporter: Reporter) -> ItemTexts:
     return texts
 
 
+def _some(ids: list[str]) -> str:
+    return " and ".join(f'"{each}"' for each in ids[:2]) or "none"
+
+
 def _tell_of(texts: ItemTexts, reporter: Reporter) -> None:
     if texts.rejected:
         reporter.warn(f"Not used as item text: {texts.rejected}.")
@@ -249,16 +253,18 @@ def open_log(source: str, items: str | None, config: Config, reporter: Reporter)
         # With an items file the text columns are its own, whatever the log is called to have.
         settings = config.log if items is None else replace(config.log, text_column=("none",))
         log = read_log(source, settings)
-        texts = read_items(items, config.log) if items is not None else log.item_texts()
+        texts = read_items(items, config.items.of(config.log)) if items is not None else log.item_texts()
         stage.advance(log.num_rows)
     _tell_of(texts, reporter)
     # The log's items and no others: a catalogue may be much larger, and an item may be missing from it.
     ids = pc.unique(log.item_ids()).drop_null()
+    joined = texts.ids
     texts = replace(texts, ids=ids.to_pylist(), texts=texts.of(ids))
     if items is not None and not any(texts.texts):
         raise InputError(
-            f"None of the log's {len(ids):,} items has a text in {items}.",
-            "Name the right columns with --item-column and --text-column.",
+            f"None of the log's {len(ids):,} items has a text in {items}: its ids are such as {_some(joined)}, and the "
+            f"log's such as {_some(ids.to_pylist())}.",
+            "Name the right columns with --item-column and --text-column, or write ids as the log does.",
         )
     return Workspace(log, texts, config, reporter)
 
@@ -272,7 +278,7 @@ def denoise(workspace: Workspace, model: Path | None) -> Denoised:
     log, config = workspace.log, workspace.config
     if model is None:
         _ = workspace.trainable  # a log that cannot be learned from is refused before anything is embedded
-    protections = find_protections(log, workspace.sequences, config.protection)
+    protections = find_protections(log, workspace.sequences, config.protection, workspace.reporter)
     scored = workspace.scored(model)
     scores = load_scores(scored)
     users, items = row_codes(log.user_ids()), row_codes(log.item_ids())

@@ -13,6 +13,7 @@ from iadsr_cli.logs.conditions import rows_where
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.schema import find_column
 from iadsr_cli.logs.values import canonical_ids
+from iadsr_cli.progress import Reporter
 from iadsr_cli.sequences import Sequences, positions
 
 _VALUES_SHOWN = 10
@@ -42,13 +43,14 @@ class Protections:
         return replace(self, by=self.by[rows], judged=self.judged[rows])
 
 
-def find_protections(log: Log, sequences: Sequences, settings: ProtectionSettings) -> Protections:
+def find_protections(log: Log, sequences: Sequences, settings: ProtectionSettings, reporter: Reporter) -> Protections:
     """Return which rows of a log stay by the user's wish.
 
     Args:
         log: the log.
         sequences: of the log, with all its items.
         settings: the wishes.
+        reporter: told of a condition that holds nowhere.
 
     Raises:
         UsageError: a column or an event is not in the log, a condition is none, or events are not named.
@@ -59,6 +61,8 @@ def find_protections(log: Log, sequences: Sequences, settings: ProtectionSetting
         last = np.zeros(log.num_rows, dtype=bool)
         last[sequences.row_ids[last_of_users(sequences, settings)]] = True
     held = None if settings.protect is None else rows_where(log.records, settings.protect, "--protect")
+    if held is not None:
+        warn_of_none(bool(held.any()), settings, reporter)
     judged = np.ones(log.num_rows, dtype=bool)
     if settings.event_column is not None:
         column = find_column(settings.event_column, log.column_names, log.name)
@@ -66,6 +70,15 @@ def find_protections(log: Log, sequences: Sequences, settings: ProtectionSetting
         check_events(Counter(values.drop_null().to_pylist()), settings, column, log.name)
         judged = judged_events(values, settings)
     return Protections(wishes(settings), protected_by(log.num_rows, last, held), judged)
+
+
+def warn_of_none(holds: bool, settings: ProtectionSettings, reporter: Reporter) -> None:
+    """Warn of a condition that `holds` for no row: a value of it may be spelled otherwise in the log."""
+    if not holds:
+        reporter.warn(
+            f"--protect '{settings.protect}' holds for no row of the log, so it protects none. Values in quotes are "
+            "compared as text, letter by letter."
+        )
 
 
 def wishes(settings: ProtectionSettings) -> tuple[str, ...]:

@@ -107,10 +107,10 @@ def test_without_anything_the_defaults_hold() -> None:
 
 
 def test_later_wins(toml: Any) -> None:
-    path = toml("seed = 1\nthreshold = 0.1\nbudget = '1%'\n")
+    path = toml("seed = 1\nmax-user-share = 0.1\nbudget = '1%'\n")
     assert resolve("--config", path).run.seed == 1
-    config = resolve("--config", path, "--seed", 3, IADSR_SEED="2", IADSR_THRESHOLD="0.2")
-    assert (config.run.seed, config.decision.threshold, config.decision.budget) == (3, 0.2, "1%")
+    config = resolve("--config", path, "--seed", 3, IADSR_SEED="2", IADSR_MAX_USER_SHARE="0.2")
+    assert (config.run.seed, config.decision.max_user_share, config.decision.budget) == (3, 0.2, "1%")
     assert resolve(IADSR_CONFIG=str(path)).run.seed == 1
     # An option that is given its default still wins.
     assert resolve("--config", path, "--seed", 0, IADSR_SEED="2").run.seed == 0

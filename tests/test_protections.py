@@ -10,6 +10,7 @@ import pytest
 from iadsr_cli.config import LogSettings, ProtectionSettings
 from iadsr_cli.errors import UsageError
 from iadsr_cli.logs.reader import Log, read_log
+from iadsr_cli.progress import Silent
 from iadsr_cli.protections import Protections, find_protections
 from iadsr_cli.sequences import make_sequences
 
@@ -34,7 +35,7 @@ def log(tmp_path: Path) -> Log:
 
 def found(log: Log, **wishes: object) -> Protections:
     sequences = make_sequences(log.user_ids(), log.item_ids(), log.order())
-    return find_protections(log, sequences, ProtectionSettings(**wishes))  # type: ignore[arg-type]
+    return find_protections(log, sequences, ProtectionSettings(**wishes), Silent())  # type: ignore[arg-type]
 
 
 def test_without_a_wish_every_row_may_be_judged_and_go(log: Log) -> None:

@@ -107,7 +107,7 @@ def register(app: typer.Typer) -> None:
                 )
             read_manifest(model, "align")
         log, items = staging.fetched(log), items and staging.fetched(items)
-        plan.check(log, terminal=sys.stdout.isatty() and output is None)
+        plan.check(log, items, terminal=sys.stdout.isatty() and output is None)
         if parts.chosen(log, model, config):
             _check_parts(report, explain_user)
             found = parts.run(log, items, model, plan, config, face)

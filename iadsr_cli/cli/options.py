@@ -20,6 +20,7 @@ from iadsr_cli.config import (
     DecisionSettings,
     EncoderSettings,
     EngineSettings,
+    ItemsSettings,
     LogSettings,
     LoopSettings,
     PretrainSettings,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 # Field of Config -> its class and the panel of --help in which its options stand.
 GROUPS: dict[str, tuple[type[Settings], str]] = {
     "log": (LogSettings, "Reading the log"),
+    "items": (ItemsSettings, "Item text"),
     "encoder": (EncoderSettings, "Item text"),
     "decision": (DecisionSettings, "Deciding"),
     "protection": (ProtectionSettings, "Deciding"),

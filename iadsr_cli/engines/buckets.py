@@ -23,7 +23,7 @@ from iadsr_cli.logs.schema import find_column
 from iadsr_cli.logs.sessions import session_numbers
 from iadsr_cli.logs.values import canonical_ids
 from iadsr_cli.progress import Reporter
-from iadsr_cli.protections import check_events, judged_events
+from iadsr_cli.protections import check_events, judged_events, warn_of_none
 from iadsr_cli.sequences import Sequences, in_sequence
 
 # Rows of a bucket, on average.
@@ -187,7 +187,7 @@ def split(
 
     def fill(draft: Path) -> None:
         items: pa.Table | None = None
-        unjudged = 0
+        unjudged, held = 0, False
         with ExitStack() as stack, reporter.stage("split", log.num_rows, "rows") as stage:
             sinks = [
                 stack.enter_context(pa.ipc.new_file(path(draft, number), _ROWS, options=_OPTIONS))
@@ -196,6 +196,7 @@ def split(
             for part in log.parts(with_columns=protection.protect is not None or column is not None):
                 table, userless, judged = _rows(part, protection, column)
                 unjudged += int((~judged).sum())
+                held = held or pc.any(table.column("held")).as_py() is True
                 hashed = _hashes(table.column("user")) % buckets
                 place = np.argsort(hashed, kind="stable")
                 table = table.take(pa.array(place))
@@ -206,6 +207,8 @@ def split(
                 items = _counted(items, table.column("item"), userless)
                 stage.advance(len(part.users))
         assert items is not None
+        if protection.protect is not None:
+            warn_of_none(held, protection, reporter)
         items = items.replace_schema_metadata({_UNJUDGED: str(unjudged)})
         with pa.ipc.new_file(draft / _ITEMS, items.schema) as sink:
             sink.write_table(items)

@@ -89,7 +89,7 @@ def run(
         if model is not None:
             scorer = ModelScorer(model, config)
         else:
-            texts = log.item_texts(reporter) if items is None else read_items(items, config.log)
+            texts = log.item_texts(reporter) if items is None else read_items(items, config.items.of(config.log))
             scorer = CrossfitScorer(texts, config, reporter, engine)
         return denoise(log, scorer, plan, config, reporter, engine)
 

@@ -70,7 +70,7 @@ def _truth(log: Log, name: str, column: pa.Array) -> np.ndarray:
     if len(neither):
         row = int(neither[0])
         raise InputError(
-            f'{log.name}, row {row}: "{column[row]}" in column "{name}" is no label.',
+            f'{log.name}, {log.records.place(row)}: "{column[row]}" in column "{name}" is no label.',
             "A label is true or false, or 1 or 0; compare other values, as in 'rating<=2'.",
         )
     return np.asarray(true)
@@ -80,5 +80,6 @@ def _all_there(log: Log, name: str, column: pa.Array) -> None:
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
         raise InputError(
-            f'{log.name}, row {row}: column "{name}" has no value.', "Give every row one, or another --label."
+            f'{log.name}, {log.records.place(row)}: column "{name}" has no value.',
+            "Give every row one, or another --label.",
         )

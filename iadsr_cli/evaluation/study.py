@@ -121,7 +121,12 @@ class _Lab:
                 "Evaluate with --hold-out 2.",
             )
         check_trainable(arms.training_part(self.sequences), f"{self.workspace.log.name}, its last items held out,")
-        _ = self._labels
+        if self._labels is not None and len(set(self._labels.tolist())) < 2:
+            some = "every" if self._labels.any() else "no"
+            raise InputError(
+                f"By --label {self.config.study.label} {some} row is noise, so there is nothing to tell apart.",
+                "Give another label.",
+            )
         self._leave_out(
             "replace-history",
             self.sequences.lengths.max() < noise.LONG_HISTORY + arms.HELD_OUT,

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import find_column
-from iadsr_cli.logs.values import plain, with_points
+from iadsr_cli.logs.values import comma_hint, plain, with_points
 
 Value = str | float | bool
 
@@ -171,7 +171,7 @@ class _Reader:
         raise InputError(
             f'{name}, {self.records.place(row)}: "{texts[row]}" in column "{column}" is not {wanted}, '
             f"as {self.option} '{self.condition}' needs it.",
-            "Mend or empty the field, or put the value in quotes to compare it as text.",
+            comma_hint(str(texts[row])) or "Mend or empty the field, or put the value in quotes to compare it as text.",
         )
 
     def _not_comparable(self, column: str, value: Value) -> UsageError:

@@ -1,6 +1,7 @@
 """Open an interaction log or an items file: its rows, which column is what, and what the values mean."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.config import LogSettings
-from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.errors import IadsrError, InputError, UsageError
 from iadsr_cli.logs.delimited import DelimitedRecords
 from iadsr_cli.logs.files import base_folder, is_several, log_files
 from iadsr_cli.logs.formats import (
@@ -152,28 +153,48 @@ def read_log(source: str, settings: LogSettings) -> Log:
 def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> ItemTexts:
     """Read item texts from a file with an item and a text column: one of its own, or a log.
 
-    The first non-empty text of an item counts. Where the file is `joined` to a log, the settings are the log's: format,
-    header and columns do not matter here, and a column named for the log alone is looked for by its usual names.
+    The first non-empty text of an item counts. Where the file is `joined` to a log, the settings are
+    `ItemsSettings.of` the log's, and a column named for the log alone is looked for by its usual names.
 
     Raises:
         InputError: the file or a value in it cannot be used (see the message).
         UsageError: it has no item or no text column, or several that could be the item column.
     """
-    if joined:
-        settings = replace(settings, format="auto", header=True, columns=None)
-    records, sources = _read(source, settings)
-    item = find_item(records.column_names, settings, records.name)
-    text = find_text(records.column_names, settings, records.name)
-    if not text:
-        columns = ", ".join(f'"{column}"' for column in records.column_names)
-        raise UsageError(
-            f"No column of {records.name} is used as text. Columns: {columns}.",
-            "Name it with --text-column.",
-        )
-    records.load([item, *text])
-    items = canonical_ids(records, item, "item", settings.null_ids, settings.missing)
+    with _of_items() if joined else nullcontext():
+        records, sources = _read(source, settings)
+        item = find_item(records.column_names, settings, records.name)
+        text = find_text(records.column_names, settings, records.name)
+        if not text:
+            columns = ", ".join(f'"{column}"' for column in records.column_names)
+            raise UsageError(
+                f"No column of {records.name} is used as text. Columns: {columns}.",
+                "Name it with --text-column.",
+            )
+        records.load([item, *text])
+        items = canonical_ids(records, item, "item", settings.null_ids, settings.missing)
     texts = texts_of(records, text, items, settings.missing, check=not joined and not settings.text_column)
     return replace(texts, sources=sources)
+
+
+# What errors say of a log, and what is to be said where the file is one of items that is joined to it.
+_OF_ITEMS = {
+    "--no-header --columns": "--items-columns",
+    "--columns": "--items-columns",
+    "--delimiter": "--items-delimiter",
+    "--encoding": "--items-encoding",
+    "such rows are kept and not scored": "such rows are passed over",
+}
+
+
+@contextmanager
+def _of_items() -> Iterator[None]:
+    """Let errors of a file that is joined to a log name the options that are about it."""
+    try:
+        yield
+    except IadsrError as error:
+        for option, own in _OF_ITEMS.items():
+            error.message, error.hint = error.message.replace(option, own), error.hint.replace(option, own)
+        raise
 
 
 def _read(source: str, settings: LogSettings) -> tuple[Records, tuple[Source, ...]]:

@@ -11,9 +11,10 @@ from iadsr_cli.errors import UsageError, closest
 _NAMES = {
     "user": ("userid", "user", "uid", "visitorid", "customerid", "reviewerid", "sessionid", "session"),
     "item": (
-        "itemid", "item", "movieid", "parentasin", "asin", "productid", "trackid", "businessid",
+        "itemid", "item", "movieid", "parentasin", "asin", "productid", "trackid", "businessid", "articleid",
+        "bookid",
     ),
-    "time": ("timestamp", "ts", "time", "datetime", "eventtime", "unixreviewtime", "createdat"),
+    "time": ("timestamp", "ts", "time", "datetime", "eventtime", "unixreviewtime", "createdat", "date", "tdat"),
     "text": ("title", "movietitle", "name", "description", "text"),
 }  # fmt: skip
 _RECBOLE_SUFFIX = re.compile(r":(token|float|token_seq|float_seq)$")
@@ -85,9 +86,17 @@ def _required(role: str, named: str | None, columns: Sequence[str], source: str)
     if column is None:
         raise UsageError(
             f"No column of {source} looks like the {role} column. Columns: {_quoted(columns)}.",
-            f"Name it with --{role}-column.",
+            f"Name it with --{role}-column."
+            if not any(map(_is_value, columns))
+            else "The first line looks like a record, not like names: give it and its fields some with --no-header "
+            f"--columns, as in user_id,item_id,... Else name the column with --{role}-column.",
         )
     return column
+
+
+def _is_value(name: str) -> bool:
+    """Return whether the name of a column is none: a number."""
+    return re.fullmatch(r"[+-]?\d+([.,]\d+)?", name.strip()) is not None
 
 
 def _found(role: str, named: str | None, columns: Sequence[str], source: str) -> str | None:

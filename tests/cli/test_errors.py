@@ -163,7 +163,8 @@ def test_a_bad_items_file(refused, shop: Path, case: str) -> None:
     if content is not None:
         Path(name).write_bytes(content)
     for arguments in (["embed", name, "-o", "vectors"], ["denoise", shop, "--items", name, "-o", "out.csv"]):
-        refused(*arguments, code=code, error=error, hint=hint)
+        own = hint if arguments[0] == "embed" else hint.replace("--encoding", "--items-encoding")
+        refused(*arguments, code=code, error=error, hint=own)
     assert not Path("vectors").exists()
 
 
@@ -177,8 +178,8 @@ def test_an_items_file_of_other_items(refused, shop: Path) -> None:
         "-o",
         "out.csv",
         code=1,
-        error="None of the log's 479 items has a text in items.csv.",
-        hint="--item-column",
+        error='items has a text in items.csv: its ids are such as "x", and the log\'s such as "p',
+        hint="write ids as the log does",
     )
 
 
@@ -289,8 +290,50 @@ def test_outputs_that_are_one_file(refused, shop: Path) -> None:
 def test_the_log_itself_as_output(refused, shop: Path) -> None:
     before = shop.read_bytes()
     refused("denoise", shop, "-o", "./shop.csv", code=1, error="./shop.csv is the log itself.", hint="another file")
-    refused("denoise", shop, "-o", "a", "--removed", shop, code=1, error="shop.csv is the log itself.", hint="another")
+    for force in ([], ["--force"]):
+        removing = ["-o", "a", "--removed", shop, *force]
+        refused("denoise", shop, *removing, code=1, error="shop.csv is the log itself.", hint="another")
     assert shop.read_bytes() == before
+
+
+@pytest.mark.parametrize("option", ["-o", "--removed"])
+def test_the_items_as_output(refused, shop: Path, option: str) -> None:
+    items = Path("items.csv")
+    items.write_text("item_id,title\np0001,a thing\n", encoding="utf-8")
+    arguments = ["--items", items, option, "./items.csv", "--force"]
+    refused("denoise", shop, *arguments, code=1, error="items.csv is the file with the items' texts.", hint="another")
+    assert items.read_text(encoding="utf-8") == "item_id,title\np0001,a thing\n"
+
+
+def test_a_folder_of_another_format(refused, events: Path) -> None:
+    arguments = ["-o", "clean/", "--output-format", "parquet"]
+    refused(
+        "denoise", events, *arguments, code=2, error="clean/ is a folder, whose files keep", hint="one file for all"
+    )
+
+
+def test_a_rule_that_is_given_twice(refused, shop: Path) -> None:
+    error, hint = "Both --threshold and --budget are given", "Leave one"
+    refused("denoise", shop, "--threshold", "0.4", "--budget", "5%", code=2, error=error, hint=hint)
+    environment = {"IADSR_THRESHOLD": "0.4", "IADSR_BUDGET": "5%"}
+    refused("denoise", shop, code=2, error=error, hint=hint, env=environment)
+    Path("both.toml").write_text('threshold = 0.4\n[denoise]\nbudget = "5%"\n', encoding="utf-8")
+    refused("denoise", shop, "--config", "both.toml", code=2, error=error, hint=hint)
+
+
+def test_items_that_are_written_otherwise_than_the_log(refused) -> None:
+    Path("u.data").write_bytes(b"".join(b"%d\t%d\t5\t88125%04d\n" % (n % 7, n % 9, n) for n in range(90)))
+    Path("u.item").write_bytes("".join(f"{n}|Am\xe9lie {n}|1997\n" for n in range(9)).encode("latin-1"))
+    log = ["denoise", "u.data", "--delimiter", r"\t", "--no-header", "--columns", "user_id,item_id,rating,timestamp"]
+    items = [*log, "--items", "u.item", "-o", "out.data"]
+    refused(*items, code=1, error="u.item, line 1: byte 0xe9 is not utf-8 text.", hint="--items-encoding latin-1")
+    items += ["--items-encoding", "latin-1"]
+    refused(*items, code=2, error="u.item has a single column", hint="what separates them: --items-delimiter '|'.")
+    items += ["--items-delimiter", "|"]
+    hint = "some with --items-columns, as in"
+    refused(*items, code=2, error="No column of u.item looks like the item column.", hint=hint)
+    items += ["--items-columns", "movie,title"]
+    refused(*items, code=2, error="--items-columns gives 2 names, but the first record", hint="one name for each field")
 
 
 def test_an_output_format_that_is_not_known(refused, shop: Path) -> None:

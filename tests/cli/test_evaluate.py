@@ -120,6 +120,13 @@ def test_labels_take_the_place_of_injected_noise(run, shop: Path) -> None:
     assert {record["rows"] for record in said["detection"]} == {len(log)}
 
 
+def test_labels_that_tell_nothing_apart_are_refused(refused, shop: Path) -> None:
+    error = "By --label timestamp<5 no row is noise, so there is nothing to tell apart."
+    refused(
+        "evaluate", shop, "--quick", "--label", "timestamp<5", "--encoder", "tfidf", code=1, error=error, hint="Give"
+    )
+
+
 def test_without_text_what_goes_by_text_is_left_out(run, shop: Path) -> None:
     pd.read_csv(shop).drop(columns="title").to_csv("bare.csv", index=False)
     said = succeed(

@@ -30,6 +30,29 @@ QUICK = [
 ]
 
 
+def test_a_run_ends_with_its_code_before_the_interpreter_is_taken_down() -> None:
+    program = """
+import atexit, sys, threading, time
+from iadsr_cli.cli.manners import ending_at_once
+
+class Left:
+    def __del__(self):
+        print("taken down", flush=True)
+
+left = Left()
+left.itself = left
+with ending_at_once():
+    atexit.register(print, "exit functions have run")
+    threading.Thread(target=lambda: (time.sleep(0.2), print("threads have ended"))).start()
+    print("said without a flush")
+    sys.exit(3)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3, done.stderr
+    assert done.stdout.splitlines() == ["said without a flush", "threads have ended", "exit functions have run"]
+    assert done.stderr == ""
+
+
 def wait_for(folder: Path, process) -> None:
     """Wait until a stage has left its artifact in the cache."""
     end = time.monotonic() + 60

@@ -197,6 +197,25 @@ def test_a_job_that_would_remove_too_much_writes_nothing(clean: Callable[..., Re
     assert not Path("clean.parquet").exists()
 
 
+@pytest.mark.parametrize(("condition", "warned"), [("note == 'sold'", True), ("note == 'n1'", False)])
+def test_a_condition_that_holds_for_no_row_is_said(
+    clean: Callable[..., Result], folder: Path, condition: str, warned: bool
+) -> None:
+    arguments = ["--model", folder / "model", "--null-ids", "keep", "-o", "clean.parquet", "--in-parts", "always"]
+    said = json.loads(clean(*arguments, "--protect", condition).stdout)
+    assert ["holds for no row" in text for text in said["warnings"]] == [True] * warned
+
+
+def test_sessions_of_one_bucket_are_judged_as_in_memory(
+    clean: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "_BUCKET_ROWS", ROWS)
+    options = ["--session-gap", "60s", "--time-unit", "s", "--encoder", "tfidf", "--annotate"]
+    for way in ("never", "always"):
+        clean(*options, "-o", f"{way}.parquet", "--in-parts", way, log=folder / "known.parquet")
+    assert pq.read_table("always.parquet").equals(pq.read_table("never.parquet"))
+
+
 def test_events_that_are_not_in_the_log_are_said(clean: Callable[..., Result], folder: Path) -> None:
     arguments = ["--model", folder / "model", "--null-ids", "keep", "-o", "clean.parquet", "--in-parts", "always"]
     result = clean(*arguments, "--event-column", "note", "--events", "n1,sold", code=2)

@@ -41,6 +41,29 @@ def test_the_last_rows_and_those_of_a_condition_stay_and_say_why(run, shop: Path
 
 
 @pytest.mark.usefixtures("scored")
+def test_a_condition_that_holds_for_no_row_is_said(run, shop: Path) -> None:
+    for condition, warned in (("event == 'sold'", True), ("event == 'buy'", False)):
+        said = json.loads(run("denoise", shop, "--dry-run", "--protect", condition, *TEXT, "--json").stdout)
+        assert [condition in text and "holds for no row" in text for text in said["warnings"]] == [True] * warned
+
+
+@pytest.mark.usefixtures("scored")
+def test_a_threshold_comes_over_a_budget_from_a_file_or_the_environment(run, shop: Path) -> None:
+    Path("five.toml").write_text('budget = "5%"\n', encoding="utf-8")
+
+    def removed(*options: str, **environment: str) -> int:
+        result = run("denoise", shop, "--dry-run", *options, *TEXT, "--json", env=environment)
+        return int(json.loads(result.stdout)["removed"])
+
+    freely = removed("--threshold", "0.6")
+    assert removed("--config", "five.toml") == removed(IADSR_BUDGET="5%") == 75 != freely
+    assert removed("--threshold", "0.6", IADSR_BUDGET="5%") == freely
+    assert removed("--threshold", "0.6", "--config", "five.toml") == freely
+    assert removed("--config", "five.toml", IADSR_THRESHOLD="0.6") == freely
+    assert removed("--budget", "5%", IADSR_THRESHOLD="0.6") == 75
+
+
+@pytest.mark.usefixtures("scored")
 def test_only_rows_with_a_named_event_go_and_all_count_as_history(run, shop: Path, log: pd.DataFrame) -> None:
     freely, _ = annotated(run, shop)
     options = ["--event-column", "event", "--events", "view"]

@@ -74,14 +74,14 @@ def test_an_unknown_column_is_named_with_the_nearest(tmp_path: Path) -> None:
 
 def test_values_that_are_no_labels_are_refused_with_their_row(tmp_path: Path) -> None:
     log = log_of(tmp_path, "is_noise", ["1", "0", "maybe"], "csv")
-    with pytest.raises(InputError, match='row 2: "maybe" in column "is_noise" is no label'):
+    with pytest.raises(InputError, match=r'row 3 \(line 4\): "maybe" in column "is_noise" is no label'):
         labels.read(log, "is_noise")
 
 
 @pytest.mark.parametrize("label", ["is_noise", "is_noise<1"])
 def test_a_missing_label_is_refused_with_its_row(tmp_path: Path, label: str) -> None:
     log = log_of(tmp_path, "is_noise", ["1", "", "0"], "csv")
-    with pytest.raises(InputError, match='row 1: column "is_noise" has no value'):
+    with pytest.raises(InputError, match=r'row 2 \(line 3\): column "is_noise" has no value'):
         labels.read(log, label)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from iadsr_cli.config import LogSettings
+from iadsr_cli.config import ItemsSettings, LogSettings
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.reader import read_items, read_log
 from iadsr_cli.logs.schema import Roles
@@ -105,3 +105,15 @@ def test_a_json_list_is_no_log(tmp_path):
     with pytest.raises(InputError, match="line 1: expected a JSON object, found a list") as caught:
         read_log(str(tmp_path / "reviews.json"), LogSettings())
     assert 'jq -c ".[]"' in caught.value.hint
+
+
+def test_movielens_as_it_is_shipped(tmp_path):
+    (tmp_path / "u.item").write_bytes("1|Toy Story (1995)|01-Jan-1995\n2|Cit\xe9 (1995)|\n".encode("latin-1"))
+    log = LogSettings(delimiter="\\t", header=False, columns="user_id,item_id,rating,timestamp", time_unit="s")
+    own = ItemsSettings(items_delimiter="|", items_columns="movie_id,movie_title,released", items_encoding="latin-1")
+    texts = read_items(str(tmp_path / "u.item"), own.of(log))
+    assert dict(zip(texts.ids, texts.texts, strict=True)) == {"1": "Toy Story (1995)", "2": "Cit\xe9 (1995)"}
+    (tmp_path / "movies.dat").write_text("1::Toy Story (1995)::Animation\n2::Cube::Horror\n")
+    log = LogSettings(delimiter="::", header=False, columns="user_id,item_id,rating,timestamp")
+    texts = read_items(str(tmp_path / "movies.dat"), ItemsSettings(items_columns="item_id,title,genres").of(log))
+    assert texts.texts == ["Toy Story (1995)", "Cube"]

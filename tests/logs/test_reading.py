@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from iadsr_cli.config import LogSettings
+from iadsr_cli.config import ItemsSettings, LogSettings
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs import formats, reader
 from iadsr_cli.logs.conditions import rows_where
@@ -312,7 +312,7 @@ def test_items_file_joins_the_log(tmp_path):
     log = read(tmp_path, "user_id;item\n1;22\n1;7\n", delimiter=";", item_column="item")
     # The log's own format and item column do not stand in the way.
     settings = LogSettings(delimiter=";", item_column="item", format="csv", header=False, columns="user_id,item")
-    texts = read_items(str(path), settings)
+    texts = read_items(str(path), ItemsSettings().of(settings))
     assert dict(zip(texts.ids, texts.texts, strict=True)) == {"22": "Catch", "7": "Seven"}
     assert set(log.item_ids().to_pylist()) == set(texts.ids)
     assert texts.conflicting == 1
