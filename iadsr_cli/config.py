@@ -455,6 +455,8 @@ SCORERS = (
     "iadsr",
     "crossfit",
 )
+# Those that train a recommender first.
+TRAINED_SCORERS = ("backbone", "collaborative", "semantic", "iadsr")
 RECOMMENDERS = ("neighbours", "backbone")
 
 
@@ -463,7 +465,7 @@ class StudySettings(Settings):
     """What `evaluate` compares."""
 
     quick: bool = setting(
-        False, "Minutes, not hours: one kind of noise, one seed, short training, the closed-form recommender alone."
+        False, "Minutes, not hours: one kind of noise, one seed, and scorers and a recommender that need no training."
     )
     scorer: tuple[str, ...] = setting(
         (), f"Compare these scorers; repeat for several; all of them: {', '.join(SCORERS)}.", metavar="NAME"

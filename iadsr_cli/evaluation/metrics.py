@@ -161,31 +161,8 @@ def worst(score: np.ndarray, count: int) -> np.ndarray:
     return removed
 
 
-def paired_bootstrap(
-    differences: np.ndarray, seed: int, draws: int = 2000, level: float = 0.95
-) -> dict[str, float | None]:
-    """Return the mean of paired differences and its percentile bootstrap interval over users.
-
-    Args:
-        differences: one per user, float [U], or float [seeds, U], which is averaged over seeds first.
-        seed: the same arguments give the same interval.
-        draws: number of resamples of the users.
-        level: probability that the interval is to cover.
-
-    Returns:
-        `mean`, `low` and `high`; None without users.
-    """
-    by_user = np.atleast_2d(differences).mean(axis=0)
-    if not len(by_user):
-        return {"mean": None, "low": None, "high": None}
-    (means,) = _resampled_means(by_user[None], seed, draws)
-    return _interval(float(by_user.mean()), means, level)
-
-
-def relative_bootstrap(
-    base: np.ndarray, other: np.ndarray, seed: int, draws: int = 2000, level: float = 0.95
-) -> dict[str, float | None]:
-    """Return (mean(other) - mean(base)) / mean(base) and its percentile bootstrap interval over users.
+def relative_bootstrap(base: np.ndarray, other: np.ndarray, seed: int, draws: int = 2000) -> dict[str, float | None]:
+    """Return (mean(other) - mean(base)) / mean(base) and its 95% percentile bootstrap interval over users.
 
     Users are resampled jointly for both; a resample in which the mean of `base` is 0 has no quotient and is left out.
 
@@ -194,7 +171,6 @@ def relative_bootstrap(
         other: values of the same users, of the same shape.
         seed: the same arguments give the same interval.
         draws: number of resamples of the users.
-        level: probability that the interval is to cover.
 
     Returns:
         `mean`, `low` and `high`; None where the mean of `base` is 0 or there are no users.
@@ -206,7 +182,8 @@ def relative_bootstrap(
     base_means, other_means = _resampled_means(both, seed, draws)
     defined = base_means != 0
     quotients = other_means[defined] / base_means[defined] - 1
-    return _interval(float(other_mean / base_mean - 1), quotients, level)
+    low, high = np.quantile(quotients, [0.025, 0.975])
+    return {"mean": float(other_mean / base_mean - 1), "low": float(low), "high": float(high)}
 
 
 def _resampled_means(values: np.ndarray, seed: int, draws: int) -> np.ndarray:
@@ -220,11 +197,6 @@ def _resampled_means(values: np.ndarray, seed: int, draws: int) -> np.ndarray:
         for row, of_row in zip(means, values, strict=True):
             row[start : start + size] = of_row[chosen].mean(axis=1)
     return means
-
-
-def _interval(mean: float, resampled: np.ndarray, level: float) -> dict[str, float | None]:
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return {"mean": mean, "low": float(low), "high": float(high)}
 
 
 def seed_interval(values: Sequence[float] | np.ndarray) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from iadsr_cli import noise
 from iadsr_cli.artifacts import read_manifest
-from iadsr_cli.config import NOISE_KINDS, RECOMMENDERS, SCORERS, Config, parse_share
+from iadsr_cli.config import NOISE_KINDS, RECOMMENDERS, SCORERS, TRAINED_SCORERS, Config, parse_share
 from iadsr_cli.decisions import decide
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.errors import InputError, UsageError
@@ -40,6 +40,8 @@ def study(workspace: Workspace) -> Outcome:
     config = _resolved(workspace.config)
     lab = _Lab(replace(workspace, config=config))
     lab.check()
+    if workspace.config.study.quick and not workspace.config.study.scorer:
+        lab.note("Scorers that train a recommender first are left out of a quick study: ask for one with --scorer.")
     detection, curves = lab.detection()
     ranking = list(lab.ranking())
     judged = lab.judged(None, config.run.seed)
@@ -75,9 +77,10 @@ def _resolved(config: Config) -> Config:
             ),
             align=replace(config.align, align_epochs=min(config.align.align_epochs, _QUICK["align_epochs"])),
         )
+    untrained = [name for name in SCORERS if name not in TRAINED_SCORERS or name == config.decision.method]
     chosen = replace(
         asked,
-        scorer=asked.scorer or SCORERS,
+        scorer=asked.scorer or (tuple(untrained) if asked.quick else SCORERS),
         noise=asked.noise or (NOISE_KINDS[:1] if asked.quick else NOISE_KINDS),
         recommender=asked.recommender or (RECOMMENDERS[:1] if asked.quick else RECOMMENDERS),
         seeds=1 if asked.quick else asked.seeds,

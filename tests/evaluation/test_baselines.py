@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from iadsr_cli import config
-from iadsr_cli.config import BackboneSettings
+from iadsr_cli.config import TRAINED_SCORERS, BackboneSettings
 from iadsr_cli.crossfit import judge
 from iadsr_cli.evaluation import baselines
 from iadsr_cli.evaluation.baselines import SCORERS, Material
@@ -21,7 +21,6 @@ from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences
 
 ITEMS, WINDOW = 20, 6
-TRAINED = ("backbone", "collaborative", "semantic", "iadsr")
 PAIRED = tuple(name for name in SCORERS if name not in ("random", "popularity"))
 
 
@@ -81,7 +80,7 @@ def test_scorers_have_the_names_that_can_be_asked_for() -> None:
 @pytest.mark.parametrize("name", SCORERS)
 def test_there_is_one_score_per_interaction_and_a_single_one_has_nothing_to_be_compared_with(name: str) -> None:
     sequences = sequences_of([1, 2, 3], [4], [2, 3, 1, 4])
-    scores = SCORERS[name](material_of(sequences, backbone="gru4rec" if name in TRAINED else None))
+    scores = SCORERS[name](material_of(sequences, backbone="gru4rec" if name in TRAINED_SCORERS else None))
     assert scores.dtype == np.float64
     assert scores.shape == (8,)
     unsaid = {3} if name in PAIRED else set()
@@ -95,7 +94,7 @@ def test_users_without_interactions_change_nothing(name: str, monkeypatch: pytes
     monkeypatch.setattr(judge, "_LESSONS", (1, 1))
     sequences = sequences_of([1, 2, 3], [2, 3, 1, 4])
     gaps = replace(sequences, offsets=np.array([0, 0, 3, 3, 7, 7]))
-    scorer, kind = SCORERS[name], "gru4rec" if name in TRAINED else None
+    scorer, kind = SCORERS[name], "gru4rec" if name in TRAINED_SCORERS else None
     expected = scorer(material_of(sequences, backbone=kind))
     for constant in ("_VALUES_AT_ONCE", "_PAIRS_AT_ONCE", "_INTERACTIONS_AT_ONCE", "_PLACES_AT_ONCE"):
         monkeypatch.setattr(baselines, constant, 1)
@@ -287,7 +286,7 @@ def test_an_item_without_text_that_was_only_held_out_is_not_judged_by_the_publis
 @pytest.mark.usefixtures("few_rounds")
 @pytest.mark.parametrize("name", PAIRED)
 def test_chunks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    material = material_of(random_sequences(), backbone="sasrec" if name in TRAINED else None)
+    material = material_of(random_sequences(), backbone="sasrec" if name in TRAINED_SCORERS else None)
     whole = SCORERS[name](material)
     for at_once in (50, 1):
         for constant in ("VALUES", "PAIRS", "INTERACTIONS", "PLACES", "LOGITS"):
@@ -326,7 +325,7 @@ def test_scorers_judge_rows_wherever_the_users_stand() -> None:
 
     # The folds of crossfit go by the order of the users.
     for name in [name for name in PAIRED if name != "crossfit"]:
-        kind = "caser" if name in TRAINED else None
+        kind = "caser" if name in TRAINED_SCORERS else None
         first, second = (by_user(SCORERS[name], of, kind) for of in (sequences, turned))
         for one, other in zip(first, second[::-1], strict=True):
             assert one == pytest.approx(other, abs=1e-5, nan_ok=True), name
