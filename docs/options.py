@@ -1,4 +1,4 @@
-"""Write the table of all options into README.md, made from the commands themselves.
+"""Write the table of all options into options.md, made from the commands themselves.
 
 python docs/options.py
 """
@@ -10,7 +10,7 @@ import typer
 
 from iadsr_cli.cli.app import app
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).with_name("options.md")
 START, END = "<!-- options: python docs/options.py -->\n", "<!-- end of options -->\n"
 OWN = "The files of a command"
 
@@ -46,7 +46,7 @@ def _meaning(option: Any) -> str:
 
 
 def rewritten(text: str) -> str:
-    """Return the README with the table between its two markers made anew."""
+    """Return the page with the table between its two markers made anew."""
     before, _, rest = text.partition(START)
     _, _, after = rest.partition(END)
     return f"{before}{START}\n{table()}{END}{after}"
@@ -54,7 +54,7 @@ def rewritten(text: str) -> str:
 
 def main() -> None:
     """Rewrite the table."""
-    README.write_text(rewritten(README.read_text(encoding="utf-8")), encoding="utf-8")
+    PAGE.write_text(rewritten(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

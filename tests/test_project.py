@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = typer.main.get_command(app).commands
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-PAGES = ["README.md", "examples/README.md", "CHANGELOG.md"]
+PAGES = ["README.md", "examples/README.md", "CHANGELOG.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
 
 
 def page(name):
@@ -80,22 +80,26 @@ def test_the_changelog_begins_with_this_version():
     assert re.search(r"^## \[(.+?)\]", page("CHANGELOG.md"), re.MULTILINE)[1] == __version__
 
 
-@pytest.mark.parametrize("name", ["README.md", "examples/README.md"])
+@pytest.mark.parametrize("name", PAGES)
 def test_commands_that_a_page_shows_exist_with_their_options(name):
     text = page(name)
     shown = [line for block in blocks(text, "sh") for line in block.splitlines()]
     shown += re.findall(r"^\$ (.*)$", text, re.MULTILINE)
     calls = [call for line in shown for call in re.findall(r"\biadsr (\w+)((?: [^|&]*)?)", line)]
-    assert {command for command, _ in calls} == set(COMMANDS)
+    if name.endswith("README.md"):
+        assert {command for command, _ in calls} == set(COMMANDS)
     for command, arguments in calls:
         known = {opt for param in COMMANDS[command].params for opt in [*param.opts, *param.secondary_opts]}
         used = {word.partition("=")[0] for word in arguments.split() if re.match(r"--?[a-z]", word)}
         assert used <= known, f"{name}: iadsr {command}{arguments}"
 
 
-def test_options_that_the_readme_names_exist():
+@pytest.mark.parametrize("name", PAGES)
+def test_options_that_a_page_names_exist(name):
     known = {o for c in COMMANDS.values() for p in c.params for o in [*p.opts, *p.secondary_opts]}
-    named = set(re.findall(r"`(--[a-z][a-z-]*)", page("README.md")))
+    benches = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").glob("*.py"))
+    known |= set(re.findall(r'add_argument\(\s*"(--[a-z-]+)"', benches))
+    named = set(re.findall(r"`(--[a-z][a-z-]*)", page(name)))
     assert named - known <= {"--version", "--install-completion"}
 
 
@@ -103,7 +107,7 @@ def test_the_table_of_options_is_what_the_commands_have():
     spec = importlib.util.spec_from_file_location("docs_options", ROOT / "docs" / "options.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert page("README.md") == module.rewritten(page("README.md")), "run: python docs/options.py"
+    assert page("docs/options.md") == module.rewritten(page("docs/options.md")), "run: python docs/options.py"
 
 
 def test_the_readme_s_settings_file_is_understood(tmp_path):

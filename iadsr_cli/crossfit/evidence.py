@@ -12,7 +12,7 @@ import numpy as np
 from scipy import sparse
 
 from iadsr_cli.crossfit.spaces import Fold, ItemTexts
-from iadsr_cli.crossfit.threads import side_by_side
+from iadsr_cli.crossfit.threads import alone, side_by_side
 from iadsr_cli.noise import LONG_HISTORY
 from iadsr_cli.sequences import Sequences, Windows, positions, stretches
 
@@ -216,6 +216,7 @@ _Similar = Callable[[_Block, np.ndarray, np.ndarray], np.ndarray]
 """Returns how alike the items [B, R] and [B, C] of a block are, float32 [B, R, C]; NaN where unknown."""
 
 
+@alone
 def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts, out: np.ndarray) -> None:
     """Write the evidence about the rows of some users.
 

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from iadsr_cli.crossfit.threads import side_by_side
+from iadsr_cli.crossfit.threads import alone, side_by_side
 from iadsr_cli.sequences import positions
 
 # Of the user-item matrix: entries are users^-0.35 items^-0.4. The weights of text beside it, as parts of its norm, and
@@ -114,6 +114,7 @@ class Fold:
         return found
 
 
+@alone
 def learn(held: sparse.csr_array, windows: sparse.csr_array, texts: ItemTexts, seed: int) -> Fold:
     """Learn from who has what.
 

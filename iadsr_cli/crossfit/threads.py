@@ -13,6 +13,9 @@ from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
 
+alone = threadpool_limits.wrap(limits=1, user_api="blas")
+"""Lets a function compute with one thread of BLAS, for the same bits wherever it runs."""
+
 
 def side_by_side(work: Callable[..., T], *arguments: Iterable[Any], at_once: int) -> list[T]:
     """Return what `work` makes of each of some arguments, as `map` does, by so many threads of Python at most.
@@ -23,6 +26,6 @@ def side_by_side(work: Callable[..., T], *arguments: Iterable[Any], at_once: int
 
     threads = min(at_once, torch.get_num_threads())
     # OpenMP keeps a number for each thread that calls it, and BLAS one for all.
-    alone = ThreadPoolExecutor(threads, initializer=threadpool_limits, initargs=(1, "openmp"))
-    with threadpool_limits(1, "blas"), alone as pool:
+    workers = ThreadPoolExecutor(threads, initializer=threadpool_limits, initargs=(1, "openmp"))
+    with threadpool_limits(1, "blas"), workers as pool:
         return list(pool.map(work, *arguments))
