@@ -2,12 +2,13 @@
 costs beside plain reading and writing.
 
     python benchmarks/parts.py [--format csv] [--rows 10000000 100000000] [--users 1000000] [--items 200000]
-        [--in-memory 10000000]
+        [--in-memory 10000000] [--default]
 
 Users have as many rows each in every log, in order of time, so that each user's are all over the file. The model is
 ready: a GRU4Rec of the default sizes with semantic vectors of 384 numbers, its weights random, which cost as much to
-score with as trained ones. The first figure of `--rows` is also cleaned in memory, if it is not above `--in-memory`. A
-plain copy is what pyarrow takes to read the file and write it again, batch by batch.
+score with as trained ones. With `--default` there is none, and rows are judged by the default method, without texts.
+The first figure of `--rows` is also cleaned in memory, if it is not above `--in-memory`. A plain copy is what pyarrow
+takes to read the file and write it again, batch by batch.
 """
 
 import argparse
@@ -85,13 +86,16 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1_000_000, help="of the largest log")
     parser.add_argument("--items", type=int, default=200_000)
     parser.add_argument("--in-memory", type=int, default=10_000_000, help="rows up to which it is also done in memory")
+    parser.add_argument("--default", action="store_true", help="judge by the default method, not by a model")
     parser.add_argument("--folder", help="where the logs go while it runs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as temporary:
         folder = Path(temporary)
-        make_model(folder / "model", arguments.items)
+        if not arguments.default:
+            make_model(folder / "model", arguments.items)
         log, clean, copy = (folder / f"{name}.{arguments.format}" for name in ("log", "clean", "copy"))
-        shared = ["--model", folder / "model", "--cache-dir", folder / "cache", "--budget", "5%", "--json", "--force"]
+        method = ["--text-column", "none"] if arguments.default else ["--model", folder / "model"]
+        shared = [*method, "--cache-dir", folder / "cache", "--budget", "5%", "--json", "--force"]
         for rows in arguments.rows:
             generate(log, rows, max(1, arguments.users * rows // max(arguments.rows)), arguments.items)
             for way in ("never", "always"):
