@@ -465,7 +465,8 @@ class StudySettings(Settings):
     """What `evaluate` compares."""
 
     quick: bool = setting(
-        False, "Minutes, not hours: one kind of noise, one seed, and scorers and a recommender that need no training."
+        False,
+        "Minutes, not hours: one kind of noise, one seed, what needs no training, and short training where asked for.",
     )
     scorer: tuple[str, ...] = setting(
         (), f"Compare these scorers; repeat for several; all of them: {', '.join(SCORERS)}.", metavar="NAME"

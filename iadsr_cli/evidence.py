@@ -50,7 +50,8 @@ class Scores:
         status: a `Status` per row, int8 [rows].
         parts: how much each piece of evidence moved the score towards noise, float32 [rows, E], or None where the
             score is the plain sum of the evidence.
-        shares: the estimated share of the log of each kind of noise, or None where the method estimates none.
+        shares: the estimated share of the log of each kind of noise, or None where the method estimates none; empty
+            where nothing can be told of the log.
     """
 
     noise: np.ndarray
@@ -62,7 +63,7 @@ class Scores:
     @property
     def share(self) -> float | None:
         """The estimated share of noise in the log, or None where the method estimates none."""
-        return None if self.shares is None else sum(self.shares.values())
+        return sum(self.shares.values()) if self.shares else None
 
     def take(self, rows: np.ndarray) -> "Scores":
         """Return the evidence of some rows, in that order."""

@@ -62,7 +62,7 @@ class Workspace:
         return pc.unique(self.log.user_ids()).drop_null()
 
     def ids_of(self, users: np.ndarray) -> pa.Array:
-        """Return the ids of users by their numbers in the sequences, where those without any row have none."""
+        """Return the ids of users, given by their numbers in the sequences."""
         first = self.sequences.row_ids[self.sequences.offsets[users]]
         return self.log.user_ids().take(pa.array(first))
 
@@ -281,6 +281,7 @@ def denoise(workspace: Workspace, model: Path | None) -> Denoised:
     protections = find_protections(log, workspace.sequences, config.protection, workspace.reporter)
     scored = workspace.scored(model)
     scores = load_scores(scored)
+    warn_of_no_fit(scores.shares, workspace.reporter)
     users, items = row_codes(log.user_ids()), row_codes(log.item_ids())
     noise = np.where(protections.judged, scores.noise, np.nan)
     decisions = decide(noise, users, items, config.decision, protections.protected)
@@ -307,9 +308,18 @@ def gate(removed: int, rows: int, config: Config) -> GateError | None:
 def noise_shares(shares: dict[str, float] | None) -> dict[str, Any]:
     """Return the part of the summary that says how much noise of each kind there is; None where it is not estimated."""
     return {
-        "estimated_noise_share": shares and round(sum(shares.values()), 6),
-        "estimated_noise_share_by_kind": shares and {kind: round(share, 6) for kind, share in shares.items()},
+        "estimated_noise_share": round(sum(shares.values()), 6) if shares else None,
+        "estimated_noise_share_by_kind": {kind: round(share, 6) for kind, share in shares.items()} if shares else None,
     }
+
+
+def warn_of_no_fit(shares: dict[str, float] | None, reporter: Reporter) -> None:
+    """Warn where the default method could tell nothing of a log: see `Scores.shares`."""
+    if shares == {}:
+        reporter.warn(
+            "The rows of this log fit their users hardly better than items drawn at random, so nothing can be told of "
+            "any of them: is the user column the right one?"
+        )
 
 
 def _summary(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.options import GROUPS, Force, ItemsFile, LogFile, command
+from iadsr_cli.cli.options import GROUPS, Force, ItemsFile, LogFile, check_items, command
 from iadsr_cli.cli.views import show_denoised, show_history, show_log
 from iadsr_cli.config import FORMATS, Config
 from iadsr_cli.errors import UsageError
@@ -88,6 +88,7 @@ def register(app: typer.Typer) -> None:
         from iadsr_cli.engines import parts
         from iadsr_cli.outputs import OutputPlan
 
+        check_items(items, config)
         only_explain = explain_user is not None and output is None
         plan = OutputPlan(
             # What goes last is looked for by whoever waits for it.

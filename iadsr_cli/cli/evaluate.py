@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.options import GROUPS, Force, ItemsFile, LogFile, command
+from iadsr_cli.cli.options import GROUPS, Force, ItemsFile, LogFile, check_items, command
 from iadsr_cli.cli.views import show_log, show_ranking, show_study
 from iadsr_cli.config import Config
 from iadsr_cli.remote import Staging
@@ -53,6 +53,7 @@ def register(app: typer.Typer) -> None:
         from iadsr_cli.artifacts import check_folder, manifest_kind, read_manifest
         from iadsr_cli.evaluation import protocols
 
+        check_items(items, config)
         if output is not None:
             check_folder(output, force=force)
         if model is not None:

@@ -157,6 +157,17 @@ def _check_places(values: dict[str, Any]) -> None:
             )
 
 
+def check_items(items: str | None, config: Config) -> None:
+    """Check that nothing is said of an items file where there is none.
+
+    Raises:
+        UsageError: if it is.
+    """
+    for name, value in vars(config.items).items():
+        if items is None and value is not None:
+            raise UsageError(f"{option_name(name)} has no use without --items.", "Name the file, or leave it out.")
+
+
 def _keep_one_rule(context: typer.Context, values: dict[str, Any]) -> None:
     """Drop a budget that a threshold from a later source comes over: an option over the environment over a file.
 

@@ -236,11 +236,16 @@ def shares(
 
 
 def told_apart(of_log: np.ndarray, of_injected: np.ndarray) -> float:
-    """Return how surely injected rows are told from the log's by their ratios, [n] and [m]: as an AUROC, 0 to 1."""
+    """Return how surely injected rows are told from the log's by their ratios, [n] and [m]: as an AUROC, 0 to 1.
+
+    1 where there are none of either.
+    """
+    if not len(of_log) or not len(of_injected):
+        return 1.0
     from scipy.stats import rankdata
 
     ranks = rankdata(np.concatenate([of_log, of_injected]))[len(of_log) :]
-    return float((ranks.mean() - (len(ranks) + 1) / 2) / max(1, len(of_log)))
+    return float((ranks.mean() - (len(ranks) + 1) / 2) / len(of_log))
 
 
 def _excess(ratio: np.ndarray, of_injected: np.ndarray, read: Sequence[tuple[float, float]]) -> float:

@@ -23,7 +23,7 @@ from iadsr_cli.logs.schema import find_column
 from iadsr_cli.logs.sessions import session_numbers
 from iadsr_cli.logs.values import canonical_ids
 from iadsr_cli.progress import Reporter
-from iadsr_cli.protections import check_events, judged_events, warn_of_none
+from iadsr_cli.protections import check_events, judged_events
 from iadsr_cli.sequences import Sequences, in_sequence
 
 # Rows of a bucket, on average.
@@ -207,12 +207,10 @@ def split(
                 items = _counted(items, table.column("item"), userless)
                 stage.advance(len(part.users))
         assert items is not None
-        if protection.protect is not None:
-            warn_of_none(held, protection, reporter)
         items = items.replace_schema_metadata({_UNJUDGED: str(unjudged)})
         with pa.ipc.new_file(draft / _ITEMS, items.schema) as sink:
             sink.write_table(items)
-        facts.update(buckets=buckets, items=items.num_rows)
+        facts.update(buckets=buckets, items=items.num_rows, held=held)
 
     return write_artifact(folder, "buckets", fill, config={}, inputs=inputs, facts=facts)
 

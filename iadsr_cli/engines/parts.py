@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from iadsr_cli.artifacts import cache_name, digest
+from iadsr_cli.artifacts import cache_name, digest, read_manifest
 from iadsr_cli.config import Config
 from iadsr_cli.engines import buckets, verdicts
 from iadsr_cli.engines.found import Found
@@ -28,9 +28,9 @@ from iadsr_cli.logs.parted_reader import fills_memory, open_parts
 from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.reader import read_items
 from iadsr_cli.outputs import ANNOTATED, REMOVED, OutputPlan
-from iadsr_cli.pipeline import gate, made, noise_shares
+from iadsr_cli.pipeline import gate, made, noise_shares, warn_of_no_fit
 from iadsr_cli.progress import Reporter
-from iadsr_cli.protections import wishes
+from iadsr_cli.protections import warn_of_none, wishes
 from iadsr_cli.stages import check_device
 
 
@@ -126,6 +126,8 @@ def denoise(
             config,
             reporter,
         )
+        if config.protection.protect is not None:
+            warn_of_none(read_manifest(folder, "buckets").facts["held"], config.protection, reporter)
         split = buckets.Split(folder, log.name, count, config.log.gap)
         judged = folder.with_name(f"judged-{judged_key}")
         judged.mkdir(exist_ok=True)
@@ -139,6 +141,7 @@ def denoise(
             others = sorted({*range(count)}.difference(at_hand))
             for _, rows in engine.each(judging.judge, others):
                 stage.advance(rows)
+        warn_of_no_fit(scorer.shares, reporter)
         rule = verdicts.rule_of(files, log.num_rows, split, config)
         summary = {**verdicts.summary(files, rule, log.num_rows, split), **noise_shares(scorer.shares)}
         refusal = gate(summary["removed"], log.num_rows, config)

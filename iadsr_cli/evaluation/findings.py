@@ -199,7 +199,7 @@ def verdict(cleaning: dict[str, Any], ranking: list[dict[str, Any]]) -> dict[str
     for name, change in known.items():
         by_effect.setdefault(_effect(change), []).append(name)
     if not by_effect:
-        kind, says = "unclear", "and nothing was hit before or after, so nothing can be said of recommendations"
+        kind, says = "unclear", "and nothing can be said of recommendations"
     elif len(by_effect) == 1:
         (kind,) = by_effect
         says = _SAYS[kind].format("recommendations")
@@ -210,6 +210,7 @@ def verdict(cleaning: dict[str, Any], ranking: list[dict[str, Any]]) -> dict[str
         f"{name} HR@10 {change['mean']:+.1%} [{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
         for name, change in known.items()
     ]
+    figures += [f"{name} hit nothing" for name in changes if name not in known]
     gap = cleaning["cold_gap"]
     cold = "rare items lose no more than others" if gap <= 0.01 else f"rare items lose {100 * gap:.1f} points more"
     return {

@@ -21,7 +21,7 @@ from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.evaluation import arms, baselines, findings, labels, metrics
 from iadsr_cli.evaluation.findings import Outcome
 from iadsr_cli.evaluation.neighbours import ItemNeighbours
-from iadsr_cli.pipeline import Workspace
+from iadsr_cli.pipeline import Workspace, warn_of_no_fit
 from iadsr_cli.ranking import hit_rate, ndcg, reciprocal_rank
 from iadsr_cli.sequences import Sequences, check_trainable, frequency_fifths, positions
 from iadsr_cli.stages import texts_digest, vectors_by_code
@@ -41,7 +41,8 @@ def study(workspace: Workspace) -> Outcome:
     lab = _Lab(replace(workspace, config=config))
     lab.check()
     if workspace.config.study.quick and not workspace.config.study.scorer:
-        lab.note("Scorers that train a recommender first are left out of a quick study: ask for one with --scorer.")
+        left = ", ".join(name for name in TRAINED_SCORERS if name not in config.study.scorer)
+        lab.note(f"A quick study leaves out {left}, which train a recommender first: ask for one with --scorer.")
     detection, curves = lab.detection()
     ranking = list(lab.ranking())
     judged = lab.judged(None, config.run.seed)
@@ -199,6 +200,7 @@ class _Lab:
         whole = self.noisy("insert-uniform", share, seed).sequences if share else self.sequences
         part = arms.training_part(whole)
         scores = baselines.METHODS[self.config.decision.method](self.material(part, seed))
+        warn_of_no_fit(scores.shares, self.reporter)
         return findings.Judged(part, scores, arms.decide_on_training(scores.noise, whole, self.config.decision))
 
     @cache  # noqa: B019

@@ -110,6 +110,12 @@ def named_format(source: str, override: str = "auto") -> Format | None:
     return None if kind is None else Format(kind, compression)
 
 
+def has_names(source: str) -> bool:
+    """Return whether a file's name says that its columns have names whatever it holds: Parquet and JSON."""
+    known = named_format(source)
+    return known is not None and known.kind in {"parquet", "jsonl"}
+
+
 def extension(name: str) -> str:
     """Return the extension of a file's name, with that of the compression around it: ".csv.gz"; "" for none."""
     path = Path(name)

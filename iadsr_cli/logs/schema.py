@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import UsageError, closest
+from iadsr_cli.logs.formats import has_names
 
 # Spelled without case, "_", "-" and spaces: "userid" stands for user_id, userId, User-ID ...
 _NAMES = {
@@ -87,7 +88,7 @@ def _required(role: str, named: str | None, columns: Sequence[str], source: str)
         raise UsageError(
             f"No column of {source} looks like the {role} column. Columns: {_quoted(columns)}.",
             f"Name it with --{role}-column."
-            if not any(map(_is_value, columns))
+            if has_names(source) or not any(map(_is_value, columns))
             else "The first line looks like a record, not like names: give it and its fields some with --no-header "
             f"--columns, as in user_id,item_id,... Else name the column with --{role}-column.",
         )

@@ -321,6 +321,12 @@ def test_a_rule_that_is_given_twice(refused, shop: Path) -> None:
     refused("denoise", shop, "--config", "both.toml", code=2, error=error, hint=hint)
 
 
+@pytest.mark.parametrize("command", ["denoise", "evaluate"])
+def test_how_items_are_written_without_any(refused, shop: Path, command: str) -> None:
+    error = "--items-delimiter has no use without --items."
+    refused(command, shop, "--items-delimiter", "|", code=2, error=error, hint="Name the file")
+
+
 def test_items_that_are_written_otherwise_than_the_log(refused) -> None:
     Path("u.data").write_bytes(b"".join(b"%d\t%d\t5\t88125%04d\n" % (n % 7, n % 9, n) for n in range(90)))
     Path("u.item").write_bytes("".join(f"{n}|Am\xe9lie {n}|1997\n" for n in range(9)).encode("latin-1"))

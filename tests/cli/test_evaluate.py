@@ -28,7 +28,8 @@ def test_a_quick_study_answers_all_questions(run, shop: Path) -> None:
     # Of those that train, only the one whose method was asked for.
     assert list(by_scorer) == ["random", "popularity", "text", "co-occurrence", "svd", "iadsr", "crossfit"]
     assert said["notes"] == [
-        "Scorers that train a recommender first are left out of a quick study: ask for one with --scorer."
+        "A quick study leaves out backbone, collaborative, semantic, which train a recommender first: "
+        "ask for one with --scorer."
     ]
     assert {(record["kind"], record["rate"], record["seed"]) for record in said["detection"]} == {
         ("insert-uniform", "10%", 0)

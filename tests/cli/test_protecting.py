@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -45,6 +46,19 @@ def test_a_condition_that_holds_for_no_row_is_said(run, shop: Path) -> None:
     for condition, warned in (("event == 'sold'", True), ("event == 'buy'", False)):
         said = json.loads(run("denoise", shop, "--dry-run", "--protect", condition, *TEXT, "--json").stdout)
         assert [condition in text and "holds for no row" in text for text in said["warnings"]] == [True] * warned
+
+
+@pytest.mark.usefixtures("few_rounds")
+def test_that_nothing_can_be_told_is_said_each_time(run) -> None:
+    generator = np.random.default_rng(0)
+    items = generator.choice(60, size=2_000, p=(weights := 1 / np.arange(1, 61)) / weights.sum())
+    rows = "".join(f"u{user},i{item}\n" for user, item in zip(np.repeat(np.arange(200), 10), items, strict=True))
+    Path("random.csv").write_text(f"user_id,item_id\n{rows}", encoding="utf-8")
+    for parts in ("never", "never", "always"):
+        result = run("denoise", "random.csv", "-o", "clean.csv", "--force", "--in-parts", parts, "--json")
+        said = json.loads(result.stdout)
+        assert (said["removed"], said["estimated_noise_share"]) == (0, None)
+        assert any("fit their users hardly better" in text for text in said["warnings"])
 
 
 @pytest.mark.usefixtures("scored")

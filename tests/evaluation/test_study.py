@@ -162,8 +162,12 @@ RARE = "rare items lose no more than others."
         ),
         ([WORSE, NEITHER], "mixed", "makes neighbours worse, and changes gru4rec by no more than chance can: "),
         ([BETTER, BETTER], "helps", "helps recommendations: neighbours HR@10 +6.0% [+3.0, +9.0]; gru4rec HR@10 +6.0% "),
-        ([NO_HIT], "unclear", f"nothing was hit before or after, so nothing can be said of recommendations: {RARE}"),
-        ([NO_HIT, BETTER], "helps", "helps recommendations: gru4rec HR@10 +6.0% "),
+        ([NO_HIT], "unclear", f"nothing can be said of recommendations: neighbours hit nothing; {RARE}"),
+        (
+            [NO_HIT, BETTER],
+            "helps",
+            "helps recommendations: gru4rec HR@10 +6.0% [+3.0, +9.0]; neighbours hit nothing; ",
+        ),
     ],
 )
 def test_the_verdict_says_what_its_figures_do(changes: list[dict[str, Any]], kind: str, says: str) -> None:

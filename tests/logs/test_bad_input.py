@@ -394,6 +394,22 @@ CASES = {
         'a.csv, row 2 (line 3): "NULL" in column "time" is no number, as 3 of 4 times are.',
         "--time-column none",
     ),
+    "numbers of all kinds among times": (
+        "a.csv",
+        HEADER + b"1,2,1700000001\n4,5,1.7e9\n7,8,.5\n7,8,+3.\n7,9,oops\n",
+        {},
+        InputError,
+        'a.csv, row 5 (line 6): "oops" in column "time" is no number, as 4 of 5 times are.',
+        "--time-column none",
+    ),
+    "numbers for names in Parquet": (
+        "a.parquet",
+        parquet(**{"0": [1, 2], "1": [3, 4]}),
+        {},
+        UsageError,
+        'No column of a.parquet looks like the user column. Columns: "0", "1".',
+        "Name it with --user-column.",
+    ),
     "a comma among times": (
         "a.csv",
         HEADER + b'1,2,1700000001\n4,5,"1700000002,5"\n7,8,1700000002\n',
