@@ -11,6 +11,7 @@ of few histories are of the first seed.
 import argparse
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -35,7 +36,7 @@ from iadsr_cli.sequences import Sequences, frequency_fifths
 from iadsr_cli.stages import vectors_by_code
 
 KINDS = tuple(MIXTURE)
-TABLES = ("compared", "ablation", "bound", "left out", "shares", "few")
+TABLES = ("compared", "ablation", "bound", "left out", "shares", "few", "fit")
 Trial = tuple[Sequences, np.ndarray, np.ndarray, int]
 """A log, which of its rows are noise, which of them count, and the seed."""
 MIN_ITEM_ROWS = (0, DecisionSettings().min_item_rows, 2)
@@ -230,6 +231,20 @@ def few_histories(bench: Bench, seeds: range) -> None:
         print(f"  taken for bots, of {count} users with long histories: {', '.join(map(str, taken))}", flush=True)
 
 
+def fits(bench: Bench) -> None:
+    """Print how surely popular items are told from the log's rows: as it is, half of it replaced, and users shuffled."""
+    sequences = bench.sequences
+    mixed = np.random.default_rng(0).permutation(sequences.codes)
+    for name, some in {
+        "as it is": sequences,
+        "half of it replaced": noise.inject(sequences, "replace-uniform", 0.5, 0).sequences,
+        "its users shuffled": replace(sequences, codes=mixed),
+    }.items():
+        judge, _ = bench.judge(some, 0)
+        told = "" if judge.shares else ", nothing is told"
+        print(f"  popular items told from the log, {name}: AUROC {judge.fit:.3f}{told}", flush=True)
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -266,6 +281,8 @@ def main() -> None:
                 table(bench, kind, several[0])
     if "shares" in arguments.tables and not arguments.label:
         estimate(bench)
+    if "fit" in arguments.tables:
+        fits(bench)
     if "few" in arguments.tables and not arguments.label:
         few_histories(bench, seeds)
 

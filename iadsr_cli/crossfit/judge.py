@@ -176,6 +176,8 @@ class Judge:
     Attributes:
         shares: the estimated share of each kind of noise, set by `scores`; empty where nothing can be told of the
             log, whose rows fit their users hardly better than items drawn at random.
+        fit: how surely items drawn by popularity are told from the log's rows, an AUROC, set by `scores`; 1 where none
+            were injected.
     """
 
     def __init__(
@@ -212,6 +214,7 @@ class Judge:
         self._side = (order if users <= folds else order // folds) % 2
         self._left_out = beyond(families)
         self.shares: dict[str, float] = {}
+        self.fit = 1.0
 
     def scores(self) -> Scores:
         """Return evidence and noise score of every interaction, flat-aligned with the sequences."""
@@ -266,8 +269,8 @@ class Judge:
             # have little else, that is how it fits them.
             once = ~(evidence[judged][:, _REPEATS] > 0)
             once |= once.mean() < _ONCE
-            apart = head.told_apart(of_log[once, fitting], of_injected[kind[told] == fitting, fitting])
-        if fitting is not None and apart < _TOLD_APART:
+            self.fit = head.told_apart(of_log[once, fitting], of_injected[kind[told] == fitting, fitting])
+        if self.fit < _TOLD_APART:
             # Nearly all of it would be taken for noise.
             found[:] = 0
             self.shares = {}
