@@ -232,7 +232,7 @@ def few_histories(bench: Bench, seeds: range) -> None:
 
 
 def fits(bench: Bench) -> None:
-    """Print how surely popular items are told from the log's rows: as it is, half of it replaced, and users shuffled."""
+    """Print how surely popular items are told from the rows of the log, as it is, half replaced, and users shuffled."""
     sequences = bench.sequences
     mixed = np.random.default_rng(0).permutation(sequences.codes)
     for name, some in {
