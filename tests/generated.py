@@ -601,7 +601,15 @@ REASONS: dict[str, Callable[[Any], bool]] = {
     "an object without a key": lambda value: isinstance(value, dict),
     "which CSV and TSV cannot hold": lambda value: value is None or isinstance(value, (list, dict)),
 }
-UNREADABLE = ("has no time", "have no time", "is not a time", "which cannot be times", "not a usable", "NUL byte")
+UNREADABLE = (
+    "has no time",
+    "have no time",
+    "is not a time",
+    "is no number, as",
+    "which cannot be times",
+    "not a usable",
+    "NUL byte",
+)
 
 
 def _inside(value: Any) -> Iterator[Any]:

@@ -145,7 +145,7 @@ def _why_nothing(facts: dict[str, Any], denoised: "Denoised | DenoisedParts") ->
         rows = counted(facts["protected"], "row")
         return f"{rows} looked like noise and stayed: {see}"
     if cutoff is None:
-        return f"the budget comes to no row, or to no row that may go: {see}"
+        return f"the budget comes to no row that may go: {see}"
     return (
         f"no row scored above {cutoff:g}; the highest is {highest:.2g}. "
         "To remove the most suspicious rows all the same: --budget 5%"

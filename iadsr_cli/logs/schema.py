@@ -15,7 +15,7 @@ _NAMES = {
         "itemid", "item", "movieid", "parentasin", "asin", "productid", "trackid", "businessid", "articleid",
         "bookid",
     ),
-    "time": ("timestamp", "ts", "time", "datetime", "eventtime", "unixreviewtime", "createdat", "date", "tdat"),
+    "time": ("timestamp", "ts", "time", "datetime", "eventtime", "unixreviewtime", "createdat", "tdat"),
     "text": ("title", "movietitle", "name", "description", "text"),
 }  # fmt: skip
 _RECBOLE_SUFFIX = re.compile(r":(token|float|token_seq|float_seq)$")

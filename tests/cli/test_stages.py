@@ -209,7 +209,7 @@ def test_evaluate_says_the_same_in_every_way(run, shop: Path, stages) -> None:
     aligned = succeed(run("evaluate", shop, "--model", "model", "-o", "aligned", "--json"))
     assert aligned["kind"] == "align"
     assert aligned["test"] != test
-    assert manifest("aligned")["inputs"]["model"] == manifest("model")["outputs"]["weights.safetensors"]  # type: ignore[index]
+    assert manifest("aligned")["inputs"]["model"] == manifest("model")["seal"]  # type: ignore[index]
     again = succeed(run("evaluate", shop, "--model", "gru", "-o", "report2", "--json"))
     assert again["test"] == test
     assert files("report") == files("report2")
