@@ -58,6 +58,12 @@ def genres(users: int = 400, items: int = 120, seed: int = 0) -> tuple[Sequences
     return make(histories, items), np.vstack([np.zeros(16), vectors]).astype(np.float32), titles
 
 
+@pytest.fixture
+def few_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inject noise three times at most: a small log is otherwise read ten times over."""
+    monkeypatch.setattr(judge_module, "_LESSONS", (3, 3))
+
+
 def taught_by(others: Sequences) -> tuple[sparse.csr_array, sparse.csr_array]:
     held = user_items(others, np.ones(len(others.codes), dtype=bool))
     return held[others.lengths > 0], window_items(others, 5)[0]
@@ -225,7 +231,7 @@ def test_items_are_counted_together_where_anyone_has_them() -> None:
 def test_work_is_done_side_by_side_by_threads_that_compute_alone() -> None:
     program = """
 import threading
-import numpy, sklearn.ensemble, torch
+import torch
 from threadpoolctl import threadpool_info
 from iadsr_cli.crossfit.threads import side_by_side
 
@@ -317,6 +323,7 @@ def with_incoherent(long: int, shortest: int, longest: int) -> tuple[Sequences, 
     return make([codes.tolist() for codes in [*short, *coherent, *others]], 600), vectors, titles
 
 
+@pytest.mark.usefixtures("few_lessons")
 def test_bots_are_found_whole_and_by_their_histories() -> None:
     # Nine long histories of a genre each for one that has nothing in common, and as many short ones.
     everyone, vectors, titles = with_incoherent(360, 20, 60)
@@ -329,6 +336,7 @@ def test_bots_are_found_whole_and_by_their_histories() -> None:
     assert families.count("history") > 0.9 * len(families)
 
 
+@pytest.mark.usefixtures("few_lessons")
 def test_who_has_seen_nearly_everything_is_no_bot() -> None:
     # The longest histories of this log have nothing in common, all of them: that is usual for their length.
     everyone, vectors, titles = with_incoherent(330, 200, 300)
@@ -396,6 +404,7 @@ def test_heads_see_what_their_kind_can_be_told_by() -> None:
     assert "history" not in seen("insert-burst")
 
 
+@pytest.mark.usefixtures("few_lessons")
 def test_who_shares_an_account_is_told_and_some_of_them_are_counted() -> None:
     sequences, vectors, titles = genres()
     as_it_is = Judge(sequences, vectors, titles, 0, Silent())
@@ -425,6 +434,7 @@ def test_without_texts_and_vectors_collaboration_alone_judges() -> None:
             assert not bare.parts[:, NAMES.index(name)].any(), "what is missing moves no score"
 
 
+@pytest.mark.usefixtures("few_lessons")
 def test_the_share_rises_with_the_noise_and_a_clean_log_keeps_its_rows() -> None:
     sequences, vectors, titles = genres(1200)
     shares, truth, removed = [], [], []
@@ -596,7 +606,7 @@ def test_the_share_of_each_kind_is_read_where_only_noise_is() -> None:
     assert only_first[1:].tolist() == [0, 0], "a kind that nothing was injected of cannot be seen"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), texts=st.sampled_from(["all", "some", "none"]))
 def test_any_log_is_judged_or_refused(seed: int, texts: str) -> None:
     generator = np.random.default_rng(seed)
