@@ -143,8 +143,9 @@ def ending_at_once() -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        if error.code is None or isinstance(error.code, int):
-            codes.append(error.code or 0)
+        # What a signal breaks off anywhere may be cleaned up by the interpreter's end alone.
+        if error.code in {None, 0, 1, 2, 3}:
+            codes.append(int(error.code or 0))
         raise
 
 
