@@ -6,7 +6,8 @@ import typer
 
 from iadsr_cli import __version__
 from iadsr_cli.cli import align, denoise, embed, evaluate, pretrain
-from iadsr_cli.cli.manners import Commands, end_on_signals, ending_at_once
+from iadsr_cli.cli.ending import ending_at_once
+from iadsr_cli.cli.manners import Commands, end_on_signals
 
 app = typer.Typer(
     name="iadsr",

@@ -1,6 +1,5 @@
 """How a command ends: what went wrong becomes two lines on standard error and an exit code."""
 
-import atexit
 import contextlib
 import errno
 import os
@@ -70,7 +69,7 @@ class Manners:
         try:
             self._end(error)
         finally:
-            _let_go_of_closed_streams()
+            let_go_of_closed_streams()
 
     def _end(self, error: BaseException) -> None:
         stopped = isinstance(error, (KeyboardInterrupt, Terminated))
@@ -113,7 +112,7 @@ def _said(error: BaseException) -> tuple[IadsrError, int]:
     ), 1
 
 
-def _let_go_of_closed_streams() -> None:
+def let_go_of_closed_streams() -> None:
     """Let go of standard output and error where they cannot be written.
 
     What could not be written Python would try to write again at its end, and end with an exit code of its own.
@@ -123,30 +122,6 @@ def _let_go_of_closed_streams() -> None:
             stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-@contextlib.contextmanager
-def ending_at_once() -> Iterator[None]:
-    """Let the process end with its exit code once all that is to be done at its end is done.
-
-    Python would then take the interpreter down, while threads of libraries still run: one of Arrow's that lets go of
-    our memory just then aborts the process, with an exit code of its own. Enter it before anything else is registered.
-    """
-    codes: list[int] = []
-
-    def end() -> None:
-        if codes:
-            _let_go_of_closed_streams()
-            os._exit(codes[0])
-
-    atexit.register(end)  # what is registered first is done last
-    try:
-        yield
-    except SystemExit as error:
-        # What a signal breaks off anywhere may be cleaned up by the interpreter's end alone.
-        if error.code in {None, 0, 1, 2, 3}:
-            codes.append(int(error.code or 0))
-        raise
 
 
 class Commands(TyperGroup):

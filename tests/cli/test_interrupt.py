@@ -33,7 +33,7 @@ QUICK = [
 def test_a_run_ends_with_its_code_before_the_interpreter_is_taken_down() -> None:
     program = """
 import atexit, sys, threading, time
-from iadsr_cli.cli.manners import ending_at_once
+from iadsr_cli.cli.ending import ending_at_once
 
 class Left:
     def __del__(self):
