@@ -217,11 +217,12 @@ def check_user(workspace: Workspace, user: str) -> None:
     """
     log = workspace.log
     users = pc.unique(log.user_ids().filter(pc.is_valid(log.item_ids()))).drop_null().to_pylist()
-    if user not in set(users) and user in set(workspace.user_ids.to_pylist()):
+    if user in users:
+        return
+    if user in workspace.user_ids.to_pylist():
         raise InputError(
             f'{log.name}: no row of the user "{user}" has an item, so there is nothing to show.',
             "Such rows are kept, unscored, as --null-ids keep says.",
         )
-    if user not in set(users):
-        near = ", ".join(f'"{candidate}"' for candidate in closest(user, users))
-        raise InputError(f'{workspace.log.name} has no user "{user}".', f"Nearest: {near}.")
+    near = ", ".join(f'"{candidate}"' for candidate in closest(user, users))
+    raise InputError(f'{log.name} has no user "{user}".', f"Nearest: {near}.")

@@ -162,10 +162,8 @@ def _thinned(held: sparse.csr_array, most: int, seed: int) -> sparse.csr_array:
     row = np.repeat(np.arange(len(sizes)), sizes)
     drawn = np.lexsort((np.random.default_rng(seed).random(len(row)), row))
     kept = np.sort(drawn[positions(sizes) < most])
-    found = held.copy()
-    found.data, found.indices = held.data[kept], held.indices[kept]
-    found.indptr = np.concatenate([[0], np.cumsum(np.minimum(sizes, most))]).astype(held.indptr.dtype)
-    return found
+    ends = np.concatenate([[0], np.cumsum(np.minimum(sizes, most))]).astype(held.indptr.dtype)
+    return sparse.csr_array((held.data[kept], held.indices[kept], ends), shape=held.shape)
 
 
 def _features(texts: ItemTexts) -> Iterator[tuple[str, sparse.csr_array, int]]:
@@ -186,7 +184,7 @@ def _factors(matrix: sparse.csr_array, size: int, seed: int) -> np.ndarray:
 
     size = max(1, min(size, min(matrix.shape) - 1))
     _, strength, directions = randomized_svd(
-        matrix.astype(np.float32), n_components=size, n_iter=_ITERATIONS, random_state=seed
+        matrix.astype(np.float32, copy=False), n_components=size, n_iter=_ITERATIONS, random_state=seed
     )
     factors: np.ndarray = directions.T * strength
     return factors

@@ -125,7 +125,7 @@ class _Lab:
                 "Evaluate with --hold-out 2.",
             )
         check_trainable(arms.training_part(self.sequences), f"{self.workspace.log.name}, its last items held out,")
-        if self._labels is not None and len(set(self._labels.tolist())) < 2:
+        if self._labels is not None and (self._labels.all() or not self._labels.any()):
             some = "every" if self._labels.any() else "no"
             raise InputError(
                 f"By --label {self.config.study.label} {some} row is noise, so there is nothing to tell apart.",
