@@ -4,13 +4,14 @@ costs cold items more than others, and how much of a log it takes for noise.
     python benchmarks/detection.py LOG [--label is_noise] [--kinds ...] [--tables ...] [--seeds 3] [--share 10%]
 
 Noise is injected into histories only and scorers see the log whole, as `denoise` would; labels are read after scoring.
-Figures are means over seeds ± half of the 95% interval; all tables but those of compared scorers and
-of few histories are of the first seed.
+Figures are means over seeds ± half of the 95% interval; all tables but those of compared scorers, of small logs
+and of few histories are of the first seed.
 """
 
 import argparse
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
@@ -36,11 +37,13 @@ from iadsr_cli.sequences import Sequences, frequency_fifths
 from iadsr_cli.stages import vectors_by_code
 
 KINDS = tuple(MIXTURE)
-TABLES = ("compared", "ablation", "bound", "left out", "shares", "few", "fit")
+TABLES = ("compared", "ablation", "bound", "left out", "shares", "small", "few", "fit")
 Trial = tuple[Sequences, np.ndarray, np.ndarray, int]
 """A log, which of its rows are noise, which of them count, and the seed."""
 MIN_ITEM_ROWS = (0, DecisionSettings().min_item_rows, 2)
 """How many rows items keep: none, as many as by default, and more."""
+SMALL = (300, 1000, 3000)
+"""Users of small logs."""
 FEW = (60, 100, 200, 300)
 """Long histories, where one looks whether bots are seen that there are not."""
 SINGLE = ("random", "popularity", "text", "co-occurrence", "svd")
@@ -76,11 +79,26 @@ class FlexibleHead:
 class Bench:
     """A log and what all of its copies with noise share."""
 
-    def __init__(self, workspace: Workspace) -> None:
-        self.workspace, self.sequences = workspace, workspace.trainable
-        folder = workspace.vectors
-        self.vectors, self.known = vectors_by_code(self.sequences.items, load_vectors(folder) if folder else None)
-        self.nearest = noise.nearest_in_text(self.vectors, self.known)
+    def __init__(
+        self, sequences: Sequences, vectors: np.ndarray, known: np.ndarray, texts: Sequence[str | None]
+    ) -> None:
+        self.sequences, self.vectors, self.known, self.texts = sequences, vectors, known, texts
+        self.nearest = noise.nearest_in_text(vectors, known)
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> "Bench":
+        """Return that of a log with its items' vectors and texts."""
+        folder, sequences = workspace.vectors, workspace.trainable
+        known = vectors_by_code(sequences.items, load_vectors(folder) if folder else None)
+        return cls(sequences, *known, workspace.item_texts)
+
+    def some(self, users: np.ndarray) -> "Bench":
+        """Return that of the log of some users, bool [U], and of the items that they have."""
+        sequences = self.sequences.where(users[self.sequences.user_index])
+        codes, numbers = np.unique(sequences.codes, return_inverse=True)
+        fewer = replace(sequences, codes=numbers + 1, items=sequences.items.take(codes - 1))
+        codes = np.concatenate([[0], codes])
+        return Bench(fewer, self.vectors[codes], self.known[codes], [self.texts[code - 1] for code in codes[1:]])
 
     def noisy(self, kind: str, rate: float, seed: int) -> tuple[Sequences, np.ndarray, np.ndarray]:
         """Return a log with noise, its labels, and which rows count."""
@@ -101,8 +119,7 @@ class Bench:
         self, sequences: Sequences, seed: int, flexible: bool = False, **options: object
     ) -> tuple[Judge, Scores]:
         """Return a judge and all that it says, evidence included."""
-        texts = self.workspace.item_texts
-        judge = Judge(sequences, self.vectors, texts, seed, Silent(), **options)  # type: ignore[arg-type]
+        judge = Judge(sequences, self.vectors, self.texts, seed, Silent(), **options)  # type: ignore[arg-type]
         with mock.patch.object(head, "fit", FlexibleHead if flexible else head.fit):
             return judge, judge.scores()
 
@@ -113,7 +130,7 @@ class Bench:
             raise AssertionError("this scorer trains nothing")
 
         material = baselines.Material(
-            sequences, self.vectors, self.known, self.workspace.item_texts, seed, untrained, untrained, Silent()
+            sequences, self.vectors, self.known, self.texts, seed, untrained, untrained, Silent()
         )  # type: ignore[arg-type]
         return baselines.SCORERS[name](material)
 
@@ -211,6 +228,27 @@ def estimate(bench: Bench) -> None:
         )
 
 
+def small(bench: Bench, seeds: range) -> None:
+    """Print how much noise is seen in logs of few of the users, and what goes, with and without noise injected."""
+    users_of_all = len(bench.sequences.lengths)
+    for count in (count for count in SMALL if count < users_of_all):
+        users = [np.random.default_rng(seed).permutation(users_of_all) < count for seed in seeds]
+        logs = [bench.some(those) for those in users]
+        for injected in (0.0, 0.06, 0.15):
+            found = defaultdict(list)
+            for log, seed in zip(logs, seeds, strict=True):
+                sequences, is_noise, _ = log.noisy(KINDS[0], injected, seed)
+                judge, score = log.judge(sequences, seed)
+                removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
+                found["rows"].append(len(is_noise))
+                found["are noise"].append(is_noise.mean())
+                found["estimated"].append(sum(judge.shares.values()))
+                found["noise that goes"].append((removed & is_noise).mean())
+                found["genuine rows that go"].append((removed & ~is_noise).mean())
+            told = ", ".join(f"{name} {interval(values)}" for name, values in found.items())
+            print(f"  {count} users, {injected:.0%} injected: {told}", flush=True)
+
+
 def few_histories(bench: Bench, seeds: range) -> None:
     """Print how many users of the log as it is are taken for bots, where few of it have long histories."""
     long = np.flatnonzero(bench.sequences.lengths >= noise.LONG_HISTORY)
@@ -258,7 +296,8 @@ def main() -> None:
     parser.add_argument("--cache-dir")
     arguments = parser.parse_args()
     config = Config(encoder=EncoderSettings(encoder=arguments.encoder), run=RunSettings(cache_dir=arguments.cache_dir))
-    bench = Bench(open_log(arguments.log, None, config, Face(quiet=True)))
+    workspace = open_log(arguments.log, None, config, Face(quiet=True))
+    bench = Bench.of(workspace)
     rate, seeds = parse_share(arguments.share, "--share"), range(arguments.seeds)
     print(f"{Path(arguments.log).name}, {arguments.seeds} seeds: mean ± half of the 95% interval", flush=True)
     start = time.perf_counter()
@@ -266,7 +305,7 @@ def main() -> None:
     print(f"  judging the log as it is: {time.perf_counter() - start:.0f} s", flush=True)
     trials: dict[str, list[Trial]] = {}
     if arguments.label:
-        truth = labels.read(bench.workspace.log, arguments.label)[bench.sequences.row_ids]
+        truth = labels.read(workspace.log, arguments.label)[bench.sequences.row_ids]
         everything = np.ones(len(truth), dtype=bool)
         trials[arguments.label] = [(bench.sequences, truth, everything, seed) for seed in seeds]
     else:
@@ -283,6 +322,8 @@ def main() -> None:
         estimate(bench)
     if "fit" in arguments.tables:
         fits(bench)
+    if "small" in arguments.tables and not arguments.label:
+        small(bench, seeds)
     if "few" in arguments.tables and not arguments.label:
         few_histories(bench, seeds)
 

@@ -43,7 +43,7 @@ class WithModels(Judge):
 
     def __init__(self, bench: Bench, sequences: Sequences, config: Config) -> None:
         """Prepare to judge as `Judge` does."""
-        super().__init__(sequences, bench.vectors, bench.workspace.item_texts, config.run.seed, Silent())
+        super().__init__(sequences, bench.vectors, bench.texts, config.run.seed, Silent())
         self._bench, self._config = bench, config
 
     def _gathered(self, parts: collections.abc.Sequence[Sequences]) -> list[np.ndarray]:
@@ -75,7 +75,7 @@ class WithModels(Judge):
                 sequences,
                 bench.vectors,
                 bench.known,
-                bench.workspace.item_texts,
+                bench.texts,
                 self._seed,
                 lambda: backbone,
                 lambda: aligned,
@@ -108,7 +108,7 @@ def main() -> None:
         align=AlignSettings(align_epochs=arguments.align_epochs),
         run=RunSettings(cache_dir=arguments.cache_dir, seed=arguments.seed),
     )
-    bench = Bench(open_log(arguments.log, None, config, Face(quiet=True)))
+    bench = Bench.of(open_log(arguments.log, None, config, Face(quiet=True)))
     for kind in arguments.kinds:
         sequences, is_noise, counted = bench.noisy(kind, parse_share(arguments.share, "--share"), arguments.seed)
         truth = is_noise[counted]

@@ -46,6 +46,9 @@ _DOUBTFUL = ("insert-burst", "insert-similar", "insert-account")
 # Whatever is seen, so much of a log is taken to be of each of these kinds: enough for an order among rows that nothing
 # else speaks against, and too little to remove any.
 _AT_LEAST = 0.001
+# Shares are read as if there were so many rows more without noise: from few rows, by heads that have learned from few,
+# too much is read more often than too little, and what then goes is genuine.
+_ROWS_OF_DOUBT = 5_000
 # Rows of the users that noise is injected into: enough for the head.
 _TAUGHT_ROWS = 250_000
 # Noise is injected into them so many times, at least and at most, until so many rows have been read: more noise at once
@@ -261,6 +264,7 @@ class Judge:
             [_READ.get(name, _READ_OTHERS) for name in names],
             [(_counted(name, self._sequences)[judged], rows[told]) for name, rows in zip(names, counted, strict=True)],
         )
+        found *= judged.sum() / (judged.sum() + _ROWS_OF_DOUBT)
         lengths = self._sequences.lengths
         in_long = lengths[lengths >= noise.LONG_HISTORY].sum() / judged.sum()
         fitting = names.index(_FITTING) if _FITTING in names else None

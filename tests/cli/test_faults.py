@@ -61,7 +61,7 @@ def test_input_that_is_not_the_same_any_more(
 
 @pytest.mark.usefixtures("scored")
 def test_output_that_replaces_the_input_is_no_change_of_it(run, shop: Path) -> None:
-    outputs = ["-o", "shop.csv", "--removed", "gone.csv", "--report", "report", "--force"]
+    outputs = ["-o", "shop.csv", "--removed", "gone.csv", "--report", "report", "--force", "--threshold", "0.1"]
     result = run("denoise", "shop.csv", *outputs, *QUICK)
     assert result.exit_code == 0, result.output
     assert len(Path("shop.csv").read_text(encoding="utf-8").splitlines()) < 1501

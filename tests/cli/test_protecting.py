@@ -79,8 +79,9 @@ def test_a_threshold_comes_over_a_budget_from_a_file_or_the_environment(run, sho
 
 @pytest.mark.usefixtures("scored")
 def test_only_rows_with_a_named_event_go_and_all_count_as_history(run, shop: Path, log: pd.DataFrame) -> None:
-    freely, _ = annotated(run, shop)
-    options = ["--event-column", "event", "--events", "view"]
+    low = ["--threshold", "0.1"]
+    freely, _ = annotated(run, shop, *low)
+    options = ["--event-column", "event", "--events", "view", *low]
     restricted, said = annotated(run, shop, *options)
     others = log["event"] != "view"
     assert (~freely["keep"] & others).any()
@@ -96,7 +97,7 @@ def test_only_rows_with_a_named_event_go_and_all_count_as_history(run, shop: Pat
 
 @pytest.mark.usefixtures("scored")
 def test_where_all_rows_are_protected_it_is_said_by_what(run, shop: Path) -> None:
-    result = run("denoise", shop, "--dry-run", "--protect-last", 9999, *TEXT)
+    result = run("denoise", shop, "--dry-run", "--protect-last", 9999, "--threshold", 0.1, *TEXT)
     assert result.exit_code == 0
     assert (
         "looked like noise and stayed: see --max-user-share, --min-user-rows, --min-item-rows and --protect-last"
