@@ -10,6 +10,7 @@ import pyarrow as pa
 from iadsr_cli.logs.delimited import DelimitedRecords
 from iadsr_cli.logs.formats import BOM, DELIMITERS, Format
 from iadsr_cli.logs.records import Records
+from iadsr_cli.logs.schema import with_types
 from iadsr_cli.logs.spelling import cells, json_values, quoted
 from iadsr_cli.logs.texts import TextRecords
 
@@ -32,9 +33,9 @@ def with_partitions(records: Records, keep: np.ndarray, extra: Mapping[str, pa.A
 class OwnText:
     """The text of one file's or several files' records, each ended where the next one begins."""
 
-    def __init__(self, first: TextRecords, names: Sequence[str]) -> None:
-        """Begin with the header of the first file's first records; `names` are those of added columns."""
-        header = _header(first, names)
+    def __init__(self, first: TextRecords, added: Mapping[str, pa.DataType]) -> None:
+        """Begin with the header of the first file's first records, and the names of added columns."""
+        header = _header(first, with_types(added, first.column_names))
         self._first = first
         self._last: bytes | memoryview = header.removeprefix(BOM)
         self.header = first.encoded(header)

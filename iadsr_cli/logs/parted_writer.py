@@ -180,7 +180,7 @@ def _own_sink(
             block, named = _block(piece)
             records = named if partitions else block
             if text is None:
-                text = OwnText(block, [*records.partitions, *extra])
+                text = OwnText(block, {**dict.fromkeys(records.partitions, pa.string()), **extra})
                 stream.write(text.header)
             columns = with_partitions(records, keep, added)
             stream.write(b"".join(text.of(block, keep, columns, log.files[piece.file].line_end)))

@@ -1,8 +1,10 @@
 """Which column plays which role: user, item, time, text."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import pyarrow as pa
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import UsageError, closest
@@ -134,6 +136,18 @@ def find_column(name: str, columns: Sequence[str], source: str) -> str:
     return column
 
 
+def without_type(column: str) -> str:
+    """Return a column's name without RecBole's type suffix, if it has one."""
+    return _RECBOLE_SUFFIX.sub("", column)
+
+
+def with_types(added: Mapping[str, pa.DataType], columns: Sequence[str]) -> list[str]:
+    """Return the names of columns that are added to others: with RecBole's type suffix where all of those have one."""
+    if not all(map(_RECBOLE_SUFFIX.search, columns)):
+        return list(added)
+    return [f"{name}:{'float' if pa.types.is_floating(type) else 'token'}" for name, type in added.items()]
+
+
 def unknown_column(name: str, columns: Sequence[str], source: str) -> UsageError:
     """Return the error for a column that is not there, with the nearest names."""
     return UsageError(f'Column "{name}" not found in {source}.', f"Candidates: {_quoted(closest(name, columns))}.")
@@ -143,7 +157,7 @@ def _matching(name: str, columns: Sequence[str]) -> str | None:
     """Return the column called `name`, with or without RecBole's type suffix."""
     if name in columns:
         return name
-    stripped = [column for column in columns if _RECBOLE_SUFFIX.sub("", column) == name]
+    stripped = [column for column in columns if without_type(column) == name]
     return stripped[0] if len(stripped) == 1 else None
 
 
@@ -161,7 +175,7 @@ def _check_distinct(roles: Roles, source: str) -> None:
 
 
 def _folded(column: str) -> str:
-    return re.sub(r"[-_ ]", "", _RECBOLE_SUFFIX.sub("", column.strip()).casefold())
+    return re.sub(r"[-_ ]", "", without_type(column.strip()).casefold())
 
 
 def _quoted(names: Iterable[str]) -> str:

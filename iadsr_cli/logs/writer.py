@@ -18,6 +18,7 @@ from iadsr_cli.logs.formats import DELIMITERS, Format, compressing, format_of, n
 from iadsr_cli.logs.own_text import OwnText, same_text, with_partitions
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.records import Records
+from iadsr_cli.logs.schema import without_type
 from iadsr_cli.logs.several import SeveralRecords
 from iadsr_cli.logs.tables import TableRecords, table_sink
 from iadsr_cli.logs.texts import TextRecords
@@ -60,11 +61,13 @@ def check_extra_names(log: str, columns: Iterable[str], extra: Iterable[str]) ->
     Raises:
         UsageError: the log has a column of such a name already.
     """
-    for name in sorted(set(columns).intersection(extra)):
-        raise UsageError(
-            f'{log} already has a column "{name}", which the output would add.',
-            "Rename the log's column first.",
-        )
+    added = set(extra)
+    for column in columns:
+        if column in added or without_type(column) in added:
+            raise UsageError(
+                f'{log} already has a column "{column}", which the output would add.',
+                "Rename the log's column first.",
+            )
 
 
 def check_rows(log: Log, target: str, extra: Iterable[str] = (), format_override: str = "auto") -> None:
@@ -293,9 +296,9 @@ def _own_pieces(records: Records, keep: np.ndarray, extra: Mapping[str, pa.Array
     """Yield the text of records as it stands: the header of the first file, and the records of all."""
     first, _ = next(records.files())
     assert isinstance(first, TextRecords)
-    text = OwnText(first, [*records.partitions, *extra])
-    yield text.header
     added = with_partitions(records, keep, extra)
+    text = OwnText(first, {name: column.type for name, column in added.items()})
+    yield text.header
     done = 0
     for file, rows in records.files():
         assert isinstance(file, TextRecords)

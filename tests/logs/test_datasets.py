@@ -4,6 +4,7 @@ import gzip
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -11,7 +12,7 @@ from iadsr_cli.config import ItemsSettings, LogSettings
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.reader import read_items, read_log
 from iadsr_cli.logs.schema import Roles
-from iadsr_cli.logs.writer import write_rows
+from iadsr_cli.logs.writer import check_rows, write_rows
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 ITEM = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
@@ -33,8 +34,12 @@ def test_recbole(tmp_path):
     assert texts.columns == ("movie_title:token_seq",)
     write_rows(log, str(tmp_path / "clean.inter"), np.array([0, 2]))
     assert (tmp_path / "clean.inter").read_text() == INTER + rows[0] + rows[2]
-    write_rows(log, str(tmp_path / "removed.inter"), np.array([1]), extra={"noise_score": np.array([0.5])})
-    assert (tmp_path / "removed.inter").read_text() == INTER[:-1] + "\tnoise_score\n" + rows[1][:-1] + "\t0.5\n"
+    added = {"noise_score": np.array([0.5]), "keep": np.array([True]), "reason": pa.array(["kept"])}
+    write_rows(log, str(tmp_path / "all.inter"), np.array([1]), extra=added)
+    header = INTER[:-1] + "\tnoise_score:float\tkeep:token\treason:token\n"
+    assert (tmp_path / "all.inter").read_text() == header + rows[1][:-1] + "\t0.5\ttrue\tkept\n"
+    with pytest.raises(UsageError, match=r'all\.inter already has a column "keep:token", which the output would add'):
+        check_rows(read_log(str(tmp_path / "all.inter"), LogSettings()), str(tmp_path / "b.inter"), ["keep"])
     # The types go with the names wherever the rows go.
     write_rows(log, str(tmp_path / "clean.csv"), np.array([0]))
     assert (tmp_path / "clean.csv").read_text() == INTER.replace("\t", ",") + rows[0].replace("\t", ",")
