@@ -9,6 +9,7 @@ and of few histories are of the first seed.
 """
 
 import argparse
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ Trial = tuple[Sequences, np.ndarray, np.ndarray, int]
 """A log, which of its rows are noise, which of them count, and the seed."""
 MIN_ITEM_ROWS = (0, DecisionSettings().min_item_rows, 2)
 """How many rows items keep: none, as many as by default, and more."""
-SMALL = (300, 1000, 3000)
+SMALL = (300, 1000)
 """Users of small logs."""
 FEW = (60, 100, 200, 300)
 """Long histories, where one looks whether bots are seen that there are not."""
@@ -229,24 +230,28 @@ def estimate(bench: Bench) -> None:
 
 
 def small(bench: Bench, seeds: range) -> None:
-    """Print how much noise is seen in logs of few of the users, and what goes, with and without noise injected."""
+    """Print how much noise is seen in logs of few of the users, and what goes, with and without noise injected.
+
+    And the same without the doubt that few rows are met with.
+    """
     users_of_all = len(bench.sequences.lengths)
     for count in (count for count in SMALL if count < users_of_all):
         users = [np.random.default_rng(seed).permutation(users_of_all) < count for seed in seeds]
         logs = [bench.some(those) for those in users]
-        for injected in (0.0, 0.06, 0.15):
+        for injected, doubt in itertools.product((0.0, 0.06, 0.15), (judge._ROWS_OF_DOUBT, 0)):
             found = defaultdict(list)
             for log, seed in zip(logs, seeds, strict=True):
                 sequences, is_noise, _ = log.noisy(KINDS[0], injected, seed)
-                judge, score = log.judge(sequences, seed)
+                with mock.patch.object(judge, "_ROWS_OF_DOUBT", doubt):
+                    judged, score = log.judge(sequences, seed)
                 removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
                 found["rows"].append(len(is_noise))
                 found["are noise"].append(is_noise.mean())
-                found["estimated"].append(sum(judge.shares.values()))
+                found["estimated"].append(sum(judged.shares.values()))
                 found["noise that goes"].append((removed & is_noise).mean())
                 found["genuine rows that go"].append((removed & ~is_noise).mean())
             told = ", ".join(f"{name} {interval(values)}" for name, values in found.items())
-            print(f"  {count} users, {injected:.0%} injected: {told}", flush=True)
+            print(f"  {count} users, {injected:.0%} injected, {doubt:,} rows of doubt: {told}", flush=True)
 
 
 def few_histories(bench: Bench, seeds: range) -> None:
