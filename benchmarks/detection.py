@@ -90,16 +90,16 @@ class Bench:
     def of(cls, workspace: Workspace) -> "Bench":
         """Return that of a log with its items' vectors and texts."""
         folder, sequences = workspace.vectors, workspace.trainable
-        known = vectors_by_code(sequences.items, load_vectors(folder) if folder else None)
-        return cls(sequences, *known, workspace.item_texts)
+        vectors, known = vectors_by_code(sequences.items, load_vectors(folder) if folder else None)
+        return cls(sequences, vectors, known, workspace.item_texts)
 
     def some(self, users: np.ndarray) -> "Bench":
         """Return that of the log of some users, bool [U], and of the items that they have."""
         sequences = self.sequences.where(users[self.sequences.user_index])
-        codes, numbers = np.unique(sequences.codes, return_inverse=True)
-        fewer = replace(sequences, codes=numbers + 1, items=sequences.items.take(codes - 1))
-        codes = np.concatenate([[0], codes])
-        return Bench(fewer, self.vectors[codes], self.known[codes], [self.texts[code - 1] for code in codes[1:]])
+        held, numbers = np.unique(sequences.codes, return_inverse=True)
+        fewer = replace(sequences, codes=numbers + 1, items=sequences.items.take(held - 1))
+        codes = np.append(0, held)
+        return Bench(fewer, self.vectors[codes], self.known[codes], [self.texts[code - 1] for code in held])
 
     def noisy(self, kind: str, rate: float, seed: int) -> tuple[Sequences, np.ndarray, np.ndarray]:
         """Return a log with noise, its labels, and which rows count."""
