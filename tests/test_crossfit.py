@@ -339,7 +339,7 @@ def test_bots_are_found_whole_and_by_their_histories() -> None:
 @pytest.mark.usefixtures("few_lessons")
 def test_who_has_seen_nearly_everything_is_no_bot() -> None:
     # The longest histories of this log have nothing in common, all of them: that is usual for their length.
-    everyone, vectors, titles = with_incoherent(330, 200, 300)
+    everyone, vectors, titles = with_incoherent(330, 80, 120)
     found = Judge(everyone, vectors, titles, 0, Silent()).scores()
     assert (found.noise[everyone.user_index >= 730] > 0.5).mean() < 0.02
 
@@ -436,7 +436,7 @@ def test_without_texts_and_vectors_collaboration_alone_judges() -> None:
 
 @pytest.mark.usefixtures("few_lessons")
 def test_the_share_rises_with_the_noise_and_a_clean_log_keeps_its_rows() -> None:
-    sequences, vectors, titles = genres(1200)
+    sequences, vectors, titles = genres(700)
     shares, truth, removed = [], [], []
     for rate in (0.0, 0.1, 0.3):
         noisy = noise.inject(sequences, "insert-uniform", rate, 5) if rate else None
