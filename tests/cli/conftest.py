@@ -14,6 +14,9 @@ from iadsr_cli.cli.app import app
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
+SMALL = {"IADSR_ENCODER_DIMENSION": "32"}
+"""How good vectors are is no matter of the command's."""
+
 Run = Callable[..., Result]
 
 
@@ -25,6 +28,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.delenv(name)
     monkeypatch.setenv("IADSR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("COLUMNS", "200")
+    for name, value in SMALL.items():
+        monkeypatch.setenv(name, value)
 
     def invoke(*arguments: object, **options: object) -> Result:
         return CliRunner().invoke(app, [str(argument) for argument in arguments], **options)  # type: ignore[arg-type]
@@ -38,7 +43,7 @@ def iadsr(tmp_path: Path) -> Callable[..., "subprocess.Popen[bytes]"]:
 
     def start(*arguments: object, **options: object) -> "subprocess.Popen[bytes]":
         environment = {name: value for name, value in os.environ.items() if not name.startswith("IADSR_")}
-        environment |= {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+        environment |= {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200", "OMP_NUM_THREADS": "1", **SMALL}
         environment.pop("PYTHONUNBUFFERED", None)  # what is held back is written at the end, or cannot be
         command = [sys.executable, "-m", "iadsr_cli", *map(str, arguments)]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -107,7 +112,7 @@ def _scores(tmp_path_factory: pytest.TempPathFactory, learning_little) -> Path:
     folder = tmp_path_factory.mktemp("scores")
     options = ["--encoder", "tfidf", "--dry-run", "--cache-dir", str(folder / "cache")]
     with learning_little():
-        result = CliRunner().invoke(app, ["denoise", str(write_shop(folder)), *options])
+        result = CliRunner().invoke(app, ["denoise", str(write_shop(folder)), *options], env=SMALL)
     assert result.exit_code == 0, result.output
     return folder / "cache"
 
