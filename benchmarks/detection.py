@@ -68,13 +68,31 @@ class FlexibleHead:
         self._learner.fit(evidence, injected)
         self._prior = float(np.log(injected.mean() / (1 - injected.mean())))
 
-    def parts(self, evidence: np.ndarray) -> np.ndarray:
-        """Return the evidence as it is: nothing here is a sum."""
-        return evidence
-
     def ratio(self, evidence: np.ndarray) -> np.ndarray:
         """Return the ratio of densities [n]."""
         return np.exp(np.clip(self._learner.decision_function(evidence) - self._prior, -50, 50))
+
+
+class FlexibleHeads(list[FlexibleHead]):
+    """Those of several kinds, in place of `head.Heads`."""
+
+    @classmethod
+    def of(cls, heads: Sequence[FlexibleHead]) -> "FlexibleHeads":
+        """Return heads as one."""
+        return cls(heads)
+
+    @property
+    def base(self) -> list[float]:
+        """One number for each kind: nothing is added."""
+        return [0.0] * len(self)
+
+    def ratios(self, evidence: np.ndarray) -> np.ndarray:
+        """Return the ratios of densities [n, K]."""
+        return np.stack([one.ratio(evidence) for one in self], axis=1)
+
+    def judge(self, evidence: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return their weighted sum [n], and in place of parts the evidence: nothing here is a sum."""
+        return self.ratios(evidence) @ weights, evidence
 
 
 class Bench:
@@ -121,7 +139,8 @@ class Bench:
     ) -> tuple[Judge, Scores]:
         """Return a judge and all that it says, evidence included."""
         judge = Judge(sequences, self.vectors, self.texts, seed, Silent(), **options)  # type: ignore[arg-type]
-        with mock.patch.object(head, "fit", FlexibleHead if flexible else head.fit):
+        fit, heads = (FlexibleHead, FlexibleHeads) if flexible else (head.fit, head.Heads)
+        with mock.patch.multiple(head, fit=fit, Heads=heads):
             return judge, judge.scores()
 
     def single(self, name: str, sequences: Sequences, seed: int) -> np.ndarray:
@@ -197,11 +216,14 @@ def bound(bench: Bench, kind: str, trial: Trial) -> None:
     _, scores = bench.scores(sequences, seed)
     evidence, usable = scores.terms, ~np.isnan(scores.noise)
     side = np.random.default_rng(seed).integers(0, 2, len(sequences.lengths))[sequences.user_index]
-    for name, fit in (("additive heads", head.fit), ("trees of all evidence", FlexibleHead)):
+    for name, fit, heads in (
+        ("additive heads", head.fit, head.Heads),
+        ("trees of all evidence", FlexibleHead, FlexibleHeads),
+    ):
         told = np.empty(len(is_noise))
         for own in (0, 1):
             learned = fit(evidence[usable & (side != own)], is_noise[usable & (side != own)], seed)
-            told[side == own] = learned.ratio(learned.parts(evidence[side == own]))
+            told[side == own] = heads.of([learned]).ratios(evidence[side == own])[:, 0]
         reached = auroc(told[counted & usable], is_noise[counted & usable])
         print(f"  {kind}, {name} told the truth about other users: AUROC {reached:.4f}", flush=True)
 

@@ -22,8 +22,10 @@ _STEPS = 64
 _ROUNDS, _RATE, _LEAVES = 200, 0.1, 8
 # Where a step has injected rows alone, its value would rise with every round, however few they are.
 _SHRINKAGE = 10.0
-# Heads that are learned at the same time: each takes a copy of what it learns from.
+# Heads that are learned at the same time, each of which takes a copy of what it learns from; and stretches of rows, of
+# this many each, that are judged at the same time.
 _AT_ONCE = 4
+_ROWS_AT_ONCE = 8_192
 # More rows of the log than this do not make a head better.
 _COMPARED = 60_000
 # Of doubtful kinds only what others, plain noise and doubtful kinds before them, do not explain so many times over is
@@ -45,18 +47,81 @@ class NoiseHead:
     steps: list[np.ndarray]
     base: float
 
-    def parts(self, evidence: np.ndarray) -> np.ndarray:
-        """Return what each piece of evidence [n, E] adds, high for noise, 0 where it is missing; float32 [n, E]."""
-        found = np.zeros(evidence.shape, dtype=np.float32)
-        for column, (edges, steps) in enumerate(zip(self.edges, self.steps, strict=True)):
-            values = evidence[:, column]
-            known = ~np.isnan(values)
-            found[known, column] = steps[np.searchsorted(edges, values[known], side="right")]
+
+@dataclass(frozen=True)
+class Heads:
+    """Heads of K kinds of noise as one: each piece of evidence is looked up once for all of them.
+
+    Attributes:
+        edges: ascending bounds of the steps of each piece of evidence: those of all heads.
+        values: what each step of it adds to each head, float32 [s, K]; the last row is for what is missing, 0.
+        base: what is added to the sum of steps, float64 [K].
+    """
+
+    edges: list[np.ndarray]
+    values: list[np.ndarray]
+    base: np.ndarray
+
+    @classmethod
+    def of(cls, heads: Sequence[NoiseHead]) -> "Heads":
+        """Return heads of the same pieces of evidence as one."""
+        edges = [np.unique(np.concatenate(bounds)) for bounds in zip(*(head.edges for head in heads), strict=True)]
+        values = []
+        for column, bounds in enumerate(edges):
+            found = np.zeros((len(bounds) + 2, len(heads)), np.float32)
+            for number, head in enumerate(heads):
+                # A step of all begins within one step of each.
+                beginning = np.searchsorted(head.edges[column], bounds, side="right")
+                found[:-1, number] = head.steps[column][np.append(0, beginning)]
+            values.append(found)
+        return cls(edges, values, np.array([head.base for head in heads], dtype=np.float64))
+
+    def ratios(self, evidence: np.ndarray) -> np.ndarray:
+        """Return the density of injected rows over that of the log's rows, for evidence [n, E]; float64 [n, K]."""
+        found = np.empty((len(evidence), len(self.base)))
+
+        def look(first: int) -> None:
+            rows = slice(first, first + _ROWS_AT_ONCE)
+            found[rows] = self._ratios(self._steps(evidence[rows]))
+
+        side_by_side(look, range(0, len(evidence), _ROWS_AT_ONCE), at_once=_AT_ONCE)
         return found
 
-    def ratio(self, parts: np.ndarray) -> np.ndarray:
-        """Return the density of injected rows over that of the log's rows, from `parts`; float64 [n]."""
-        return np.exp(np.minimum(parts.sum(axis=1, dtype=np.float64) + self.base, 50))
+    def judge(self, evidence: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sum of the ratios of evidence [n, E], each times its kind's weight, and what each piece adds.
+
+        Float64 [n], and float32 [n, E], high for noise: what it adds to each head, in proportion to how likely the kind
+        is. Weights are above 0, float64 [K].
+        """
+        found = np.empty(len(evidence))
+        parts = np.empty(evidence.shape, dtype=np.float32)
+
+        def look(first: int) -> None:
+            rows = slice(first, first + _ROWS_AT_ONCE)
+            steps = self._steps(evidence[rows])
+            products = self._ratios(steps) * weights
+            found[rows] = products.sum(axis=1)
+            likely = (products / found[rows, None]).astype(np.float32)
+            for column, (step, values) in enumerate(zip(steps, self.values, strict=True)):
+                parts[rows, column] = np.einsum("nk,nk->n", np.take(values, step, axis=0), likely)
+
+        side_by_side(look, range(0, len(evidence), _ROWS_AT_ONCE), at_once=_AT_ONCE)
+        return found, parts
+
+    def _steps(self, evidence: np.ndarray) -> list[np.ndarray]:
+        """Return the step that each piece of evidence [n, E] is in, int64 [n] each."""
+        found = []
+        for bounds, column in zip(self.edges, np.ascontiguousarray(evidence.T), strict=True):
+            step = np.searchsorted(bounds, column, side="right")
+            step[np.isnan(column)] = len(bounds) + 1
+            found.append(step)
+        return found
+
+    def _ratios(self, steps: list[np.ndarray]) -> np.ndarray:
+        total = np.zeros((len(steps[0]), len(self.base)))
+        for step, values in zip(steps, self.values, strict=True):
+            total += np.take(values, step, axis=0)
+        return np.exp(np.minimum(total + self.base, 50))
 
 
 def fit(evidence: np.ndarray, injected: np.ndarray, seed: int) -> NoiseHead:
@@ -116,11 +181,11 @@ class Mixture:
     """Noise of several kinds, learned twice, each time from half of the users to judge the other half.
 
     Attributes:
-        heads: for each side, one head for each kind: those that judge its users.
+        heads: for each side those that judge its users.
         weights: the share of each kind in the log, float64 [K]; none is 0.
     """
 
-    heads: Sequence[Sequence[NoiseHead]]
+    heads: Sequence[Heads]
     weights: np.ndarray
 
     def judge(self, evidence: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -129,13 +194,11 @@ class Mixture:
         Those are what each piece of evidence adds, high for noise, float32 [n, E]: the parts of each kind's head in
         proportion to how likely the kind is. `side` is each row's user's, 0 or 1, int64 [n].
         """
-        products = ratios(self.heads, evidence, side) * self.weights
-        product = products.sum(axis=1)
-        parts = np.zeros(evidence.shape, dtype=np.float32)
+        product = np.empty(len(evidence))
+        parts = np.empty(evidence.shape, dtype=np.float32)
         for number, heads in enumerate(self.heads):
             own = side == number
-            for head, likely in zip(heads, (products[own] / product[own, None]).astype(np.float32).T, strict=True):
-                parts[own] += head.parts(evidence[own]) * likely[:, None]
+            product[own], parts[own] = heads.judge(evidence[own], self.weights)
         return probability(product), parts
 
 
@@ -146,7 +209,7 @@ def fit_kinds(
     unseen: Sequence[Sequence[int]],
     seed: int,
     counted: Sequence[np.ndarray] | None = None,
-) -> list[list[NoiseHead]]:
+) -> list[Heads]:
     """Learn a head for each kind of noise and each side: from the rows of the other side.
 
     Args:
@@ -169,15 +232,15 @@ def fit_kinds(
 
     both = np.repeat([0, 1], len(unseen)), np.tile(np.arange(len(unseen)), 2)
     heads = side_by_side(learned, *both, at_once=_AT_ONCE)
-    return [heads[: len(unseen)], heads[len(unseen) :]]
+    return [Heads.of(heads[: len(unseen)]), Heads.of(heads[len(unseen) :])]
 
 
-def ratios(heads: Sequence[Sequence[NoiseHead]], evidence: np.ndarray, side: np.ndarray) -> np.ndarray:
+def ratios(heads: Sequence[Heads], evidence: np.ndarray, side: np.ndarray) -> np.ndarray:
     """Return what the heads that judge each row of evidence [n, E] say: ratios of densities, float64 [n, K]."""
-    found = np.empty((len(evidence), len(heads[0])))
+    found = np.empty((len(evidence), len(heads[0].base)))
     for number, each in enumerate(heads):
-        own = evidence[side == number]
-        found[side == number] = np.stack([head.ratio(head.parts(own)) for head in each], axis=1)
+        own = side == number
+        found[own] = each.ratios(evidence[own])
     return found
 
 
