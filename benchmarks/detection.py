@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, NoReturn
 from unittest import mock
 
 import numpy as np
@@ -48,7 +49,7 @@ SMALL = (300, 1000)
 FEW = (60, 100, 200, 300)
 """Long histories, where one looks whether bots are seen that there are not."""
 SINGLE = ("random", "popularity", "text", "co-occurrence", "svd")
-ABLATIONS: dict[str, dict[str, object]] = {
+ABLATIONS: dict[str, dict[str, Any]] = {
     "whole": {},
     "no cross-fitting": {"folds": 1},
     "no text": {"families": ("taste", "around", "together", "repeats", "apart")},
@@ -128,17 +129,15 @@ class Bench:
         return made.sequences, made.is_noise, ~arms.held_out(made.sequences)
 
     def judge(
-        self, sequences: Sequences, seed: int, flexible: bool = False, **options: object
+        self, sequences: Sequences, seed: int, flexible: bool = False, **options: Any
     ) -> tuple[Judge, np.ndarray]:
         """Return a judge and its noise scores, float64 [N]."""
         judge, scores = self.scores(sequences, seed, flexible, **options)
         return judge, scores.noise.astype(np.float64)
 
-    def scores(
-        self, sequences: Sequences, seed: int, flexible: bool = False, **options: object
-    ) -> tuple[Judge, Scores]:
+    def scores(self, sequences: Sequences, seed: int, flexible: bool = False, **options: Any) -> tuple[Judge, Scores]:
         """Return a judge and all that it says, evidence included."""
-        judge = Judge(sequences, self.vectors, self.texts, seed, Silent(), **options)  # type: ignore[arg-type]
+        judge = Judge(sequences, self.vectors, self.texts, seed, Silent(), **options)
         fit, heads = (FlexibleHead, FlexibleHeads) if flexible else (head.fit, head.Heads)
         with mock.patch.multiple(head, fit=fit, Heads=heads):
             return judge, judge.scores()
@@ -146,12 +145,12 @@ class Bench:
     def single(self, name: str, sequences: Sequences, seed: int) -> np.ndarray:
         """Return what one simple scorer says."""
 
-        def untrained() -> None:
+        def untrained() -> NoReturn:
             raise AssertionError("this scorer trains nothing")
 
         material = baselines.Material(
             sequences, self.vectors, self.known, self.texts, seed, untrained, untrained, Silent()
-        )  # type: ignore[arg-type]
+        )
         return baselines.SCORERS[name](material)
 
 
@@ -216,10 +215,11 @@ def bound(bench: Bench, kind: str, trial: Trial) -> None:
     _, scores = bench.scores(sequences, seed)
     evidence, usable = scores.terms, ~np.isnan(scores.noise)
     side = np.random.default_rng(seed).integers(0, 2, len(sequences.lengths))[sequences.user_index]
-    for name, fit, heads in (
-        ("additive heads", head.fit, head.Heads),
-        ("trees of all evidence", FlexibleHead, FlexibleHeads),
-    ):
+    learners: dict[str, tuple[Any, Any]] = {
+        "additive heads": (head.fit, head.Heads),
+        "trees of all evidence": (FlexibleHead, FlexibleHeads),
+    }
+    for name, (fit, heads) in learners.items():
         told = np.empty(len(is_noise))
         for own in (0, 1):
             learned = fit(evidence[usable & (side != own)], is_noise[usable & (side != own)], seed)
@@ -261,7 +261,7 @@ def small(bench: Bench, seeds: range) -> None:
         users = [np.random.default_rng(seed).permutation(users_of_all) < count for seed in seeds]
         logs = [bench.some(those) for those in users]
         for injected, doubt in itertools.product((0.0, 0.06, 0.15), (judge._ROWS_OF_DOUBT, 0)):
-            found = defaultdict(list)
+            found: dict[str, list[float]] = defaultdict(list)
             for log, seed in zip(logs, seeds, strict=True):
                 sequences, is_noise, _ = log.noisy(KINDS[0], injected, seed)
                 with mock.patch.object(judge, "_ROWS_OF_DOUBT", doubt):

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -79,7 +80,7 @@ class Targets:
         from generated import generated_log
 
         self.folder = folder
-        self.settings = {}
+        self.settings: dict[str, Any] = {}
         self.seeds: dict[str, list[bytes]] = {}
         self.read: dict[str, Callable[[bytes], None]] = {}
         random = Random(0)
@@ -229,7 +230,7 @@ class Targets:
         backbone = make_backbone(settings, 2)
         aligned = AlignedModel(backbone, torch.zeros(3, 2), torch.zeros(3, dtype=torch.bool))
         config = {"backbone": settings.record()}
-        made = {
+        made: dict[str, tuple[Callable[[Path], None], dict[str, Any]]] = {
             "embed": (lambda draft: save_vectors(draft, vectors), {"encoder": {}}),
             "pretrain": (lambda draft: save_model(draft, backbone, vocabulary, []), config),
             "align": (lambda draft: save_model(draft, aligned, vocabulary, []), config),

@@ -46,12 +46,12 @@ class WithModels(Judge):
         super().__init__(sequences, bench.vectors, bench.texts, config.run.seed, Silent())
         self._bench, self._config = bench, config
 
-    def _gathered(self, parts: collections.abc.Sequence[Sequences]) -> list[np.ndarray]:
+    def _gathered(self, parts: collections.abc.Sequence[tuple[Sequences, np.ndarray]]) -> list[np.ndarray]:
         found = super()._gathered(parts)
-        more = [np.full((len(part.codes), len(NAMES)), np.nan, np.float32) for part in parts]
+        more = [np.full((len(part.codes), len(NAMES)), np.nan, np.float32) for part, _ in parts]
         for own in (0, 1):
             models = self._trained(self._side != own)
-            for part, out in zip(parts, more, strict=True):
+            for (part, _), out in zip(parts, more, strict=True):
                 judged = self._side[part.user_index] == own
                 out[judged] = self._judged(part.where(judged), models)
         self.models_alone = more[0]
