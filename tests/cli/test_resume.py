@@ -1,7 +1,4 @@
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -10,22 +7,15 @@ import pytest
 FEW = ["--pretrain-epochs", "6", "--patience", "9", "--device", "cpu", "--pretrain-learning-rate", "0.01"]
 
 
-def start(*arguments: object, cwd: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "IADSR_CACHE_DIR": str(cwd / "cache"), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "iadsr_cli", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=cwd, env=environment, stderr=subprocess.PIPE)
-
-
 @pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one(tmp_path: Path, shop: Path) -> None:
+def test_a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one(run, iadsr, tmp_path: Path, shop: Path) -> None:
     # Several short epochs: it has to be still training when the first checkpoint is seen.
     many = [*FEW, "--pretrain-epochs", "12", "--patience", "99"]
-    with start("pretrain", shop, "-o", "whole", *many, cwd=tmp_path) as whole:
-        _, said = whole.communicate(timeout=120)
-    assert whole.returncode == 0, said
+    whole = run("pretrain", shop, "-o", "whole", *many)
+    assert whole.exit_code == 0, whole.output
     checkpoint = tmp_path / ".killed.checkpoint"
     deadline = time.monotonic() + 60
-    with start("pretrain", shop, "-o", "killed", *many, cwd=tmp_path) as killed:
+    with iadsr("pretrain", shop, "-o", "killed", *many) as killed:
         while not checkpoint.exists() and killed.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         killed.kill()
@@ -33,10 +23,9 @@ def test_a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one(tmp_path: Path,
     assert checkpoint.exists()
     assert not (tmp_path / "killed").exists()
 
-    with start("pretrain", shop, "-o", "killed", "--resume", *many, cwd=tmp_path) as resumed:
-        _, said = resumed.communicate(timeout=120)
-    assert resumed.returncode == 0, said
-    assert b"Going on with pretrain after epoch" in said
+    resumed = run("pretrain", shop, "-o", "killed", "--resume", *many)
+    assert resumed.exit_code == 0, resumed.output
+    assert "Going on with pretrain after epoch" in resumed.stderr
     for name in ("weights.safetensors", "history.jsonl", "vocabulary.parquet", "manifest.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert not checkpoint.exists()
