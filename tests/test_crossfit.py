@@ -536,6 +536,16 @@ def test_the_head_learns_densities() -> None:
     assert ratio[2] < 0.05
 
 
+def test_what_is_missing_everywhere_says_nothing() -> None:
+    injected = np.arange(600) % 3 == 0
+    known = np.random.default_rng(0).random((600, 2)) - 2.0 * injected[:, None]
+    nothing = np.full((600, 2), np.nan)
+    both = np.column_stack([nothing[:, 0], known, nothing[:, 1]])
+    ratios = [head.Heads.of([head.fit(some, injected, 0)]).ratios(some) for some in (known, both, nothing)]
+    np.testing.assert_array_equal(ratios[1], ratios[0])
+    assert ratios[2] == pytest.approx(1)
+
+
 def test_few_rows_do_not_say_more_than_few_rows_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "_ROUNDS", ROUNDS)
     generator = np.random.default_rng(0)

@@ -140,31 +140,37 @@ def fit(evidence: np.ndarray, injected: np.ndarray, seed: int) -> NoiseHead:
         chosen = np.sort(np.concatenate([others, np.flatnonzero(injected)]))
         evidence, injected = evidence[chosen], injected[chosen]
 
-    edges = [_edges(column[~np.isnan(column)]) for column in evidence.T]
-    codes = np.empty(evidence.shape, dtype=np.float32)
-    middle = np.zeros(evidence.shape[1])
-    for number, (bounds, column) in enumerate(zip(edges, evidence.T, strict=True)):
+    columns = np.ascontiguousarray(evidence.T)
+    edges = [_edges(column[~np.isnan(column)]) for column in columns]
+    # What is missing everywhere would take as much time as the rest.
+    seen = [number for number, bounds in enumerate(edges) if len(bounds)] or [0]
+    codes = np.empty((len(evidence), len(seen)), order="F")
+    middle = np.zeros(len(seen))
+    for place, number in enumerate(seen):
+        bounds, column = edges[number], columns[number]
         known = ~np.isnan(column)
         if (known & ~injected).any():
-            middle[number] = np.searchsorted(bounds, np.median(column[known & ~injected]), side="right")
-        codes[:, number] = np.where(known, np.searchsorted(bounds, column, side="right"), middle[number])
+            middle[place] = np.searchsorted(bounds, np.median(column[known & ~injected]), side="right")
+        codes[:, place] = np.where(known, np.searchsorted(bounds, column, side="right"), middle[place])
     learner = HistGradientBoostingClassifier(
         max_iter=_ROUNDS,
         learning_rate=_RATE,
         max_leaf_nodes=_LEAVES,
         l2_regularization=_SHRINKAGE,
-        monotonic_cst=[-1] * evidence.shape[1],
+        monotonic_cst=[-1] * len(seen),
         interaction_cst="no_interactions",
         early_stopping=False,
         random_state=seed,
     )
     # One row per step of each piece of evidence, all else being at its median; the first row has all of them there.
-    sizes = [len(bounds) + 1 for bounds in edges]
+    sizes = [len(edges[number]) + 1 for number in seen]
     grid = np.repeat(middle[None], 1 + sum(sizes), axis=0)
     grid[np.arange(1, len(grid)), np.repeat(np.arange(len(sizes)), sizes)] = np.concatenate([*map(np.arange, sizes)])
     values = learner.fit(codes, injected).decision_function(grid)
     origin = float(values[0])
-    steps = np.split(values[1:] - origin, np.cumsum(sizes)[:-1])
+    steps = [np.zeros(1)] * len(edges)
+    for number, found in zip(seen, np.split(values[1:] - origin, np.cumsum(sizes)[:-1]), strict=True):
+        steps[number] = found
     prior = np.log(injected.mean() / (1 - injected.mean()))
     return NoiseHead(edges, steps, origin - float(prior))
 
