@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from multiprocessing import resource_tracker
 
 import grouped
 import numpy as np
@@ -115,6 +116,16 @@ def test_what_is_said_reaches_the_reporter_and_nothing_else_is(capfd: pytest.Cap
 def test_what_goes_wrong_in_any_process_is_said_once(does, message: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(TrainingError, match=message):
         workers.run(does, 2, "cpu", Silent(), None)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_interrupts_are_left_to_the_process_that_starts_the_others(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # As in the first run of a command, when Python has not started its helper.
+    for name in ("_fd", "_pid"):
+        monkeypatch.setattr(resource_tracker._resource_tracker, name, None)
+    workers.run(grouped.interrupted, 2, "cpu", Silent(), None)
     assert capfd.readouterr() == ("", "")
 
 
