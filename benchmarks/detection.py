@@ -66,12 +66,14 @@ class FlexibleHead:
     def __init__(self, evidence: np.ndarray, injected: np.ndarray, seed: int) -> None:
         """Learn as `head.fit` does."""
         self._learner = HistGradientBoostingClassifier(max_iter=200, early_stopping=False, random_state=seed)
-        self._learner.fit(evidence, injected)
+        # Scikit-learn's trees take no column that is missing everywhere.
+        self._seen = ~np.isnan(evidence).all(axis=0)
+        self._learner.fit(evidence[:, self._seen], injected)
         self._prior = float(np.log(injected.mean() / (1 - injected.mean())))
 
     def ratio(self, evidence: np.ndarray) -> np.ndarray:
         """Return the ratio of densities [n]."""
-        return np.exp(np.clip(self._learner.decision_function(evidence) - self._prior, -50, 50))
+        return np.exp(np.clip(self._learner.decision_function(evidence[:, self._seen]) - self._prior, -50, 50))
 
 
 class FlexibleHeads(list[FlexibleHead]):
@@ -81,11 +83,6 @@ class FlexibleHeads(list[FlexibleHead]):
     def of(cls, heads: Sequence[FlexibleHead]) -> "FlexibleHeads":
         """Return heads as one."""
         return cls(heads)
-
-    @property
-    def base(self) -> list[float]:
-        """One number for each kind: nothing is added."""
-        return [0.0] * len(self)
 
     def ratios(self, evidence: np.ndarray) -> np.ndarray:
         """Return the ratios of densities [n, K]."""
