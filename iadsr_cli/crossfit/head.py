@@ -243,10 +243,10 @@ def fit_kinds(
 
 def ratios(heads: Sequence[Heads], evidence: np.ndarray, side: np.ndarray) -> np.ndarray:
     """Return what the heads that judge each row of evidence [n, E] say: ratios of densities, float64 [n, K]."""
-    found = np.empty((len(evidence), len(heads[0].base)))
-    for number, each in enumerate(heads):
-        own = side == number
-        found[own] = each.ratios(evidence[own])
+    of_sides = [each.ratios(evidence[side == number]) for number, each in enumerate(heads)]
+    found = np.empty((len(evidence), of_sides[0].shape[1]))
+    for number, of_side in enumerate(of_sides):
+        found[side == number] = of_side
     return found
 
 

@@ -43,7 +43,7 @@ def iadsr(tmp_path: Path) -> Callable[..., "subprocess.Popen[bytes]"]:
 
     def start(*arguments: object, **options: object) -> "subprocess.Popen[bytes]":
         environment = {name: value for name, value in os.environ.items() if not name.startswith("IADSR_")}
-        environment |= {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200", "OMP_NUM_THREADS": "1", **SMALL}
+        environment |= {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200", **SMALL}
         environment.pop("PYTHONUNBUFFERED", None)  # what is held back is written at the end, or cannot be
         command = [sys.executable, "-m", "iadsr_cli", *map(str, arguments)]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

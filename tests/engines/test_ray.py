@@ -56,7 +56,7 @@ def start(folder: Path, tmp_path: Path) -> Start:
 
     def start(*arguments: object, code: str = COMMAND) -> "subprocess.Popen[str]":
         environment = {name: value for name, value in os.environ.items() if not name.startswith("IADSR_")}
-        environment |= {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+        environment |= {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200"}
         return subprocess.Popen(
             [sys.executable, "-c", code, *map(str, arguments)],
             cwd=folder,
