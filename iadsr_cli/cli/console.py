@@ -186,10 +186,9 @@ class Face:
         return {**content, "seconds": seconds, "warnings": self.warnings}
 
     def slowest(self) -> str:
-        """Return the stage that took longest, its time and the time of all stages."""
+        """Return the stage that took longest, its time and that of the run up to now."""
         name = max(self.seconds, key=lambda key: self.seconds[key])
-        total = sum(self.seconds.values())
-        return f"{name}, {duration(self.seconds[name])} of {duration(total)}"
+        return f"{name}, {duration(self.seconds[name])} of {duration(time.perf_counter() - self.began)}"
 
     def whole(self) -> str:
         """Return how long the run took up to now and the most memory that it had."""

@@ -97,6 +97,7 @@ class _Lab:
         self.sequences = workspace.trainable
         self.notes: list[str] = []
         self.injected: list[pa.Table] = []
+        self._ranked: dict[tuple[str, int, str, str], arms.Outcome] = {}
 
     @cached_property
     def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
@@ -289,7 +290,6 @@ class _Lab:
                 outcomes: dict[str, list[arms.Outcome]] = {}
                 for seed, made in prepared.items():
                     for arm in made:
-                        self.reporter.note(f"{recommender}, {arm.name}, seed {seed}")
                         outcomes.setdefault(arm.name, []).append(self._rank(recommender, arm, seed))
                 name = self.config.backbone.backbone if recommender == "backbone" else recommender
                 yield self._compared_arms(name, f"insert-uniform {share}" if share else None, outcomes)
@@ -302,10 +302,17 @@ class _Lab:
         return arms.make_arms(sequences, self.judged(share, seed).removed, self.config.decision, seed, is_noise)
 
     def _rank(self, recommender: str, arm: arms.Arm, seed: int) -> arms.Outcome:
+        """Train and rank, once for arms of the same rows: where nothing was removed, all are."""
+        about = f"{recommender}, {arm.name}, seed {seed}"
+        key = (recommender, seed, arm.training.digest(), arm.history.digest())
+        if key in self._ranked:
+            self.reporter.note(f"{about}: the same rows as before")
+            return self._ranked[key]
+        self.reporter.note(about)
         shown = np.zeros(len(self.sequences.items) + 1, dtype=bool)
         if recommender == "neighbours":
             fitted = ItemNeighbours.fit(arm.training, arm.training.train_lengths(arms.HELD_OUT))
-            found = list(fitted.ranks(arm.history, 1, shown=shown))
+            chunks = fitted.ranks(arm.history, 1, shown=shown)
         else:
             from iadsr_cli.hardware import pick_device
             from iadsr_cli.models.store import load_backbone
@@ -313,10 +320,16 @@ class _Lab:
 
             folder = self.workspace.with_seed(seed).pretrained(arm.training)
             backbone, _, _ = load_backbone(folder, pick_device(self.config.run.device))
-            found = list(held_out_ranks(backbone, arm.history, 1, shown=shown))
+            chunks = held_out_ranks(backbone, arm.history, 1, shown=shown)
+        found = []
+        with self.reporter.stage("rank", int((arm.history.lengths > arms.HELD_OUT).sum()), "users") as stage:
+            for users, ranks in chunks:
+                found.append((users, ranks))
+                stage.advance(len(users))
         users = np.concatenate([users for users, _ in found])
         ranks = np.concatenate([ranks for _, ranks in found])
-        return arms.Outcome(ranks[np.argsort(users)], shown)
+        self._ranked[key] = arms.Outcome(ranks[np.argsort(users)], shown)
+        return self._ranked[key]
 
     def _compared_arms(
         self, recommender: str, noise_name: str | None, outcomes: dict[str, list[arms.Outcome]]

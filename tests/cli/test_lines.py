@@ -104,3 +104,14 @@ def test_the_whole_run_has_its_time_and_memory() -> None:
     whole = Face(quiet=True).whole()
     assert whole.startswith("0.0 s, ")
     assert int(whole.split(", ", 1)[1].removesuffix(" MiB at the peak").replace(",", "")) > 50
+
+
+def test_the_slowest_stage_is_told_beside_the_whole_run_not_beside_the_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    face = Face(quiet=True)
+    for name, seconds, after in (("read", 2, 30), ("score", 20, 12)):
+        with face.stage(name, None, "rows"):
+            now[0] += seconds
+        now[0] += after
+    assert face.slowest() == "score, 20 s of 1:04 min"

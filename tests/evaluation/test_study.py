@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from iadsr_cli import noise
 from iadsr_cli.config import Config, EncoderSettings, LogSettings, RunSettings, StudySettings
-from iadsr_cli.evaluation import arms, baselines, findings
+from iadsr_cli.evaluation import arms, baselines, findings, study
+from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.evaluation.study import _Lab
 from iadsr_cli.pipeline import open_log
 from iadsr_cli.progress import Silent
@@ -68,6 +70,23 @@ def test_neighbours_rank_by_the_history_of_an_arm_and_learn_from_its_training_pa
         for training, history in ((less, whole), (whole, less))
     )
     assert shown == 1 < hidden
+
+
+def test_arms_of_the_same_rows_are_ranked_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = lab((f"u{user}", [*around(user), "v", f"t{user % 3}"]) for user in range(10))
+    fitted = []
+    monkeypatch.setattr(
+        study, "ItemNeighbours", Mock(fit=lambda *given: fitted.append(given) or ItemNeighbours.fit(*given))
+    )
+    removed = np.zeros(50, dtype=bool)
+    whole = arms.make_arms(made.sequences, removed, made.config.decision, 0)
+    ranks = [made._rank("neighbours", arm, 0).ranks.tolist() for arm in whole]
+    assert len(ranks) == 4 and ranks[1:] == ranks[:1] * 3
+    assert len(fitted) == 1
+    removed[:3] = True
+    for arm in arms.make_arms(made.sequences, removed, made.config.decision, 0):
+        made._rank("neighbours", arm, 0)
+    assert len(fitted) == 4, "each of the others; the log as it is was ranked before"
 
 
 def test_rows_that_are_held_out_do_not_count(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
