@@ -51,11 +51,12 @@ def decide(
         settings: threshold or budget, and protections. Of one user's n rows at most
             min(n * max_user_share, n - min_user_rows) go, the most suspicious first; equal scores go in row order. With
             `whole_users`, more may go of those that look like bots, see `_of_bots`. Of the rows that an item has from
-            others than these, the `min_item_rows` least suspicious stay.
+            others than these, the `min_item_rows` least suspicious stay, and under a threshold all that do not look
+            worse than it by as much as the item is rare, see `_above_doubt`.
         spared: rows that may not go, bool [rows]; they count among their user's n, and as rows that their item keeps.
     """
     may_go = ~np.isnan(noise) if spared is None else ~np.isnan(noise) & ~spared
-    allowed, best = within_limits(noise, users, items, may_go, settings)
+    allowed, best = within_limits(noise, users, items, may_go, np.bincount(items[items >= 0]), settings)
     allowed[best] = False
     if settings.budget is None:
         wanted = noise > settings.threshold
@@ -72,20 +73,39 @@ def decide(
 
 
 def within_limits(
-    noise: np.ndarray, users: np.ndarray, items: np.ndarray, may_go: np.ndarray, settings: DecisionSettings
+    noise: np.ndarray,
+    users: np.ndarray,
+    items: np.ndarray,
+    may_go: np.ndarray,
+    item_rows: np.ndarray,
+    settings: DecisionSettings,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what the limits make of the rows that may go, of whole users.
 
     The first are those that the limits of their users let go, bool [rows]. The second are the rows that items keep even
     so, places int64 [n]; of some users' rows, all that items could keep of the log's. Rows of bots are no reason to
-    keep an item.
+    keep an item. `item_rows` is how many rows each item has in the whole log, int64 [V].
     """
     bots = _of_bots(noise, users, settings)
+    if settings.budget is None:
+        may_go = may_go & (bots | _above_doubt(noise, items, item_rows, settings))
     allowed = _within_users(noise, users, may_go, bots, settings)
     rows = np.flatnonzero(~bots)
     best = BestOfItems(settings.min_item_rows)
     best.add(rows, items[rows], noise[rows], allowed[rows])
     return allowed, best.rows()
+
+
+def _above_doubt(noise: np.ndarray, items: np.ndarray, item_rows: np.ndarray, settings: DecisionSettings) -> np.ndarray:
+    """Return which rows score above the threshold by as much as their item is rare, bool [rows].
+
+    The less is known of an item, the less its score is to be trusted. An item counts as if it had `min_item_rows` more
+    that are genuine: where it has n, the odds of noise must be 1 + min_item_rows / n times those of the threshold.
+    """
+    rows = np.append(item_rows, np.inf)[items]
+    odds = settings.threshold * (1 + settings.min_item_rows / rows)
+    above: np.ndarray = noise > odds / (odds + 1 - settings.threshold)
+    return above
 
 
 def _within_users(

@@ -83,6 +83,29 @@ def test_an_item_keeps_its_least_suspicious_rows() -> None:
     assert np.flatnonzero(~budget.keep).tolist() == [0, 1, 3, 4], "a budget goes to other rows"
 
 
+def test_a_row_of_a_rare_item_has_to_look_worse() -> None:
+    items, users = np.repeat([0, 1, 2, 3], [1, 2, 4, 100]), np.arange(107)
+    some = [1, 3, 7]  # of items of 2, 4 and 100 rows
+
+    def gone(scores: list[float], **settings: object) -> list[int]:
+        noise = np.zeros(107)
+        noise[0], noise[some] = 1, scores
+        return np.flatnonzero(~decide(noise, users, items, free(**settings)).keep).tolist()
+
+    # The odds have to be 1.5, 1.25 and 1.01 times those of the threshold; with two rows to keep, 2, 1.5 and 1.02 times.
+    for limits, least, rows in (
+        ({"min_item_rows": 1}, [3 / 5, 5 / 9, 1.01 / 2.01], some),
+        ({"min_item_rows": 1, "threshold": 0.2}, [1.5 / 5.5, 1.25 / 5.25, 1.01 / 5.01], some),
+        ({"min_item_rows": 2}, [1, 3 / 5, 1.02 / 2.02], some[1:]),
+    ):
+        assert gone([score - 1e-6 for score in least], **limits) == []
+        assert gone([score + 1e-6 for score in least], **limits) == rows
+    assert gone([0.51, 0.51, 0.51], min_item_rows=0) == [0, *some]
+    assert gone([0.51, 0.501, 0.5], min_item_rows=1, budget="1%") == [1], "a budget is spent on the highest scores"
+    noise = np.where(users == 1, 0.51, 0)
+    assert np.flatnonzero(decide(noise, users, items, free(min_item_rows=1)).protected).tolist() == [1]
+
+
 def test_rows_that_stay_anyway_are_an_items_own() -> None:
     noise = np.array([0.9, np.nan, 0.9, 0.8, 0.7, 0.9])
     items, users = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 0, 0, 0, 1])

@@ -118,7 +118,7 @@ class Split:
         return pa.concat_arrays([pa.array([], pa.large_string()), *self._items.column("item").chunks])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what it takes to read a bucket: another process has no use for the items' counts."""
+        """Return what it takes to read a bucket: another process reads the items' counts itself."""
         return {name: value for name, value in vars(self).items() if name != "_items"}
 
     @property

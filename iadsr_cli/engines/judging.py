@@ -45,5 +45,5 @@ class Judging:
             return count_found(file)
         bucket = self.split.bucket(number)
         scores = self.scorer.judge(number, bucket)
-        write_found(file, verdicts.judged(bucket, self.split.items, scores, self.config, self.explained), self.rows)
+        write_found(file, verdicts.judged(bucket, self.split, scores, self.config, self.explained), self.rows)
         return len(bucket.rows)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from iadsr_cli.config import Config, parse_share
 from iadsr_cli.decisions import BestOfItems, within_limits
@@ -53,17 +52,17 @@ def _allowed(found: dict[str, np.ndarray], best: np.ndarray) -> np.ndarray:
     return allowed
 
 
-def judged(bucket: Bucket, items: pa.Array, scores: Scores, config: Config, explained: bool) -> dict[str, np.ndarray]:
-    """Return what is found about a bucket's rows, by column; `items` are all items of the log."""
+def judged(bucket: Bucket, split: Split, scores: Scores, config: Config, explained: bool) -> dict[str, np.ndarray]:
+    """Return what is found about the rows of a bucket of a split log, by column."""
     last = None
     if config.protection.protect_last:
-        sequences = bucket.sequences(items)
+        sequences = bucket.sequences(split.items)
         last = np.zeros(len(bucket.rows), dtype=bool)
         last[sequences.row_ids[last_of_users(sequences, config.protection)]] = True
     by = protected_by(len(bucket.rows), last, None if config.protection.protect is None else bucket.held)
     noise = np.where(bucket.judged, scores.noise, np.nan)
     may_go = ~np.isnan(noise) & (by < 0)
-    allowed, best = within_limits(noise, bucket.users, bucket.items, may_go, config.decision)
+    allowed, best = within_limits(noise, bucket.users, bucket.items, may_go, split.item_rows, config.decision)
     found = {
         "row": bucket.rows,
         "user": bucket.users.astype(np.int32),

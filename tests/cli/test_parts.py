@@ -101,6 +101,7 @@ def outcomes(reasons: pa.ChunkedArray) -> list[str]:
     "decision",
     [
         ["--threshold", "0.02"],
+        ["--threshold", "0.02", "--min-item-rows", "20", "--max-user-share", "1"],
         ["--budget", "7%"],
         ["--budget", "100%"],
         ["--budget", "0%"],
@@ -622,6 +623,6 @@ def test_events_that_are_not_judged_speak_for_no_bot(unjudged: int, may_go: int)
     rows, never = np.arange(20), np.zeros(20, dtype=bool)
     bucket = buckets.Bucket(rows, np.zeros(20, np.int64), rows, None, never, rows >= unjudged)
     scores = Scores(np.full(20, 0.9, np.float32), np.zeros((20, 3), np.float32), np.zeros(20, np.int8))
-    items = pa.array([str(row) for row in rows])
-    found = verdicts.judged(bucket, items, scores, Config(decision=DecisionSettings()), explained=False)
+    split = cast(buckets.Split, SimpleNamespace(item_rows=np.ones(20, np.int64)))
+    found = verdicts.judged(bucket, split, scores, Config(decision=DecisionSettings()), explained=False)
     assert found["allowed"].sum() == may_go
