@@ -12,9 +12,9 @@ import numpy as np
 from scipy import sparse
 
 from iadsr_cli.crossfit.spaces import Fold, ItemTexts
-from iadsr_cli.crossfit.threads import alone, side_by_side
 from iadsr_cli.noise import LONG_HISTORY
 from iadsr_cli.sequences import Sequences, Windows, positions, stretches
+from iadsr_cli.threads import alone, side_by_side
 
 # A row is compared with at most this many before it and after it.
 _REACH = 100

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iadsr_cli.crossfit.threads import side_by_side
+from iadsr_cli.threads import side_by_side
 
 _STEPS = 64
 _ROUNDS, _RATE, _LEAVES = 200, 0.1, 8

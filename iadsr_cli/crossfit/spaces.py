@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from iadsr_cli.crossfit.threads import alone, side_by_side
 from iadsr_cli.sequences import positions
+from iadsr_cli.threads import alone, side_by_side
 
 # Of the user-item matrix: entries are users^-0.35 items^-0.4. The weights of text beside it, as parts of its norm, and
 # the numbers of directions were chosen by injected noise on Amazon Beauty.

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from iadsr_cli.config import EncoderSettings
 from iadsr_cli.encoders.contract import unit_rows
 from iadsr_cli.progress import Stage
+from iadsr_cli.threads import alone
 
 DIMENSION = 256
 FEATURES = 2**17  # most n-grams of each kind, the commonest first: bounds memory at 2 * FEATURES * S floats
@@ -45,20 +47,26 @@ class TfidfEncoder:
         """Return float32 [n, S] fitted on `texts`; a text that shares nothing with others may get zeros."""
         from sklearn.feature_extraction.text import TfidfVectorizer
         from sklearn.pipeline import FeatureUnion
-        from sklearn.utils.extmath import randomized_svd
 
         shared = {"sublinear_tf": True, "max_features": FEATURES, "dtype": np.float32}
         # Runs of punctuation count as words, so that no text is without one.
         words = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\w+|[^\w\s]+", **shared)
         letters = TfidfVectorizer(ngram_range=(3, 5), analyzer="char_wb", **shared)
         features = FeatureUnion([("words", words), ("letters", letters)]).fit_transform(texts)
-        size = min(self._dimension, *features.shape)
-        left, strength, _ = randomized_svd(features, n_components=size, random_state=SEED)
-        vectors = left * strength
+        vectors = _reduced(features, min(self._dimension, *features.shape))
         # A text outside the space that was kept is left with rounding noise, and noise scaled to length 1
         # would look like a vector.
         vectors[np.linalg.norm(vectors, axis=1) < 1e-4] = 0
         return unit_rows(vectors, None, "The tfidf encoder")
+
+
+@alone
+def _reduced(features: sparse.csr_matrix, size: int) -> np.ndarray:
+    from sklearn.utils.extmath import randomized_svd
+
+    left, strength, _ = randomized_svd(features, n_components=size, random_state=SEED)
+    reduced: np.ndarray = left * strength
+    return reduced
 
 
 def make(rest: str, settings: EncoderSettings, device: str) -> TfidfEncoder:

@@ -1,9 +1,11 @@
 """TF-IDF: sensible, deterministic, and at ease with tiny corpora."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from iadsr_cli.config import EncoderSettings
 from iadsr_cli.encoders import ItemVectors, embed_items
@@ -52,3 +54,20 @@ def test_a_text_outside_the_kept_dimensions_has_no_vector(tmp_path: Path) -> Non
     texts = [f"{name} {word}" for name in ("red soap", "blue nail") for word in ("one", "two", "six", "ten")]
     items = embed([*texts, "qqqqq"], tmp_path, 2)
     assert items.known.tolist() == [True] * 8 + [False]
+
+
+def test_it_computes_with_one_thread_for_the_same_bits_wherever_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sklearn.utils import extmath
+
+    threads, reduce = [], extmath.randomized_svd
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        threads.extend(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+        return reduce(*arguments, **options)
+
+    monkeypatch.setattr(extmath, "randomized_svd", watched)
+    with threadpool_limits(2, "blas"):
+        embed(TEXTS, tmp_path)
+    assert set(threads) == {1}
