@@ -386,7 +386,10 @@ class DecisionSettings(Settings):
     )
     min_user_rows: int = setting(3, "Never leave a user with fewer rows than this by removing.", low=0)
     min_item_rows: int = setting(
-        1, "Never leave an item with fewer rows than this by removing; rows of bots, see --whole-users, aside.", low=0
+        1,
+        "Never leave an item with fewer rows than this by removing, and with a threshold, ask more of a row the fewer "
+        "rows its item has; rows of bots, see --whole-users, aside.",
+        low=0,
     )
     whole_users: bool = setting(
         True,
