@@ -99,11 +99,11 @@ def within_limits(
 def _above_doubt(noise: np.ndarray, items: np.ndarray, item_rows: np.ndarray, settings: DecisionSettings) -> np.ndarray:
     """Return which rows score above the threshold by as much as their item is rare, bool [rows].
 
-    The less is known of an item, the less its score is to be trusted. An item counts as if it had `min_item_rows` more
-    that are genuine: where it has n, the odds of noise must be 1 + min_item_rows / n times those of the threshold.
+    The less is known of an item, the less the scores of its rows are to be trusted: where it has n of them, the odds of
+    noise must be 1 + 2 min_item_rows / n^2 times those of the threshold.
     """
     rows = np.append(item_rows, np.inf)[items]
-    odds = settings.threshold * (1 + settings.min_item_rows / rows)
+    odds = settings.threshold * (1 + 2 * settings.min_item_rows / rows**2)
     above: np.ndarray = noise > odds / (odds + 1 - settings.threshold)
     return above
 
