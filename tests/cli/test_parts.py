@@ -24,7 +24,7 @@ from typer.testing import CliRunner, Result
 from iadsr_cli import artifacts
 from iadsr_cli.cli.app import app
 from iadsr_cli.config import Config, DecisionSettings
-from iadsr_cli.decisions import BestOfItems
+from iadsr_cli.decisions import BestOfItems, within_limits
 from iadsr_cli.engines import buckets, scorers, verdicts
 from iadsr_cli.engines import found as engine_found
 from iadsr_cli.engines.found import Found, write_found
@@ -101,7 +101,6 @@ def outcomes(reasons: pa.ChunkedArray) -> list[str]:
     "decision",
     [
         ["--threshold", "0.02"],
-        ["--threshold", "0.02", "--min-item-rows", "20", "--max-user-share", "1"],
         ["--budget", "7%"],
         ["--budget", "100%"],
         ["--budget", "0%"],
@@ -626,3 +625,19 @@ def test_events_that_are_not_judged_speak_for_no_bot(unjudged: int, may_go: int)
     split = cast(buckets.Split, SimpleNamespace(item_rows=np.ones(20, np.int64)))
     found = verdicts.judged(bucket, split, scores, Config(decision=DecisionSettings()), explained=False)
     assert found["allowed"].sum() == may_go
+
+
+def test_what_an_item_asks_of_its_rows_goes_by_all_of_them() -> None:
+    generator = np.random.default_rng(5)
+    users, items = generator.integers(0, 20, 200), generator.integers(0, 80, 200)
+    noise = generator.uniform(0.5, 0.7, 200).astype(np.float32)
+    decision = DecisionSettings(max_user_share=0.5)
+    counts = np.bincount(items, minlength=80)
+    split = cast(buckets.Split, SimpleNamespace(item_rows=counts))
+    whole, _ = within_limits(noise, users, items, np.ones(200, dtype=bool), counts, decision)
+    for rows in (np.flatnonzero(users < 9), np.flatnonzero(users >= 9)):
+        never = np.zeros(len(rows), dtype=bool)
+        bucket = buckets.Bucket(rows, users[rows], items[rows], None, never, ~never)
+        scores = Scores(noise[rows], np.zeros((len(rows), 3), np.float32), np.zeros(len(rows), np.int8))
+        found = verdicts.judged(bucket, split, scores, Config(decision=decision), explained=False)
+        assert found["allowed"].tolist() == whole[rows].tolist()
