@@ -100,10 +100,10 @@ def _above_doubt(noise: np.ndarray, items: np.ndarray, item_rows: np.ndarray, se
     """Return which rows score above the threshold by as much as their item is rare, bool [rows].
 
     The less is known of an item, the less the scores of its rows are to be trusted: where it has n of them, the odds of
-    noise must be 1 + min_item_rows * 2^(1 - n) times those of the threshold.
+    noise must be 1 + min_item_rows * 4^(2 - n) times those of the threshold.
     """
     rows = np.append(item_rows, np.inf)[items]
-    odds = settings.threshold * (1 + settings.min_item_rows * 0.5 ** (rows - 1))
+    odds = settings.threshold * (1 + settings.min_item_rows * 0.25 ** (rows - 2))
     above: np.ndarray = noise > odds / (odds + 1 - settings.threshold)
     return above
 

@@ -92,11 +92,11 @@ def test_a_row_of_a_rare_item_has_to_look_worse() -> None:
         noise[0], noise[some] = 1, scores
         return np.flatnonzero(~decide(noise, users, items, free(**settings)).keep).tolist()
 
-    # The odds have to be 1.5, 1.125 and 1 times those of the threshold; with two rows to keep, 2, 1.25 and 1 times.
+    # The odds have to be 2, 1.0625 and 1 times those of the threshold; with two rows to keep, 3, 1.125 and 1 times.
     for limits, least, rows in (
-        ({"min_item_rows": 1}, [3 / 5, 1.125 / 2.125, 1 / 2], some),
-        ({"min_item_rows": 1, "threshold": 0.2}, [1.5 / 5.5, 1.125 / 5.125, 1 / 5], some),
-        ({"min_item_rows": 2}, [1, 5 / 9, 1 / 2], some[1:]),
+        ({"min_item_rows": 1}, [2 / 3, 1.0625 / 2.0625, 1 / 2], some),
+        ({"min_item_rows": 1, "threshold": 0.2}, [2 / 6, 1.0625 / 5.0625, 1 / 5], some),
+        ({"min_item_rows": 2}, [1, 1.125 / 2.125, 1 / 2], some[1:]),
     ):
         assert gone([score - 1e-6 for score in least], **limits) == []
         assert gone([score + 1e-6 for score in least], **limits) == rows
