@@ -190,11 +190,6 @@ class Face:
         name = max(self.seconds, key=lambda key: self.seconds[key])
         return f"{name}, {duration(self.seconds[name])} of {duration(time.perf_counter() - self.began)}"
 
-    def whole(self) -> str:
-        """Return how long the run took up to now and the most memory that it had."""
-        memory = peak_memory()
-        return duration(time.perf_counter() - self.began) + (f", {memory:,} MiB at the peak" if memory else "")
-
 
 def peak_memory() -> int | None:
     """Return the most memory that this process had, in MiB; None where the system does not tell (Windows)."""

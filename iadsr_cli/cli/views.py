@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iadsr_cli.cli.console import Face, counted
+from iadsr_cli.cli.console import Face, counted, peak_memory
 
 if TYPE_CHECKING:
     from iadsr_cli.artifacts import Manifest
@@ -93,8 +93,8 @@ def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "Outpu
         face.note(f"no row is left of {gone}: see --whole-users and --min-user-rows")
     if facts["estimated_noise_share"] is not None:
         face.note(f"estimated noise in the log: {facts['estimated_noise_share']:.1%} of rows")
-    face.note(f"slowest stage: {face.slowest()}")
-    face.note(f"the whole run: {face.whole()}")
+    memory = peak_memory()
+    face.note(f"slowest stage: {face.slowest()}" + (f"; {memory:,} MiB at the peak" if memory else ""))
 
 
 def show_history(face: Face, user: str, rows: list["ExplainedRow"]) -> None:
