@@ -118,10 +118,11 @@ class Split:
         return pa.concat_arrays([pa.array([], pa.large_string()), *self._items.column("item").chunks])
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what it takes to read a bucket: another process reads the items' counts itself."""
-        return {name: value for name, value in vars(self).items() if name != "_items"}
+        """Return what it takes to judge a bucket: another process has no use for the table of items."""
+        taken = {"items": self.items, "item_rows": self.item_rows}
+        return {name: value for name, value in vars(self).items() if name != "_items"} | taken
 
-    @property
+    @cached_property
     def item_rows(self) -> np.ndarray:
         """How many rows each item has, int64 [V]."""
         return np.asarray(self._items.column("rows").to_numpy())

@@ -5,6 +5,7 @@ import gzip
 import json
 import math
 import os
+import pickle
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -641,3 +642,12 @@ def test_what_an_item_asks_of_its_rows_goes_by_all_of_them() -> None:
         scores = Scores(noise[rows], np.zeros((len(rows), 3), np.float32), np.zeros(len(rows), np.int8))
         found = verdicts.judged(bucket, split, scores, Config(decision=decision), explained=False)
         assert found["allowed"].tolist() == whole[rows].tolist()
+
+
+def test_another_process_gets_items_and_their_counts_and_reads_no_table_of_them(tmp_path: Path) -> None:
+    table = pa.table({"item": pa.array(["a", "b"], pa.large_string()), "rows": [3, 1], "userless": [0, 1]})
+    with pa.ipc.new_file(tmp_path / buckets._ITEMS, table.schema) as sink:
+        sink.write_table(table)
+    sent = pickle.loads(pickle.dumps(buckets.Split(tmp_path, "log", 1, None)))
+    (tmp_path / buckets._ITEMS).unlink()
+    assert (sent.items.to_pylist(), sent.item_rows.tolist()) == (["a", "b"], [3, 1])
