@@ -594,6 +594,7 @@ def test_a_head_does_not_see_what_does_not_count_for_its_kind() -> None:
     for number, unseen in ((0, 1), (1, 0)):
         assert not heads[0].values[unseen][:, number].any()
         _, parts = heads[0].judge(evidence, np.where(np.arange(2) == number, 1, 1e-30))
+        assert np.abs(parts[:, unseen]).max() < 1e-20
         assert parts[:, number].std() > 0.5
 
 
