@@ -77,9 +77,9 @@ def _truth(log: Log, name: str, column: pa.Array) -> np.ndarray:
 
 
 def _all_there(log: Log, name: str, column: pa.Array) -> None:
-    if column.null_count:
-        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+    missing = np.flatnonzero(column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False))
+    if len(missing):
         raise InputError(
-            f'{log.name}, {log.records.place(row)}: column "{name}" has no value.',
+            f'{log.name}, {log.records.place(int(missing[0]))}: column "{name}" has no value.',
             "Give every row one, or another --label.",
         )

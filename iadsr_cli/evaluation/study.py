@@ -363,7 +363,7 @@ class _Lab:
         ]
         means = {record["arm"]: record["HR@10"] for record in records}
         recovered = None
-        if arms.ORACLE in means and means[arms.ORACLE] != means[arms.RAW]:
+        if means.get(arms.ORACLE, 0) > means[arms.RAW]:
             lost = means[arms.ORACLE] - means[arms.RAW]
             recovered = (means[arms.CLEANED_HISTORY] - means[arms.RAW]) / lost
         return {

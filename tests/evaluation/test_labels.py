@@ -78,6 +78,13 @@ def test_values_that_are_no_labels_are_refused_with_their_row(tmp_path: Path) ->
         labels.read(log, "is_noise")
 
 
+@pytest.mark.parametrize("label", ["rating<=2", "rating!=5"])
+def test_a_number_that_is_none_is_no_label(tmp_path: Path, label: str) -> None:
+    log = log_of(tmp_path, "rating", [1.0, float("nan"), 5.0], "parquet")
+    with pytest.raises(InputError, match='row 2: column "rating" has no value'):
+        labels.read(log, label)
+
+
 @pytest.mark.parametrize("label", ["is_noise", "is_noise<1"])
 def test_a_missing_label_is_refused_with_its_row(tmp_path: Path, label: str) -> None:
     log = log_of(tmp_path, "is_noise", ["1", "", "0"], "csv")

@@ -134,6 +134,21 @@ def test_the_figures_of_arms_are_those_of_their_ranks(lab: Lab) -> None:
     assert record["recovered_share"] == pytest.approx(0.5), "by the arm whose history is cleaned, too"
 
 
+@pytest.mark.parametrize("oracle", [[1, 20, 20, 20], [20, 20, 20, 20]])
+def test_where_noise_cost_nothing_nothing_can_be_won_back(lab: Lab, oracle: list[int]) -> None:
+    made = lab((f"u{user}", [*"abcd", item]) for user, item in enumerate("abcd"))
+    shown = np.zeros(len(made.sequences.items) + 1, dtype=bool)
+    ranks = {
+        arms.RAW: [1, 20, 20, 20],
+        arms.CLEANED: [20, 20, 20, 20],
+        arms.CLEANED_HISTORY: [20, 20, 20, 20],
+        arms.RANDOM: [20, 20, 20, 20],
+        arms.ORACLE: oracle,
+    }
+    outcomes = {arm: [arms.Outcome(np.array(found), shown)] for arm, found in ranks.items()}
+    assert made._compared_arms("neighbours", "insert-uniform 20%", outcomes)["recovered_share"] is None
+
+
 def test_injected_rows_are_listed_under_their_own_users(lab: Lab) -> None:
     # Rows without an item come first, of users in another order.
     histories = {f"u{user}": around(user) * 2 for user in range(10)}
