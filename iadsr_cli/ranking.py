@@ -52,9 +52,9 @@ def held_out_ranks(
         if shown is not None:
             first_ten = scores.topk(min(10, scores.shape[1]), dim=1).indices + 1
             shown[first_ten.flatten().cpu().numpy()] = True
-        not_below = scores.ge_(scores.gather(1, targets.unsqueeze(1) - 1))
-        # Summed as they are, which is exact up to 16 million items.
-        yield part, not_below.sum(1).long().cpu().numpy()
+        below = scores.lt_(scores.gather(1, targets.unsqueeze(1) - 1))
+        # Summed as they are, which is exact up to 16 million items. What is no number is below nothing.
+        yield part, len(sequences.items) - below.sum(1).long().cpu().numpy()
 
 
 def hit_rate(ranks: np.ndarray, k: int) -> np.ndarray:

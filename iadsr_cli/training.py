@@ -368,7 +368,7 @@ def _fit(
             for value in sums.values():
                 group.add_up(value)
             record = {name: value.item() / len(windows) for name, value in sums.items()}
-            if not np.isfinite(record["loss"]):
+            if not np.isfinite([record["loss"], _sum_of_weights(model, group)]).all():
                 raise TrainingError(
                     f"The loss is no longer a number in epoch {epoch} of {stage_name}.",
                     f"Lower --{stage_name}-learning-rate (it is {learning_rate:g}).",
@@ -383,6 +383,14 @@ def _fit(
     run.use_best_weights()
     model.eval()
     return run.history
+
+
+def _sum_of_weights(model: nn.Module, group: Group) -> float:
+    """Return the sum of all weights of all processes: no number where one is none, as the last step may leave it."""
+    sums = [parameter.detach().sum() for parameter in model.parameters()]
+    total = torch.stack([each.to(sums[0].device) for each in sums]).sum()
+    group.add_up(total)
+    return float(total)
 
 
 def _optimizers(

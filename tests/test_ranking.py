@@ -55,6 +55,12 @@ def test_ties_count_against_the_item() -> None:
     assert ranks.tolist() == [3]
 
 
+def test_an_item_whose_score_is_no_number_comes_last_and_others_come_before_it() -> None:
+    nan = float("nan")
+    _, ranks = next(held_out_ranks(Table([0.4, 0.5, nan, 0.1]), sequences_of([1, 2, 3], [1, 2, 4], [1, 4, 2]), 1))
+    assert ranks.tolist() == [4, 4, 2]
+
+
 def test_short_histories_are_passed_over() -> None:
     model = Table([0.1, 0.2, 0.3, 0.4])
     chunks = list(held_out_ranks(model, sequences_of([1, 2], [3, 4, 1]), 1))

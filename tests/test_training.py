@@ -163,6 +163,26 @@ def test_a_loss_that_is_no_number_stops_with_the_remedy(monkeypatch: pytest.Monk
     assert caught.value.hint == "Lower --pretrain-learning-rate (it is 0.01)."
 
 
+def test_weights_that_the_last_step_leaves_no_numbers_are_not_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every loss is a number: what a step does to the weights shows in the loss of the next one only.
+    step, steps, last = torch.optim.AdamW.step, [], 0
+
+    def counted(optimizer: torch.optim.AdamW) -> None:
+        step(optimizer)
+        steps.append(optimizer)
+        if len(steps) == last:
+            optimizer.param_groups[0]["params"][0].data.fill_(float("nan"))
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", counted)
+    config = replace(CONFIG, pretrain=PretrainSettings(pretrain_epochs=1))
+    training.pretrain(make_sequences(), config, Silent())
+    last = len(steps)
+    steps.clear()
+    with pytest.raises(TrainingError, match="no longer a number in epoch 1 of pretrain"):
+        training.pretrain(make_sequences(), config, Silent())
+    assert len(steps) == last
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_a_device_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="--device cuda is not available on this machine") as caught:
