@@ -6,6 +6,7 @@ Folders in the cache are named by a hash of all that determines their content, s
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from iadsr_cli.artifacts import Manifest, cached, read_manifest
+from iadsr_cli.artifacts import Manifest, cached, digest, read_manifest
 from iadsr_cli.config import Config, parse_share
 from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.encoders import described, make_encoder
@@ -186,14 +187,12 @@ def embedded(texts: ItemTexts, config: Config, reporter: Reporter, engine: Engin
 
 def crossfit_key(vectors: Path | None, texts: ItemTexts, config: Config) -> dict[str, Any]:
     """Return what scores of the method crossfit depend on, the log aside."""
-    from iadsr_cli.crossfit.evidence import NAMES
-    from iadsr_cli.crossfit.judge import FOLDS, MIXTURE
-
+    root = resources.files("iadsr_cli")
+    judging = [*root.joinpath("crossfit").iterdir(), *(root.joinpath(name) for name in ("noise.py", "sequences.py"))]
     return {
         "method": "crossfit",
-        "folds": FOLDS,
-        "mixture": MIXTURE,
-        "evidence": NAMES,
+        # A checkout has one version before and after a change.
+        "code": digest({file.name: file.read_text("utf-8") for file in judging if file.name.endswith(".py")}),
         "vectors": vectors.name if vectors else None,
         "texts": texts_digest(texts),
         "seed": config.run.seed,
