@@ -48,7 +48,13 @@ class Noisy:
 
 
 def inject(
-    sequences: Sequences, kind: str, rate: float, seed: int, neighbours: np.ndarray | None = None, hold_out: int = 2
+    sequences: Sequences,
+    kind: str,
+    rate: float,
+    seed: int,
+    neighbours: np.ndarray | None = None,
+    hold_out: int = 2,
+    groups: np.ndarray | None = None,
 ) -> Noisy:
     """Put noise into the histories of a log.
 
@@ -69,6 +75,8 @@ def inject(
         neighbours: for each item code the codes of its nearest items, 0 for none, int64 [V + 1, K], as made by
             `nearest_in_text`; for "insert-similar" only.
         hold_out: interactions at the end of each sequence that noise stays out of.
+        groups: of the users, int64 [U], if what comes from another user's history is to come from one of the same
+            group; from any other if None.
 
     Raises:
         UsageError: if the kind or the rate is not possible, or `neighbours` is missing.
@@ -93,10 +101,10 @@ def inject(
     generator = np.random.default_rng(seed)
     wanted = round(rate * len(history))
     if kind == "insert-burst":
-        users, slots, items = _bursts(sequences, lengths, history, wanted, generator)
+        users, slots, items = _bursts(sequences, lengths, history, wanted, generator, groups)
         return _inserted(sequences, users, slots, items)
     if kind == "insert-account":
-        users, slots, items = _accounts(sequences, lengths, wanted, generator)
+        users, slots, items = _accounts(sequences, lengths, wanted, generator, groups)
         return _inserted(sequences, users, slots, items)
     draw = _item_drawer(sequences, kind, lengths, neighbours, hold_out, generator)
     if kind in {"replace-uniform", "replace-history"}:
@@ -202,7 +210,12 @@ def _new_items(sequences: Sequences, users: np.ndarray, draw: Callable[[np.ndarr
 
 
 def _bursts(
-    sequences: Sequences, lengths: np.ndarray, history: np.ndarray, wanted: int, generator: np.random.Generator
+    sequences: Sequences,
+    lengths: np.ndarray,
+    history: np.ndarray,
+    wanted: int,
+    generator: np.random.Generator,
+    groups: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw bursts until there are `wanted` rows, or one more; the users, slots and items of the rows, int64 [n] each.
 
@@ -222,7 +235,7 @@ def _bursts(
         count = -(-missing // _SHORTEST_BURST)
         users = owner[generator.choice(history, count)]
         slots = _slots(sequences, lengths, users, generator)
-        first = generator.choice(starts, count)
+        first = _from_group(starts, owner[starts], users, groups, generator)
         size = generator.integers(_SHORTEST_BURST, _LONGEST_BURST, size=count, endpoint=True)
         flat, chosen = Windows(first, np.minimum(size, remaining[first])).grid()
         items = sequences.codes[flat]
@@ -246,7 +259,11 @@ def _bursts(
 
 
 def _accounts(
-    sequences: Sequences, lengths: np.ndarray, wanted: int, generator: np.random.Generator
+    sequences: Sequences,
+    lengths: np.ndarray,
+    wanted: int,
+    generator: np.random.Generator,
+    groups: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw second users of accounts until there are `wanted` rows; users, slots and items of the rows, int64 [n] each.
 
@@ -262,7 +279,7 @@ def _accounts(
     while missing > 0 and len(hosts):
         count = -(-missing // 2)
         users, hosts = hosts[:count], hosts[count:]
-        other = generator.choice(others, len(users))
+        other = _from_group(others, others, users, groups, generator)
         most = np.minimum((lengths[users] * _PART_OF_ACCOUNT).astype(np.int64), _LONGEST_ACCOUNT)
         flat, chosen = Windows(sequences.offsets[other], np.minimum(lengths[other], most)).grid()
         items = sequences.codes[flat]
@@ -282,6 +299,24 @@ def _accounts(
         missing -= len(account)
     users, slots, items = np.concatenate(rows, axis=1)
     return users, slots, items
+
+
+def _from_group(
+    choices: np.ndarray, owner: np.ndarray, users: np.ndarray, groups: np.ndarray | None, generator: np.random.Generator
+) -> np.ndarray:
+    """Draw for each of users [n] one of the choices [m], which are of users `owner` [m]: one of the own group's.
+
+    One of all for users in whose group there is none, and where there are no groups.
+    """
+    if groups is None:
+        drawn: np.ndarray = generator.choice(choices, len(users))
+        return drawn
+    order = np.argsort(groups[owner], kind="stable")
+    first = np.searchsorted(groups[owner], groups[users], "left", order)
+    beyond = np.searchsorted(groups[owner], groups[users], "right", order)
+    first, beyond = np.where(beyond > first, (first, beyond), [[0], [len(order)]])
+    found: np.ndarray = choices[order[generator.integers(first, beyond)]]
+    return found
 
 
 def _keys(sequences: Sequences, users: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The default detector: evidence against an oracle in plain loops, the head, the share, and that no row vouches for
 itself."""
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterator
 
@@ -257,7 +258,53 @@ def test_of_a_log_whose_users_are_random_nothing_is_taken_for_noise() -> None:
 
     ordered, vectors, titles = genres()
     noisy = noise.inject(ordered, "insert-uniform", 0.3, 1).sequences
-    assert Judge(noisy, vectors, titles, 0, Silent()).scores().share > 0.1
+    assert Judge(noisy, vectors, titles, 0, Silent()).scores().share > 0.05
+
+
+@pytest.mark.usefixtures("few_lessons")
+def test_items_that_nobody_else_has_do_not_make_a_log_of_random_users_fit() -> None:
+    # A third of the rows; what is injected comes from others, who have it still.
+    generator = np.random.default_rng(1)
+    held, codes = np.unique(generator.integers(0, 5_000, size=(500, 10)), return_inverse=True)
+    judge = Judge(
+        make((codes + 1).tolist(), len(held)), np.zeros((len(held) + 1, 2), np.float32), [None] * len(held), 0, Silent()
+    )
+    scores = judge.scores()
+    assert 0.3 < (np.bincount(codes.ravel()) == 1).sum() / codes.size < 0.45
+    assert judge.shares == {}
+    assert np.nanmax(scores.noise) < 0.6 and (scores.noise > 0.5).mean() < 0.002
+
+
+def test_one_very_long_history_leaves_room_for_others_to_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    sequences, vectors, titles = genres()
+    longest = np.flatnonzero(sequences.lengths == sequences.lengths.max())
+    monkeypatch.setattr(judge_module, "_TAUGHT_ROWS", 10 * (int(sequences.lengths.max()) - 1))
+    judge = Judge(sequences, vectors, titles, 0, Silent())
+    for number in range(20):
+        lesson = judge._injected(number).sequences
+        assert (lesson.lengths > 0).sum() >= 8
+        assert not lesson.lengths[longest].any()
+
+
+def test_new_bursts_come_from_users_who_do_not_teach_what_judges_them() -> None:
+    sequences, vectors, titles = genres()
+    judge = Judge(sequences, vectors, titles, 0, Silent())
+    lesson = judge._injected(0)
+    pairs = [
+        {pair for user in np.flatnonzero(judge._fold == fold) for pair in itertools.pairwise(by_user[user])}
+        for by_user in [np.split(sequences.codes, sequences.offsets[1:-1])]
+        for fold in range(5)
+    ]
+
+    def within(kind: str) -> float:
+        """The share of a kind's pairs of rows that stand in a history of the same fold."""
+        rows = np.flatnonzero(lesson.kind == list(MIXTURE).index(kind))
+        rows = rows[:-1][np.diff(rows) == 1]
+        codes, owner = lesson.sequences.codes, lesson.sequences.user_index
+        return float(np.mean([(codes[row], codes[row + 1]) in pairs[judge._fold[owner[row]]] for row in rows]))
+
+    assert within("insert-new-burst") > 0.85
+    assert within("insert-burst") < 0.5
 
 
 @pytest.mark.usefixtures("few_rounds")
@@ -304,7 +351,8 @@ def test_bots_are_found_whole_and_by_their_histories() -> None:
     judge = Judge(everyone, vectors, titles, 0, Silent())
     found = judge.scores()
     of_bots = everyone.user_index >= 760
-    assert ((found.noise > 0.5) == of_bots).mean() > 0.995
+    assert ((found.noise > 0.5) == of_bots).mean() > 0.99
+    assert (found.noise[~of_bots] < 0.5).all()
     assert judge.shares["replace-history"] == pytest.approx(of_bots.mean(), abs=0.02)
     families = [list(SAID)[place] for place in whys(found, np.flatnonzero(of_bots)).said[:, 0]]
     assert families.count("history") > 0.9 * len(families)

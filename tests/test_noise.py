@@ -296,6 +296,21 @@ def test_bursts_leave_out_what_the_user_has_and_nothing_else(clean: Sequences, r
         assert is_made_of_bursts(run, donors, set(after[user]))
 
 
+@pytest.mark.parametrize("kind", ["insert-burst", "insert-account"])
+def test_what_is_another_users_comes_from_one_of_the_same_group(kind: str) -> None:
+    # Each group has items of its own, but for the last user, who is alone in theirs.
+    groups = np.array([*np.arange(60) % 3, 9])
+    clean = log([[*range(20 * group + 1, 20 * group + 21)][user % 5 :: 2] for user, group in enumerate(groups)], 200)
+    outcome = inject(clean, kind, 0.3, 1, groups=groups)
+    owner = outcome.sequences.user_index[outcome.is_noise]
+    of = (outcome.sequences.codes[outcome.is_noise] - 1) // 20
+    among = owner < 60
+    assert np.bincount(groups[owner[among]]).min() > 20
+    assert (of[among] == groups[owner[among]]).all()
+    assert (of[~among] != 9).all(), "nobody else of the group: from any other"
+    assert (inject(clean, kind, 0.3, 1).sequences.codes - 1 != outcome.sequences.codes - 1).any()
+
+
 def test_a_second_user_of_an_account_has_an_own_history_in_order_and_fewer_rows() -> None:
     # Every interaction has an item of its own, numbered through the log: user u has 20 u + 1 to 20 u + 20.
     clean = log([list(range(20 * user + 1, 20 * user + 21)) for user in range(400)], 8000)

@@ -23,34 +23,41 @@ MIXTURE = {
     "insert-uniform": 0.02,
     "insert-popular": 0.02,
     "insert-burst": 0.0075,
+    "insert-new-burst": 0.0075,
     "insert-similar": 0.0025,
     "insert-account": 0.0075,
     "replace-history": 0.05,
 }
+# Bursts from users who do not teach what judges them. Of one that somebody has copied the original stands in the log,
+# and a head that has learned from copies looks for it; others stand nowhere else.
+_NEW = {"insert-new-burst": "insert-burst"}
 _PLAIN = ("insert-uniform", "insert-popular")
 # Noise that is a user's whole history. What is known of whole histories counts for it, and nothing else does.
 _WHOLE = ("replace-history",)
 _OF_HISTORIES = [column for column, name in enumerate(NAMES) if family(name) == "history"]
 _REPEATS = NAMES.index("repeats: count")
+# Known of items that others have.
+_SHARED = NAMES.index("around: rest")
 # Where the share of each kind is read among the injected rows that look worst, and how far to go on from there to where
 # there would be no genuine rows. Rows near in text are read twice, and close to the end: genuine rows soon look like
 # them. So are whole histories, without going on: one that is taken for a bot's may go as a whole.
 _READ = {
     "insert-burst": [(0.15, 1.5)],
+    "insert-new-burst": [(0.15, 1.5)],
     "insert-similar": [(0.05, 1.0), (0.1, 1.25)],
     "replace-history": [(0.1, 0.0), (0.4, 0.0)],
 }
 _READ_OTHERS = [(0.15, 2.5)]
 # Genuine histories may hold what looks like these kinds, as stitched ones do.
-_DOUBTFUL = ("insert-burst", "insert-similar", "insert-account")
+_DOUBTFUL = ("insert-burst", "insert-new-burst", "insert-similar", "insert-account")
 # Whatever is seen, so much of a log is taken to be of each of these kinds: enough for an order among rows that nothing
 # else speaks against, and too little to remove any.
 _AT_LEAST = 0.001
 # Shares are read as if there were so many rows more without noise: from few rows, by heads that have learned from few,
 # too much is read more often than too little, and what then goes is genuine.
 _ROWS_OF_DOUBT = 5_000
-# Rows of the users that noise is injected into: enough for the head.
-_TAUGHT_ROWS = 250_000
+# Rows of the users that noise is injected into: enough for the head. None of them has more than such a part of those.
+_TAUGHT_ROWS, _LEAST_TAUGHT = 250_000, 10
 # Noise is injected into them so many times, at least and at most, until so many rows have been read: more noise at once
 # would make histories look worse than they are, and from fewer injected rows shares are estimated less exactly.
 _LESSONS, _READ_ROWS = (3, 10), 600_000
@@ -271,9 +278,14 @@ class Judge:
         if fitting is not None:
             # What a user has more than once is no noise that was injected, and would be told by that alone. Where users
             # have little else, that is how it fits them.
-            once = ~(evidence[judged][:, _REPEATS] > 0)
+            once, own = ~(evidence[judged, _REPEATS] > 0), kind[told] == fitting
             once |= once.mean() < _ONCE
-            self.fit = head.told_apart(of_log[once, fitting], of_injected[kind[told] == fitting, fitting])
+            # What is injected comes from others, who mostly have it still. What nobody else has would be told from it
+            # by that alone, in a log of random users too.
+            shared = ~np.isnan(evidence[judged, _SHARED])
+            if shared.any():
+                once, own = once & shared, own & ~np.isnan(taught[told, _SHARED])
+            self.fit = head.told_apart(of_log[once, fitting], of_injected[own, fitting])
         if self.fit < _TOLD_APART:
             # Nearly all of it would be taken for noise.
             found[:] = 0
@@ -338,6 +350,9 @@ class Judge:
         """Return histories with noise of all kinds, of as many users as are needed."""
         sequences = self._sequences
         order = np.random.default_rng([_STREAM, self._seed, 1, lesson]).permutation(len(sequences.lengths))
+        # One history of very many rows would leave no room for others.
+        usual = sequences.lengths[order] <= _TAUGHT_ROWS // _LEAST_TAUGHT
+        order = order[usual | ~usual.any()]
         in_all = np.cumsum(sequences.lengths[order])
         enough = order[in_all <= max(_TAUGHT_ROWS, in_all[0])]
         taught = sequences.where(np.isin(sequences.user_index, enough))
@@ -354,7 +369,15 @@ class Judge:
                 if len(long) < _LEAST_LONG:
                     continue
                 enough_of_it = min(rate, _MOST_REPLACED * long.sum() / len(taught.codes))
-            noisy = noise.inject(taught, name, enough_of_it, seed, self._neighbours if similar else None, hold_out=0)
+            noisy = noise.inject(
+                taught,
+                _NEW.get(name, name),
+                enough_of_it,
+                seed,
+                self._neighbours if similar else None,
+                hold_out=0,
+                groups=self._fold if name in _NEW else None,
+            )
             kind = np.where(noisy.is_noise, number, kind[np.maximum(noisy.origin, 0)])
             taught = noisy.sequences
         return _Lesson(taught, kind)
