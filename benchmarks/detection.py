@@ -25,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 
 from iadsr_cli import noise
 from iadsr_cli.cli.console import Face
-from iadsr_cli.config import Config, DecisionSettings, EncoderSettings, RunSettings, parse_share
+from iadsr_cli.config import NOISE_KINDS, Config, DecisionSettings, EncoderSettings, RunSettings, parse_share
 from iadsr_cli.crossfit import Judge, head, judge
 from iadsr_cli.crossfit.evidence import DIFFERENCES, FAMILIES
 from iadsr_cli.crossfit.judge import MIXTURE
@@ -38,8 +38,10 @@ from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences, frequency_fifths
 from iadsr_cli.stages import vectors_by_code
 
-KINDS = tuple(MIXTURE)
-TABLES = ("compared", "ablation", "bound", "left out", "shares", "small", "few", "fit")
+KINDS = tuple(kind for kind in MIXTURE if kind in NOISE_KINDS)
+OF_OTHERS = ("insert-burst", "insert-account")
+"""Noise that is another user's."""
+TABLES = ("compared", "ablation", "bound", "left out", "copies", "shares", "small", "few", "fit")
 Trial = tuple[Sequences, np.ndarray, np.ndarray, int]
 """A log, which of its rows are noise, which of them count, and the seed."""
 MIN_ITEM_ROWS = (0, DecisionSettings().min_item_rows, 2)
@@ -235,6 +237,31 @@ def leave_out(bench: Bench, kind: str, trial: Trial) -> None:
     print(f"  {kind}, never learned from: AUROC {reached:.4f}, calibration error {error:.4f}", flush=True)
 
 
+def copies(bench: Bench, kind: str, rate: float, seeds: range) -> None:
+    """Print how well another user's rows are found in a log of half of the users: with that user among them, and not.
+
+    Users stand in pairs. In the second log each has rows of their partner's, and one of each pair is in it.
+    """
+    for name in ("stands in the log too", "does not"):
+        found: dict[str, list[float]] = defaultdict(list)
+        for seed in seeds:
+            place = np.random.default_rng(seed).permutation(len(bench.sequences.lengths))
+            stay = place % 2 == 0
+            whole, pairs = (bench.some(stay), None) if name == "stands in the log too" else (bench, place // 2)
+            made = noise.inject(whole.sequences, kind, rate, seed, groups=pairs)
+            log = Bench(made.sequences, whole.vectors, whole.known, whole.texts).some(stay)
+            sequences, is_noise = log.sequences, made.is_noise[stay[made.sequences.user_index]]
+            counted = ~arms.held_out(sequences)
+            judge, score = log.judge(sequences, seed)
+            removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
+            found["AUROC"].append(auroc(score[counted], is_noise[counted]))
+            found["share of noise"].append(float(is_noise.mean()))
+            found["estimated"].append(sum(judge.shares.values()))
+            found["of the noise goes"].append(float(removed[is_noise].mean()))
+        told = ", ".join(f"{what} {interval(values)}" for what, values in found.items())
+        print(f"  {kind} whose original {name}, half of the users: {told}", flush=True)
+
+
 def estimate(bench: Bench) -> None:
     """Print how much noise is seen where more and more is injected."""
     for injected in (0.0, 0.1, 0.2, 0.3):
@@ -342,6 +369,9 @@ def main() -> None:
         for kind, several in trials.items():
             if name in arguments.tables and (table is not leave_out or kind in MIXTURE):
                 table(bench, kind, several[0])
+    if "copies" in arguments.tables and not arguments.label:
+        for kind in OF_OTHERS:
+            copies(bench, kind, rate, seeds)
     if "shares" in arguments.tables and not arguments.label:
         estimate(bench)
     if "fit" in arguments.tables:

@@ -22,8 +22,8 @@ FOLDS = 5
 MIXTURE = {
     "insert-uniform": 0.02,
     "insert-popular": 0.02,
-    "insert-burst": 0.0075,
-    "insert-new-burst": 0.0075,
+    "insert-burst": 0.005,
+    "insert-new-burst": 0.005,
     "insert-similar": 0.0025,
     "insert-account": 0.0075,
     "replace-history": 0.05,
