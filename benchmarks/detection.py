@@ -12,7 +12,7 @@ import argparse
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -237,12 +237,12 @@ def leave_out(bench: Bench, kind: str, trial: Trial) -> None:
     print(f"  {kind}, never learned from: AUROC {reached:.4f}, calibration error {error:.4f}", flush=True)
 
 
-def copies(bench: Bench, kind: str, rate: float, seeds: range) -> None:
+def copies(bench: Bench, rate: float, seeds: range) -> None:
     """Print how well another user's rows are found in a log of half of the users: with that user among them, and not.
 
     Users stand in pairs. In the second log each has rows of their partner's, and one of each pair is in it.
     """
-    for name in ("stands in the log too", "does not"):
+    for kind, name in itertools.product(OF_OTHERS, ("stands in the log too", "does not")):
         found: dict[str, list[float]] = defaultdict(list)
         for seed in seeds:
             place = np.random.default_rng(seed).permutation(len(bench.sequences.lengths))
@@ -369,17 +369,17 @@ def main() -> None:
         for kind, several in trials.items():
             if name in arguments.tables and (table is not leave_out or kind in MIXTURE):
                 table(bench, kind, several[0])
-    if "copies" in arguments.tables and not arguments.label:
-        for kind in OF_OTHERS:
-            copies(bench, kind, rate, seeds)
-    if "shares" in arguments.tables and not arguments.label:
-        estimate(bench)
     if "fit" in arguments.tables:
         fits(bench)
-    if "small" in arguments.tables and not arguments.label:
-        small(bench, seeds)
-    if "few" in arguments.tables and not arguments.label:
-        few_histories(bench, seeds)
+    injecting: dict[str, Callable[[], None]] = {
+        "copies": lambda: copies(bench, rate, seeds),
+        "shares": lambda: estimate(bench),
+        "small": lambda: small(bench, seeds),
+        "few": lambda: few_histories(bench, seeds),
+    }
+    for name, print_table in injecting.items():
+        if name in arguments.tables and not arguments.label:
+            print_table()
 
 
 if __name__ == "__main__":
