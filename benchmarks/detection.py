@@ -230,7 +230,7 @@ def bound(bench: Bench, kind: str, trial: Trial) -> None:
 def leave_out(bench: Bench, kind: str, trial: Trial) -> None:
     """Print what it reaches on a kind of noise that it has not learned from."""
     sequences, is_noise, counted, seed = trial
-    rest = {other: share for other, share in MIXTURE.items() if other != kind}
+    rest = {other: share for other, share in MIXTURE.items() if judge._NEW.get(other, other) != kind}
     _, score = bench.judge(sequences, seed, mixture=rest)
     error = metrics.calibration(score, is_noise)["expected_calibration_error"]
     reached = auroc(score[counted], is_noise[counted])

@@ -7,10 +7,7 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
-
-# Student's t, two-sided 95%, by the number of values.
-_QUANTILES = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+from iadsr_cli.evaluation.metrics import seed_interval
 
 
 def iadsr(*arguments: object) -> tuple[float, float, dict[str, Any]]:
@@ -30,7 +27,5 @@ def iadsr(*arguments: object) -> tuple[float, float, dict[str, Any]]:
 
 def interval(values: list[float]) -> str:
     """Return the mean and the half-width of its 95% interval over seeds, by Student's t."""
-    if len(values) == 1:
-        return f"{values[0]:.4f} (1 seed)"
-    half = _QUANTILES[len(values)] * np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{np.mean(values):.4f} ± {half:.4f}"
+    found = seed_interval(values)
+    return f"{found['mean']:.4f} " + ("(1 seed)" if found["half"] is None else f"± {found['half']:.4f}")
