@@ -519,7 +519,7 @@ def test_the_same_log_and_seed_give_the_same_scores() -> None:
 
 def test_a_log_without_room_for_noise_is_refused() -> None:
     sequences = make([[1, 2, 1], [2, 1, 2], [1, 2, 2]], 2)
-    with pytest.raises(InputError, match="too short to inject noise into") as refused:
+    with pytest.raises(InputError, match="nothing can be injected as noise") as refused:
         Judge(sequences, np.zeros((3, 1), np.float32), [None, None], 0, Silent()).scores()
     assert "--method iadsr" in refused.value.hint
 
