@@ -16,7 +16,9 @@ from iadsr_cli.logs.values import comma_hint, first, plain_or_error, unusable, w
 
 _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-# Epoch times from 1973 on: 1e8 s, 1e11 ms, ... Smaller numbers are taken for positions in an order.
+# The years 1980 to 2099 in seconds since 1970: a number that is in them in one unit is so in no other.
+_YEARS = (315_532_800, 4_102_444_800)
+# Where none is, epoch times from 1973 on: 1e8 s, 1e11 ms, ... Smaller numbers are taken for positions in an order.
 _MAGNITUDES = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (1e8, "s"))
 _ISO = "ISO8601"
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
@@ -132,11 +134,11 @@ def times(records: Records, column: str, unit: str, missing: Sequence[str] = (""
     Args:
         records: the file's rows.
         column: the column's name.
-        unit: "s", "ms", "us", "ns", or "auto" to guess it from a number's size.
+        unit: "s", "ms", "us", "ns", or "auto" to guess it from the numbers' sizes.
         missing: strings that are no time.
 
     Raises:
-        InputError: a missing time, or one that cannot be read as a time.
+        InputError: a missing time, one that cannot be read as a time, or numbers in several units.
     """
     whole = TimeColumn(records, column, missing)
     return read_times(whole, reading_of(lambda: [whole], unit))
@@ -146,19 +148,18 @@ def reading_of(stretches: Callable[[], Iterable[TimeColumn]], unit: str) -> Read
     """Return how a column of times is read, from all its stretches, which `stretches` goes through anew.
 
     Raises:
-        InputError: a missing time, or one that cannot be read as a time.
+        InputError: a missing time, one that cannot be read as a time, or numbers in several units.
     """
-    missing, unspeakable, column = _Absent(), _Absent(), None
+    missing, unspeakable, sizes, column = _Absent(), _Absent(), _Sizes(), None
     found: dict[pa.DataType | None, None] = {}
-    largest = 0.0
     for column in stretches():
         rows, absent = column.records.num_rows, pc.is_null(column.array)
         if column.is_text:
             found[column.number] = None
         if column.is_number or (column.is_text and column.number is not None):
-            floats = pc.cast(pc.abs(column.numbers(column.number)), pa.float64(), safe=False)
+            floats = pc.cast(column.numbers(column.number), pa.float64(), safe=False)
             finite = pc.fill_null(pc.is_finite(floats), False)
-            largest = max(largest, abs(pc.max(floats.filter(finite)).as_py() or 0.0))
+            sizes.add(column, floats)
             if column.is_text:
                 unspeakable.add(column, rows, pc.and_not(pc.invert(finite), absent))
             else:
@@ -176,9 +177,60 @@ def reading_of(stretches: Callable[[], Iterable[TimeColumn]], unit: str) -> Read
     type = column.array.type
     if not (column.is_text or column.is_number or pa.types.is_timestamp(type) or pa.types.is_date(type)):
         raise unusable(column.records, column.name, "times", f"{type} values")
-    if unit == "auto":
-        unit = next((unit for floor, unit in _MAGNITUDES if largest >= floor), "")
+    unit = sizes.unit(column, unit)
     return Reading(number if column.is_text else None, None, unit)
+
+
+@dataclass
+class _Sizes:
+    """How large the numbers are that were looked at.
+
+    Attributes:
+        largest: the size of the largest.
+        counts: how many of them are in `_YEARS`, by unit.
+        firsts: the first of these, by unit: where it is, and what.
+    """
+
+    largest: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    firsts: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def add(self, column: TimeColumn, numbers: pa.Array) -> None:
+        """Look at more rows: their numbers as float64."""
+        values = numbers.to_numpy(zero_copy_only=False)  # null is NaN, and in no year
+        self.largest = max(self.largest, float(np.abs(values[np.isfinite(values)]).max(initial=0.0)))
+        for unit, scale in _PER_SECOND.items():
+            inside = (values >= _YEARS[0] * scale) & (values < _YEARS[1] * scale)
+            count = int(np.count_nonzero(inside))
+            if count and unit not in self.firsts:
+                row = int(inside.argmax())
+                self.firsts[unit] = column.records.place(row), str(column.array[row])
+            if count:
+                self.counts[unit] = self.counts.get(unit, 0) + count
+
+    def unit(self, column: TimeColumn, said: str) -> str:
+        """Return the unit: the one that was said or, for "auto", as the numbers tell; "" where they do not.
+
+        Raises:
+            InputError: some are in `_YEARS` in one unit, that which was said if any, and some in another.
+        """
+        if len(self.counts) > 1 and (said == "auto" or said in self.counts):
+            # The rarest is odd; of two as frequent ones that which was not said, or comes later.
+            odd = min(reversed(self.counts), key=lambda unit: (self.counts[unit], unit == said))
+            usual = max(self.counts, key=lambda unit: (self.counts[unit], unit == said))
+            (place, number), (place_there, example) = self.firsts[odd], self.firsts[usual]
+            hint = "Write all of them in one unit, or pass --time-column none to take the rows in file order."
+            if said == "auto":
+                hint += " If they do not count from 1970, say their unit with --time-unit."
+            raise InputError(
+                f'{column.records.name}, {place}: {number} in column "{column.name}" is in {_UNITS[odd]}, but '
+                f"{example} in {place_there} is in {_UNITS[usual]}, as {self.counts[usual]:,} of "
+                f"{sum(self.counts.values()):,} times are.",
+                hint,
+            )
+        if said != "auto":
+            return said
+        return next(iter(self.counts), next((unit for floor, unit in _MAGNITUDES if self.largest >= floor), ""))
 
 
 def _fractional(column: TimeColumn) -> bool:

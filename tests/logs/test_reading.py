@@ -3,8 +3,9 @@
 import gzip
 import io
 import sys
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from iadsr_cli.config import ItemsSettings, LogSettings
 from iadsr_cli.errors import InputError, UsageError
@@ -183,6 +186,11 @@ def test_json_float_ids_join_integers(tmp_path):
         (["99999999999", "1"], [99999999999, 1], "time (unix seconds)"),
         (["100000000000", "1"], [100000000000, 1], "time (unix milliseconds)"),
         (["99999999", "0"], [99999999, 0], "time (order)"),
+        # The end of the year 9999 is what stands for "never" in many logs.
+        (["1500000000", "253402300799", "-1"], [1500000000, 253402300799, -1], "time (unix seconds)"),
+        (["1500000000123", "253402300799999"], [1500000000123, 253402300799999], "time (unix milliseconds)"),
+        (["315532800", "4102444799", "1e8"], (1, 2, 0), "time (unix seconds)"),
+        (["315532799", "315532800000"], [315532799, 315532800000], "time (unix milliseconds)"),
         (["1.5e9", "1.4e9"], (1, 0), "time (unix seconds)"),
         (["1500000000.5", "1500000000.25", "-0.5", "-2.5", "0", "-0.0"], (4, 3, 1, 0, 2, 2), "time (unix seconds)"),
         ([" 7 ", "-1"], [7, -1], "time (order)"),
@@ -237,6 +245,59 @@ def test_time_unit_and_file_order(tmp_path):
     assert read(tmp_path, text, time_unit="ms").time_description == "time (unix milliseconds)"
     log = read(tmp_path, text, time_column="none")
     assert (log.order(), log.time_description, log.roles.time) == (None, None, None)
+
+
+MIXED = [1_700_000_000 + n for n in range(5)]
+MIXED[3] *= 1_000
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "text", "float", "decimal"])
+@pytest.mark.parametrize("unit", ["auto", "s", "ms"])
+def test_one_time_in_another_unit_is_named(tmp_path, kind, unit):
+    if kind == "csv":
+        lines = "".join(f"{n},1,{value}\n" for n, value in enumerate(MIXED))
+        log = partial(read, tmp_path, "user_id,item_id,time\n" + lines)
+    elif kind == "jsonl":
+        lines = "".join(f'{{"user_id": {n}, "item_id": 1, "time": {value}}}\n' for n, value in enumerate(MIXED))
+        log = partial(read, tmp_path, lines, "log.jsonl")
+    else:
+        made = {"text": str, "float": float, "decimal": Decimal}.get(kind, int)
+        log = partial(read_table, tmp_path, {"user_id": range(5), "item_id": range(5), "time": list(map(made, MIXED))})
+    with pytest.raises(InputError) as caught:
+        log(time_unit=unit)
+    point = ".0" if kind == "float" else ""
+    line = {"csv": " (line 5)", "jsonl": " (line 4)"}.get(kind, "")
+    first = {"csv": " (line 2)", "jsonl": " (line 1)"}.get(kind, "")
+    assert caught.value.message.endswith(
+        f', row 4{line}: 1700000003000{point} in column "time" is in milliseconds, but 1700000000{point} in row 1'
+        f"{first} is in seconds, as 4 of 5 times are."
+    )
+    assert "in one unit, or pass --time-column none" in caught.value.hint
+    assert ("--time-unit" in caught.value.hint) == (unit == "auto")
+
+
+def test_numbers_that_do_not_count_from_1970_need_their_unit(tmp_path):
+    text = "user_id,item_id,time\n1,2,400000000\n1,3,400000000000\n1,3,7\n"  # microseconds since a start
+    with pytest.raises(InputError, match="in seconds, as 1 of 2 times are") as caught:
+        read(tmp_path, text)
+    assert "say their unit with --time-unit" in caught.value.hint
+    assert read(tmp_path, text, time_unit="us").order().tolist() == [400000000, 400000000000, 7]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), unit=st.sampled_from(["s", "ms", "us", "ns"]), type=st.sampled_from([int, float, str]))
+def test_times_in_one_unit_are_never_refused(tmp_path, data, unit, type):
+    scale = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    first, last = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * scale for year in (1980, 2100))
+    dates = data.draw(st.lists(st.integers(first, last - scale), min_size=1, max_size=5))
+    others = data.draw(st.lists(st.one_of(st.integers(-last, 0), st.integers(0, 10**8)), max_size=3))
+    values = data.draw(st.permutations(dates + others))
+    columns = {"user_id": range(len(values)), "item_id": range(len(values)), "time": list(map(type, values))}
+    log = read_table(tmp_path, columns)
+    names = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+    assert log.time_description == f"time (unix {names[unit]})"
+    wanted = np.array(values, np.float64 if type is float else np.int64)
+    assert np.array_equal(np.argsort(log.order(), kind="stable"), np.argsort(wanted, kind="stable"))
 
 
 def test_item_texts(tmp_path):

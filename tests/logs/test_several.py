@@ -17,8 +17,10 @@ from iadsr_cli.errors import InputError, OutputError, UsageError
 from iadsr_cli.logs import writer
 from iadsr_cli.logs.files import is_several, log_files, partition_values, passed_over, would_hold
 from iadsr_cli.logs.folders import MARKER, check_folder_target, check_outside, is_folder_target
+from iadsr_cli.logs.parted_reader import open_parts
 from iadsr_cli.logs.reader import read_items, read_log
 from iadsr_cli.logs.writer import drafted_folder, write_rows
+from iadsr_cli.progress import Silent
 
 HEADER = "user_id,item_id,time\n"
 
@@ -161,6 +163,17 @@ def test_errors_say_which_file():
     make({"logs/b.csv": HEADER + "1,x\n"})
     with pytest.raises(InputError, match=r"^logs/b.csv, line 2: expected 3 fields, found 2"):
         read_log("logs", LogSettings())
+
+
+@pytest.mark.parametrize("read", [read_log, lambda source, used: open_parts(source, used, Silent())])
+def test_a_file_with_times_in_another_unit_is_named(read):
+    make({"logs/a.csv": HEADER + "1,x,1700000000\n2,y,1700000001\n", "logs/b.csv": HEADER + "1,x,1700000000000\n"})
+    with pytest.raises(InputError) as caught:
+        read("logs", LogSettings())
+    assert caught.value.message == (
+        'logs, row 1 (line 2) of b.csv: 1700000000000 in column "time" is in milliseconds, but 1700000000 in row 1 '
+        "(line 2) of a.csv is in seconds, as 2 of 3 times are."
+    )
 
 
 def test_json_types_hold_for_all_files():
@@ -449,6 +462,21 @@ def test_no_output_among_the_logs_files():
             check_folder_target(target, source, force=True)
     assert not would_hold("logs/a*.csv", Path("logs/clean.csv"))
     assert not would_hold("logs/a.csv", Path("logs/clean.csv"))
+    # What lies in a folder that a pattern finds is read, too, and what is hidden is not.
+    assert would_hold("logs/*", Path("logs/b/clean.csv"))
+    assert not would_hold("logs", Path("logs/.cache/clean.csv"))
+    # Of a folder whose files are known, only those count.
+    for pattern in ("**/*.csv", "*.csv", "*/*.csv", "**/items.parquet"):
+        assert not would_hold(f"logs/{pattern}", Path("logs/new"), ["rows.parquet"])
+    for pattern in ("**", "**/*", "**/*.parquet", "*/r*.parquet"):
+        assert would_hold(f"logs/{pattern}", Path("logs/new"), ["rows.parquet"])
+
+
+def test_standard_input_is_no_folder():
+    make({"-/a.csv": HEADER})
+    assert not is_several("-")
+    assert is_several("./-")
+    assert not would_hold("-", Path("-/clean.csv"))
 
 
 def test_a_folder_that_iadsr_wrote_can_be_cleaned_in_place():
