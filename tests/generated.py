@@ -579,8 +579,13 @@ def from_json(value: Any, found: Any) -> bool:
     if isinstance(value, list) and isinstance(found, list):
         return len(value) == len(found) and all(map(from_json, value, found))
     if isinstance(value, dict) and isinstance(found, dict):
-        return all(from_json(value.get(key), found.get(key)) for key in {**value, **found})
+        return value.keys() == found.keys() and all(from_json(value[key], found[key]) for key in value)
     return in_json(value, found)
+
+
+def _mistakable(value: Any) -> bool:
+    """Return whether a value is a string that reads as a JSON value of another kind."""
+    return isinstance(value, str) and isinstance(_loads(value), (int, float, list, dict))
 
 
 def _infinite(value: Any) -> bool:
@@ -598,6 +603,7 @@ REASONS: dict[str, Callable[[Any], bool]] = {
     "infinite number": _infinite,
     "outside the years 1 to 9999": _beyond,
     "half of a surrogate pair": lambda value: isinstance(value, str) and bool(re.search("[\ud800-\udfff]", value)),
+    "which Parquet cannot tell from": _mistakable,
     "an object without a key": lambda value: isinstance(value, dict),
     "which CSV and TSV cannot hold": lambda value: value is None or isinstance(value, (list, dict)),
 }
@@ -731,6 +737,9 @@ def _compare_other(log: Generated, content: bytes, selection: np.ndarray, target
         table = pq.ParquetFile(io.BytesIO(content)).read()
         found = {name: neutral(table.column(name).combine_chunks()) for name in table.column_names}
         same = from_json if log.kind == "jsonl" else lambda cell, value: in_cell(value, cell)
+        for values in log.columns.values() if log.kind == "jsonl" else ():
+            if {str} < {type(value) for value in values if value is not None}:
+                assert not any(map(_mistakable, values))
         return _compared(log, selection, found, table.num_rows, same)
     if target == "jsonl":
         objects = [json.loads(line, parse_constant=_no_constant) for line in content.decode().split("\n") if line]

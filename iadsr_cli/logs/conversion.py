@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from iadsr_cli.logs.delimited import DelimitedRecords
 from iadsr_cli.logs.formats import Format
-from iadsr_cli.logs.holding import check_held, check_whole
+from iadsr_cli.logs.holding import check_held, check_told_apart, check_whole
+from iadsr_cli.logs.jsonlines import JsonRecords, gives_back
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.spelling import cells, json_values, quoted, texts
 from iadsr_cli.logs.tables import TableRecords, filtered
@@ -86,9 +87,23 @@ def _of_texts(records: Records, keep: np.ndarray, format: Format, ids: Sequence[
     records.load(records.column_names)
     check_whole(records)
     table = typed_table(records, records.column_names, column_types([records], ids))
+    if format.kind == "parquet":
+        check_told_apart(records)
+        table = _given_back(records, table)
     check_held(table, records.name, format)
     table = filtered(table, keep)
     return Rows(table.schema, (table.slice(start, GROUP) for start in range(0, table.num_rows, GROUP)))
+
+
+def _given_back(records: Records, table: pa.Table) -> pa.Table:
+    """Return the table of some records with lists and objects of JSON as text where Arrow would change them."""
+    files = [file for file, _ in records.files() if isinstance(file, JsonRecords)]
+    for place, name in enumerate(table.column_names):
+        if pa.types.is_nested(table.column(name).type):
+            written = JsonRecords.joined_texts(files, name)
+            if not gives_back(table.column(name), written):
+                table = table.set_column(place, name, written)
+    return table
 
 
 def column_types(stretches: Iterable[Records], ids: Sequence[str]) -> dict[str, pa.DataType]:

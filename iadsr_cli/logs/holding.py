@@ -50,6 +50,30 @@ def check_whole(records: Records) -> None:
             raise _unheld(readable, records.name, "half of a surrogate pair", "Parquet, CSV and TSV", ".jsonl")
 
 
+def check_told_apart(records: Records) -> None:
+    """Check that the strings of a log, whose columns are loaded, are told from what else is in their columns.
+
+    Such a column is text in Parquet: strings as they stand, everything else as JSON.
+
+    Raises:
+        OutputError: they are not, as "1" is not from 1, and only JSON tells them.
+    """
+    for column in records.column_names:
+        kinds = records.kinds(column)
+        if str not in kinds or len(kinds) == 1:
+            continue
+        for file, rows in records.files():
+            row = file.mistakable(column)
+            if row is not None:
+                row += rows.start
+                text = records.column(column)[row]
+                raise OutputError(
+                    f'Column "{column}" of {records.name} holds strings and other values, and in {records.place(row)} '
+                    f'the string "{text}", which Parquet cannot tell from {text}.',
+                    "Write to a .jsonl file, or make all values of the column strings, or none.",
+                )
+
+
 def _unheld(column: str, name: str, found: str, formats: str, others: str) -> OutputError:
     return OutputError(
         f'Column "{column}" of {name} holds {found}, which {formats} cannot hold.', f"Write to a {others} file."

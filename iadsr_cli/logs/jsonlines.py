@@ -87,10 +87,14 @@ class JsonRecords(TextRecords):
         """Return one column of several files: what `column` would return were they one."""
         own = [file for file in files if isinstance(file, cls)]
         kinds: set[type] = set().union(*(file.kinds(name) for file in own))
-        chunks = [chunk for file in own for chunk in file._texts[name].chunks]
-        texts = pa.chunked_array(chunks, pa.large_string())
+        texts = cls.joined_texts(own, name)
         held = all(file.kind_of is None or file.kind_of(name).held for file in own)
         return _typed(texts, kinds) if held else texts
+
+    @classmethod
+    def joined_texts(cls, files: "Sequence[JsonRecords]", name: str) -> pa.ChunkedArray:
+        """Return one column of several files, which is loaded, as text: strings as they stand, all else as JSON."""
+        return pa.chunked_array([chunk for file in files for chunk in file._texts[name].chunks], pa.large_string())
 
     @property
     def halves(self) -> set[str]:
@@ -106,6 +110,14 @@ class JsonRecords(TextRecords):
         """Return what these rows tell of a column's values."""
         self.load([name])
         return _kind(self._texts[name], self._kinds[name])
+
+    def mistakable(self, name: str) -> int | None:
+        """Return the first row of a column whose string reads as a value of another kind, as "1" does."""
+        for row in range(self.num_rows):
+            value = json.loads(self.record(row).decode()).get(name)
+            if isinstance(value, str) and _reads_as_other(value):
+                return row
+        return None
 
     def load(self, names: Iterable[str]) -> None:
         """Parse several columns in one pass over the text."""
@@ -207,6 +219,30 @@ def _strings(values: list[str | None]) -> tuple[pa.Array, bool]:
         # JSON can escape half of a surrogate pair, which is no character: it stays an escape.
         escaped = [value and value.encode("utf-8", "backslashreplace").decode() for value in values]
         return pa.array(escaped, pa.large_string()), False
+
+
+def _reads_as_other(text: str) -> bool:
+    try:
+        return not isinstance(json.loads(text), str | None)
+    except (ValueError, RecursionError):
+        return False
+
+
+def gives_back(column: pa.ChunkedArray, texts: pa.ChunkedArray) -> bool:
+    """Return whether the values of a column are those of its JSON texts: Arrow's objects all have the same keys."""
+    for start in range(0, len(texts), _BLOCK):
+        values, written = (each.slice(start, _BLOCK).to_pylist() for each in (column, texts))
+        if not all(text is None or _same(json.loads(text), value) for text, value in zip(written, values, strict=True)):
+            return False
+    return True
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+    return bool(one == other) or (one != one and other != other)  # noqa: PLR0124 (NaN is not itself)
 
 
 def _typed(texts: pa.ChunkedArray, kinds: set[type]) -> pa.ChunkedArray:

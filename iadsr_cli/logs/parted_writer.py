@@ -13,7 +13,7 @@ from iadsr_cli.errors import OutputError
 from iadsr_cli.logs.conversion import CODECS_OF_TEXT, GROUP, Rows, delimited_pieces, json_pieces, typed_table
 from iadsr_cli.logs.folders import replacing_log
 from iadsr_cli.logs.formats import DELIMITERS, Format, compressing
-from iadsr_cli.logs.holding import check_held, check_whole
+from iadsr_cli.logs.holding import check_held, check_told_apart, check_whole
 from iadsr_cli.logs.own_text import OwnText, same_text, with_partitions
 from iadsr_cli.logs.parts import PartedLog, Piece
 from iadsr_cli.logs.records import Records
@@ -75,6 +75,8 @@ def _check_text(log: TextParts, format: Format) -> None:
     for piece in log.pieces(with_columns=True):
         check_held(_table(log, piece), log.name, format)
         check_whole(piece.records)
+        if format.kind == "parquet":
+            check_told_apart(piece.records)
         if log.format.delimited:  # which holds nothing else than its types tell
             return
 

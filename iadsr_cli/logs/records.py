@@ -51,6 +51,10 @@ class Records(ABC):
         """Return the Python types of a column's values where the format leaves them open, null left out."""
         return set()
 
+    def mistakable(self, name: str) -> int | None:
+        """Return the first row of a column whose string reads as a value of another kind; only JSON tells the two."""
+        return None
+
     def load(self, names: Iterable[str]) -> None:  # noqa: B027 (most formats parse all columns at once)
         """Make several columns ready at once, for `column` to return."""
 

@@ -5,8 +5,11 @@ import gzip
 import io
 import json
 import math
+import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from generated import KINDS, conserve
+from generated import KINDS, conserve, from_json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,9 +25,12 @@ from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import OutputError
 from iadsr_cli.logs import delimited as delimited_module
 from iadsr_cli.logs.delimited import DelimitedRecords, _split_plain, _split_quoted
+from iadsr_cli.logs.parted_reader import open_parts
+from iadsr_cli.logs.parted_writer import check_writing
 from iadsr_cli.logs.reader import read_items, read_log
 from iadsr_cli.logs.texts import Lines, line_offsets
 from iadsr_cli.logs.writer import check_rows, write_rows
+from iadsr_cli.progress import Silent
 
 FAST = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -475,6 +481,85 @@ def test_what_only_json_holds_is_refused(tmp_path, value, name, found, formats):
     assert ".jsonl" in caught.value.hint
     write_rows(log, str(tmp_path / "out.jsonl"), np.ones(1, bool))
     assert (tmp_path / "out.jsonl").read_bytes() == source.read_bytes()
+
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**65), 2**65), st.floats(allow_infinity=False), TEXT, ID),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.sampled_from("ab"), inner, max_size=2)),
+    max_leaves=4,
+)
+
+
+@FAST
+@given(values=st.lists(st.one_of(JSON, st.sampled_from([1, "1", "NaN", {}, {"a": 1}, {"a": None}])), max_size=4))
+def test_values_of_json_come_back_from_parquet(tmp_path, values):
+    source, target = tmp_path / "log.jsonl", tmp_path / "out.parquet"
+    source.write_text("".join(json.dumps({"user_id": 1, "item_id": 2, "x": each}) + "\n" for each in [*values, None]))
+    try:
+        write_rows(read_log(str(source), LogSettings()), str(target), np.ones(len(values) + 1, bool), force=True)
+    except OutputError as error:
+        assert re.search("cannot tell|without a key", error.message)
+        return
+    column = pq.read_table(target).column("x")
+    as_text = pa.types.is_large_string(column.type) and not all(isinstance(each, str | None) for each in values)
+    for value, found in zip([*values, None], column.to_pylist(), strict=True):
+        again = found
+        if as_text and found is not None:
+            with suppress(ValueError):
+                again = json.loads(found)
+            again = found if isinstance(again, str | None) else again
+        assert isinstance(again, str) == isinstance(value, str)
+        assert from_json(value, again)
+
+
+@pytest.mark.parametrize(
+    ("values", "string", "row"),
+    [
+        (['"x"', "1", '"1"'], "1", 3),
+        (["true", '"[]"', '"x"'], "[]", 2),
+        (["1", '"x"', "null"], None, None),
+        (["1", "true", "[2]"], None, None),
+        (['"1"', '"2"', "null"], None, None),
+        (['"null"', '"\\"1\\""', "1"], None, None),
+    ],
+)
+def test_strings_that_read_as_other_values_stay_in_json(tmp_path, values, string, row):
+    source = tmp_path / "log.jsonl"
+    source.write_text("".join(f'{{"user_id": 1, "item_id": 2, "x": {value}}}\n' for value in values))
+    log, parts = read_log(str(source), LogSettings()), open_parts(str(source), LogSettings(), Silent())
+    for check in (partial(check_rows, log), partial(check_writing, parts, extra={})):
+        check(target=str(tmp_path / "out.csv"))
+        check(target=str(tmp_path / "out.jsonl"))
+        if string is None:
+            check(target=str(tmp_path / "out.parquet"))
+            continue
+        with pytest.raises(OutputError) as caught:
+            check(target=str(tmp_path / "out.parquet"))
+        assert caught.value.message == (
+            f'Column "x" of {source} holds strings and other values, and in row {row} (line {row}) the string '
+            f'"{string}", which Parquet cannot tell from {string}.'
+        )
+        assert ".jsonl" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("values", "as_text"),
+    [
+        (['{"a": 1}', "{}"], True),
+        (['[{"a": 1}, {"b": 2}]', "[]"], True),
+        (['{"a": 1}', '{"a": null}'], False),
+        (["[NaN, 1]", "[0.5]"], False),
+        (['{"b": 1, "a": [{"c": 2}]}', '{"a": [], "b": 2}'], False),
+    ],
+)
+def test_objects_with_different_keys_are_text_in_parquet(tmp_path, values, as_text):
+    source, target = tmp_path / "log.jsonl", tmp_path / "out.parquet"
+    source.write_text("".join(f'{{"user_id": 1, "item_id": 2, "x": {value}}}\n' for value in [*values, "null"]))
+    write_rows(read_log(str(source), LogSettings()), str(target), np.ones(len(values) + 1, bool))
+    found = pq.read_table(target).column("x")
+    assert pa.types.is_large_string(found.type) == as_text
+    if as_text:
+        assert found.to_pylist() == [*values, None]
 
 
 def test_old_96_bit_times_beyond_2262_come_back(tmp_path):
