@@ -70,6 +70,17 @@ class Scores:
         parts = None if self.parts is None else self.parts[rows]
         return replace(self, noise=self.noise[rows], terms=self.terms[rows], status=self.status[rows], parts=parts)
 
+    def followed_by(self, other: "Scores") -> "Scores":
+        """Return this evidence and after it that of other rows, by the same method."""
+        parts = None if self.parts is None or other.parts is None else np.concatenate([self.parts, other.parts])
+        return replace(
+            self,
+            noise=np.concatenate([self.noise, other.noise]),
+            terms=np.concatenate([self.terms, other.terms]),
+            status=np.concatenate([self.status, other.status]),
+            parts=parts,
+        )
+
     def by_row(self, row_ids: np.ndarray, has_ids: np.ndarray) -> "Scores":
         """Return the evidence of all rows of a log from that of its interactions, whose rows are `row_ids` [N].
 

@@ -76,6 +76,12 @@ class Bucket:
         order = None if self.order is None else self.order[known]
         return in_sequence(self.users[known], found[known], known, order, vocabulary)
 
+    def take(self, rows: np.ndarray) -> "Bucket":
+        """Return the interactions of some users, whose rows are marked, bool [n]."""
+        order = None if self.order is None else self.order[rows]
+        users = np.unique(self.users[rows], return_inverse=True)[1]
+        return Bucket(self.rows[rows], users, self.items[rows], order, self.held[rows], self.judged[rows])
+
 
 def joined(several: Sequence[Bucket]) -> Bucket:
     """Return the rows of several buckets one after the other, as one."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Users of so many buckets teach the default method: about two million rows.
 TEACHING_BUCKETS = 2
+# Buckets grow where there are as many as there may be: of larger ones some users teach, with so many rows in all.
+TEACHING_ROWS = 5 << 19
 
 
 class Scorer(Protocol):
@@ -113,7 +115,8 @@ class CrossfitScorer:
         """Embed the items' texts, if there are any."""
         self._texts, self._config, self._reporter = texts, config, reporter
         self._vectors = embedded(texts, config, reporter, engine)
-        self._taught: dict[int, Scores] = {}
+        # Of a bucket which rows teach, bool [n], and their scores.
+        self._taught: dict[int, tuple[np.ndarray, Scores]] = {}
         self._judge: Judge | None = None
         self._items = pa.array([], pa.large_string())
 
@@ -128,7 +131,8 @@ class CrossfitScorer:
 
     def key(self) -> dict[str, Any]:
         """Return what is learned from, and how."""
-        return {**crossfit_key(self._vectors, self._texts, self._config), "buckets": TEACHING_BUCKETS}
+        learned_from = {"buckets": TEACHING_BUCKETS, "rows": TEACHING_ROWS}
+        return {**crossfit_key(self._vectors, self._texts, self._config), **learned_from}
 
     def prepare(self, split: Split) -> None:
         """Learn from the first buckets.
@@ -137,27 +141,43 @@ class CrossfitScorer:
             InputError: if nothing can be learned from their users.
         """
         self._items = split.items
-        teaching = [split.bucket(number) for number in range(min(TEACHING_BUCKETS, split.count))]
-        together = joined(teaching)
+        teaching: list[tuple[Bucket, np.ndarray]] = []
+        left = TEACHING_ROWS
+        for number in range(min(TEACHING_BUCKETS, split.count)):
+            bucket = split.bucket(number)
+            rows = _teaching_rows(bucket, left, self._config.run.seed)
+            teaching.append((bucket if rows.all() else bucket.take(rows), rows))
+            left -= int(rows.sum())
+            if not rows.all():
+                break
+        together = joined([bucket for bucket, _ in teaching])
         sequences = together.sequences(self._items)
         check_trainable(sequences, split.name)
         matrix, _ = vectors_by_code(self._items, load_vectors(self._vectors) if self._vectors else None)
         texts = self._texts.of(self._items)
         self._judge = Judge(sequences, matrix, texts, self._config.run.seed, self._reporter)
         scores = self._judge.scores().by_row(sequences.row_ids, together.items >= 0)
-        ends = np.cumsum([0, *(len(bucket.rows) for bucket in teaching)])
+        ends = np.cumsum([0, *(len(bucket.rows) for bucket, _ in teaching)])
         self._taught = {
-            number: scores.take(np.arange(first, end)) for number, (first, end) in enumerate(pairwise(ends.tolist()))
+            number: (rows, scores.take(np.arange(first, end)))
+            for number, ((_, rows), (first, end)) in enumerate(zip(teaching, pairwise(ends.tolist()), strict=True))
         }
 
     def knows(self, number: int) -> bool:
-        """Return whether the users of a bucket teach."""
+        """Return whether users of a bucket teach."""
         return number in self._taught
 
     def judge(self, number: int, bucket: Bucket) -> Scores:
         """Return the evidence of a bucket's rows."""
-        if number in self._taught:
-            return self._taught[number]
+        if number not in self._taught:
+            return self._judged(bucket)
+        rows, scores = self._taught[number]
+        if rows.all():
+            return scores
+        place = np.argsort(np.concatenate([np.flatnonzero(rows), np.flatnonzero(~rows)]))
+        return scores.followed_by(self._judged(bucket.take(~rows))).take(place)
+
+    def _judged(self, bucket: Bucket) -> Scores:
         sequences = bucket.sequences(self._items)
         return self._teaching.judge(sequences).by_row(sequences.row_ids, bucket.items >= 0)
 
@@ -165,3 +185,17 @@ class CrossfitScorer:
     def shares(self) -> dict[str, float] | None:
         """The estimated share of each kind of noise."""
         return self._judge.shares if self._judge else None
+
+
+def _teaching_rows(bucket: Bucket, most: int, seed: int) -> np.ndarray:
+    """Return which rows of a bucket teach, bool [n]: all or, where they are more than `most`, those of some users.
+
+    These are drawn at random, as far as there is room for them; all teach where there is for none.
+    """
+    lengths = np.bincount(bucket.users)
+    chosen = np.full(len(lengths), len(bucket.rows) <= most)
+    if not chosen.all():
+        for user in np.random.default_rng(seed).permutation(len(lengths)).tolist():
+            if lengths[user] <= most:
+                chosen[user], most = True, most - lengths[user]
+    return (chosen if chosen.any() else ~chosen)[bucket.users]

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pickle
+from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -19,10 +20,12 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner, Result
 
-from iadsr_cli import artifacts
+from iadsr_cli import artifacts, crossfit
 from iadsr_cli.cli.app import app
 from iadsr_cli.config import Config, DecisionSettings
 from iadsr_cli.decisions import BestOfItems, within_limits
@@ -32,6 +35,7 @@ from iadsr_cli.engines.found import Found, write_found
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs import blocks, parted_reader
 from iadsr_cli.logs import parts as log_parts
+from iadsr_cli.sequences import Sequences
 
 ROWS, USERS = 3_000, 250
 
@@ -188,6 +192,50 @@ def test_the_default_method_learns_from_the_first_buckets(
         assert roc_auc_score(strange[taught], score[taught]) > 0.85, "a fifth of what is strange is of the user's shelf"
     assert found["removed"] == pc.sum(pc.invert(annotated["keep"])).as_py() > 300
     assert 0.04 < found["estimated_noise_share"] < 0.16
+
+
+def test_of_larger_buckets_some_users_teach(
+    clean: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "_BUCKET_ROWS", 4_000)
+    monkeypatch.setattr(scorers, "TEACHING_ROWS", 3_000)
+    table, strange = shelves(8_000, 700)
+    pq.write_table(table, tmp_path / "log.parquet")
+    taught: list[Sequences] = []
+    monkeypatch.setattr(
+        scorers, "Judge", lambda sequences, *rest: taught.append(sequences) or crossfit.Judge(sequences, *rest)
+    )
+    options = ["--text-column", "none", "--annotate", "-o", "all.parquet", "--in-parts", "always"]
+    clean(*options, log=tmp_path / "log.parquet")
+    annotated = pq.read_table("all.parquet")
+    assert annotated.drop(["noise_score", "keep", "reason"]).equals(table)
+    assert annotated["noise_score"].null_count == 0
+    [sequences] = taught
+    assert 2_900 < len(sequences.codes) <= 3_000
+    bucket = buckets._hashes(pa.chunked_array(table["user_id"])) % 2
+    first = table.filter(pa.array(bucket == 0))
+    histories = Counter(first["user_id"].to_pylist())
+    assert sequences.lengths.min() > 0
+    assert not Counter(sequences.lengths.tolist()) - Counter(histories.values()), "users teach as a whole"
+    score = annotated["noise_score"].to_numpy()
+    for number in (0, 1):
+        assert roc_auc_score(strange[bucket == number], score[bucket == number]) > 0.8
+
+
+@given(st.lists(st.integers(1, 9), max_size=12), st.integers(0, 60))
+def test_users_that_teach_are_whole_and_not_too_many(lengths: list[int], most: int) -> None:
+    users = np.random.default_rng(0).permutation(np.repeat(np.arange(len(lengths)), lengths))
+    nothing = np.zeros(len(users), dtype=bool)
+    bucket = buckets.Bucket(np.arange(len(users)), users, users, None, nothing, nothing)
+    rows = scorers._teaching_rows(bucket, most, 0)
+    assert rows.tolist() == scorers._teaching_rows(bucket, most, 0).tolist()
+    assert not set(users[rows].tolist()) & set(users[~rows].tolist())
+    if len(users) <= most or min(lengths) > most:
+        assert rows.all()
+    else:
+        assert most - max(lengths) < rows.sum() <= most
+    taken = bucket.take(rows)
+    assert sorted(np.bincount(taken.users)) == sorted(np.bincount(users[rows])[np.unique(users[rows])])
 
 
 def test_a_job_that_would_remove_too_much_writes_nothing(clean: Callable[..., Result], folder: Path) -> None:

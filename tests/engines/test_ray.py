@@ -22,11 +22,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.skipif(sys.platform != "linux", reaso
 
 ROWS, USERS = 3_000, 250
 RAY = ["--engine", "ray", "--actors", "2"]
-# The command, with buckets so small that there are ten.
+# The command, with buckets so small that there are ten, of which a part of the second teaches.
 COMMAND = """
 from iadsr_cli.cli.app import main
-from iadsr_cli.engines import buckets
+from iadsr_cli.engines import buckets, scorers
 buckets._BUCKET_ROWS = 300
+scorers.TEACHING_ROWS = 450
 main()
 """
 
