@@ -49,6 +49,19 @@ def option_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def check_named(option: str, metavar: str | None, value: object) -> None:
+    """Check that what names a file or folder is not empty, which would stand for the current folder.
+
+    Raises:
+        UsageError: if it is.
+    """
+    if value == "" and metavar in {"LOG", "FILE", "DIR"}:
+        raise UsageError(
+            f"The name of {option} is empty.",
+            "Give one. If a variable of the shell was to give it, that variable is not set.",
+        )
+
+
 def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     """Check that an option has one of its possible values.
 
@@ -58,6 +71,10 @@ def check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         nearest = closest(str(value), choices)[0]
         raise UsageError(f'{option} cannot be "{value}".', f"Allowed: {', '.join(choices)}. Nearest: {nearest}.")
+
+
+SHARE = "SHARE"
+"""The metavar of the settings that are shares: all of them can be given as 5% and as 0.05."""
 
 
 def parse_share(text: str, option: str) -> float:
@@ -109,6 +126,7 @@ class Settings:
     def _check(item: "Field[Any]", value: Any) -> None:
         low, high, choices = (item.metadata[key] for key in ("low", "high", "choices"))
         option = option_name(item.name)
+        check_named(option, item.metadata["metavar"], value)
         if choices:
             check_choice(option, value, choices)
         if value is None or isinstance(value, (str, tuple, bool)):
@@ -265,6 +283,12 @@ class EncoderSettings(Settings):
         None, "File with the key of an api: encoder; else OPENAI_API_KEY is used.", recorded=False, metavar="FILE"
     )
 
+    @property
+    def vectors_file(self) -> str | None:
+        """The file of `vectors:FILE`, or None for any other encoder."""
+        kind, _, rest = self.encoder.partition(":")
+        return rest or None if kind == "vectors" else None
+
 
 @dataclass(frozen=True)
 class BackboneSettings(Settings):
@@ -379,10 +403,10 @@ class DecisionSettings(Settings):
     budget: str | None = setting(
         None,
         "Instead of the threshold: remove this share of all rows, the most suspicious first, such as 5%.",
-        metavar="SHARE",
+        metavar=SHARE,
     )
     max_user_share: float = setting(
-        0.2, "Never remove more than this share of one user's rows.", low=0, high=1, metavar="SHARE"
+        0.2, "Never remove more than this share of one user's rows.", low=0, high=1, metavar=SHARE
     )
     min_user_rows: int = setting(3, "Never leave a user with fewer rows than this by removing.", low=0)
     min_item_rows: int = setting(
@@ -422,7 +446,7 @@ class ProtectionSettings(Settings):
     max_removed: str | None = setting(
         None,
         "Write nothing and end with exit code 3 if more than this share of all rows would go, such as 20%.",
-        metavar="SHARE",
+        metavar=SHARE,
     )
 
     def __post_init__(self) -> None:
@@ -478,10 +502,10 @@ class StudySettings(Settings):
         (), f"Inject this kind of noise; repeat for several; all of them: {', '.join(NOISE_KINDS)}.", metavar="KIND"
     )
     noise_share: tuple[str, ...] = setting(
-        ("10%",), "Inject this much, in noise rows per row of the histories; repeat for several.", metavar="SHARE"
+        ("10%",), "Inject this much, in noise rows per row of the histories; repeat for several.", metavar=SHARE
     )
     ranking_noise: tuple[str, ...] = setting(
-        (), "Also ask whether cleaning helps after this much uniform noise was injected, such as 30%.", metavar="SHARE"
+        (), "Also ask whether cleaning helps after this much uniform noise was injected, such as 30%.", metavar=SHARE
     )
     recommender: tuple[str, ...] = setting(
         (),

@@ -79,9 +79,13 @@ def reason(error: Exception) -> str:
     return os.strerror(number) if number else next(iter(str(error).splitlines()), type(error).__name__)
 
 
+def near(name: str, candidates: Iterable[str]) -> list[str]:
+    """Return the three candidates at most that `name` may have been meant to be, nearest first."""
+    by_folded = {candidate.casefold(): candidate for candidate in candidates}
+    return [by_folded[match] for match in get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.6)]
+
+
 def closest(name: str, candidates: Iterable[str]) -> list[str]:
-    """Return the candidates that `name` may have been meant to be, nearest first; all of them if none is near."""
+    """Return what `name` may have been meant to be, nearest first; where none is near all of the few candidates."""
     names = list(candidates)
-    by_folded = {candidate.casefold(): candidate for candidate in names}
-    near = get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.6)
-    return [by_folded[match] for match in near] or names
+    return near(name, names) or names

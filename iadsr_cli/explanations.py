@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from iadsr_cli.crossfit.evidence import NAMES, SAID, family
 from iadsr_cli.decisions import Decisions
-from iadsr_cli.errors import InputError, closest
+from iadsr_cli.errors import InputError, near
 from iadsr_cli.evidence import TERMS, Scores, Status
 from iadsr_cli.pipeline import Denoised, Workspace
 
@@ -224,5 +224,7 @@ def check_user(workspace: Workspace, user: str) -> None:
             f'{log.name}: no row of the user "{user}" has an item, so there is nothing to show.',
             "Such rows are kept, unscored, as --null-ids keep says.",
         )
-    near = ", ".join(f'"{candidate}"' for candidate in closest(user, users))
-    raise InputError(f'{log.name} has no user "{user}".', f"Nearest: {near}.")
+    found = near(user, users)
+    shown = ", ".join(f'"{candidate}"' for candidate in found or users[:3])
+    such = "Nearest:" if found else f'Its {len(users):,} users, by column "{log.roles.user}", are such as'
+    raise InputError(f'{log.name} has no user "{user}".', f"{such} {shown}.")

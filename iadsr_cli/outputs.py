@@ -1,7 +1,10 @@
 """Where the rows of a log go: checked before any work, written whole when all is decided."""
 
+import sys
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,13 @@ from iadsr_cli.decisions import Decisions
 from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.explanations import explain
-from iadsr_cli.logs.folders import check_folder_target, check_outside, is_folder_target
+from iadsr_cli.logs.folders import (
+    check_folder_target,
+    check_made_folder,
+    check_outside,
+    check_spared,
+    is_folder_target,
+)
 from iadsr_cli.logs.parted_writer import Write, check_writing, stands, writing, writing_folder
 from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.reader import Log
@@ -27,11 +36,12 @@ EXTRA = {"noise_score": pa.float32(), "keep": pa.bool_(), "reason": pa.string()}
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """Where the rows of a log go.
+    """Where the rows of a log go, and the report on them.
 
     Attributes:
         output: file or folder for the cleaned (or annotated) log, "-" for standard output, None for none.
         removed: file for the removed rows, or None.
+        report: folder for the report, which somebody else writes, or None.
         annotate: whether `output` gets all rows with their scores instead of the kept ones as they were.
         format: format of the output, "auto" to go by its extension.
         force: whether files that exist are replaced.
@@ -40,6 +50,7 @@ class OutputPlan:
 
     output: str | None
     removed: str | None
+    report: Path | None
     annotate: bool
     format: str
     force: bool
@@ -52,21 +63,20 @@ class OutputPlan:
 
     @property
     def written(self) -> list[str]:
-        """The files, by the names that people know them by."""
+        """The files of rows, by the names that people know them by."""
         return [_shown(target) for target in (self.output, self.removed) if target is not None]
 
-    def check(self, source: str, items: str | None = None, *, terminal: bool) -> None:
-        """Check, before any work, that the outputs can be written.
+    def check(self, source: str, inputs: Mapping[str, str | Path | None], *, terminal: bool) -> None:
+        """Check, before any work, that the rows can be written; the report has its own check.
 
         Args:
             source: the log, as it was named.
-            items: the file of the items' texts, if they have one.
-            terminal: whether standard output is one.
+            inputs: what else is read, by what it is: "the folder of --model".
+            terminal: whether standard output is one, and was not asked for.
 
         Raises:
-            UsageError: if data would be poured over a terminal, both outputs are the same file, or the format is not
-                known.
-            OutputError: if a file exists or cannot be written, or is the log itself.
+            UsageError: if data would be poured over a terminal, or the format is not known.
+            OutputError: if a file exists or cannot be written, or is what is read.
         """
         check_choice("--output-format", self.format, FORMATS)
         if self.output is not None and self.output.endswith("/") and self.format != "auto":
@@ -79,16 +89,11 @@ class OutputPlan:
                 "No output was named, and standard output is a terminal.",
                 "Name a file with -o clean.csv, pipe the output, or only look with --dry-run.",
             )
-        if self.output is not None and self.removed is not None and _same_file(self.output, self.removed):
-            raise UsageError(
-                f"Both the cleaned log and the removed rows would go to {_shown(self.output)}.",
-                "Name another file with --removed.",
-            )
+        if "-" in (self.output, self.removed) and not sys.stdout.writable():
+            raise OutputError("Standard output is closed.", "Name a file, as in -o clean.csv.")
         for target in (self.output, self.removed):
-            if target is not None and items is not None and _same_file(target, items):
-                raise OutputError(
-                    f"{_shown(target)} is the file with the items' texts.", "Name another file; --force does not help."
-                )
+            if target is not None and target != "-":
+                check_spared(target, inputs)
         if self.removed is not None and source != "-" and _same_file(self.removed, source):
             raise OutputError(
                 f"{_shown(self.removed)} is the log itself.",
@@ -104,6 +109,32 @@ class OutputPlan:
                 check_target(target, self.force)
         if self.output is not None and self._is_folder(self.output, source):
             check_folder_target(self.output, source, self.force)
+
+    def check_places(self, source: str, inputs: Mapping[str, str | Path | None]) -> None:
+        """Check, before anything is fetched, that no output would take another's place, and the report.
+
+        A folder takes the place of all that lies there. Log and inputs are those of `check`, or their addresses.
+
+        Raises:
+            UsageError: if one would, or the report would go to standard output.
+            OutputError: if the report cannot be written, or would take the place of what is read.
+        """
+        outputs = (
+            ("the cleaned log", self.output, ""),
+            ("the removed rows", self.removed, "Name another file with --removed."),
+            ("the report", str(self.report) if self.report else None, "Name another folder with --report."),
+        )
+        for (what, place, _), (other, second, hint) in combinations(outputs, 2):
+            if place is None or second is None:
+                continue
+            if _same_file(place, second):
+                raise UsageError(f"Both {what} and {other} would go to {_shown(place)}.", hint)
+            if _lies_in(second, place):
+                raise UsageError(f"{second} for {other} lies in {place}, where {what} would go.", hint)
+            if _lies_in(place, second):
+                raise UsageError(f"{place} for {what} lies in {second}, where {other} would go.", hint)
+        if self.report is not None:
+            check_made_folder(self.report, source, inputs, force=self.force)
 
     def check_log(self, log: Log) -> None:
         """Check, before any training, that the outputs' formats can hold the log's columns.
@@ -203,6 +234,10 @@ class OutputPlan:
 
 def _same_file(one: str, other: str) -> bool:
     return one == other or ("-" not in (one, other) and Path(one).resolve() == Path(other).resolve())
+
+
+def _lies_in(one: str, other: str) -> bool:
+    return "-" not in (one, other) and Path(other).resolve() in Path(one).resolve().parents
 
 
 def _shown(target: str) -> str:

@@ -150,7 +150,16 @@ def test_every_type_comes_through(toml: Any) -> None:
         ("seed = 1.5", "sets seed to 1.5.", "Give it a whole number."),
         ("seed = true", "sets seed to true.", "Give it a whole number."),
         ("dropout = 'x'", "sets dropout to 'x'.", "Give it a number."),
-        ("budget = 0.05", "sets budget to 0.05.", "Give it text in quotes."),
+        ("budget = true", "sets budget to true.", 'Give it a share, such as "5%" or 0.05.'),
+        ("budget = 5", '--budget cannot be "5".', "Give a share such as 5% or 0.05."),
+        ("max-user-share = []", "sets max-user-share to [].", 'Give it a share, such as "5%" or 0.05.'),
+        ("max-user-share = '200%'", '--max-user-share cannot be "200%".', "Give a share such as 5% or 0.05."),
+        ("noise-share = 0.1", "sets noise-share to 0.1.", 'Give it a list of shares, such as ["5%", 0.1].'),
+        ("noise-share = [false]", "sets noise-share to [False].", "Give it a list of shares"),
+        ("no-header = 'x'", "sets no-header to 'x'.", "Give it true or false."),
+        ("no-seed = true", 'has a setting "no-seed"', "Did you mean"),
+        ("no-header = true\nheader = true", "sets --header twice, differently.", "Leave one of them out."),
+        ("api-key-file = ''", "The name of --api-key-file is empty.", "Give one."),
         ("header = 'no'", "sets header to 'no'.", "Give it true or false."),
         ("text_column = 'title'", "sets text_column to 'title'.", 'Give it a list of texts, such as ["title"].'),
         ("text_column = [1]", "sets text_column to [1].", "Give it a list of texts"),
@@ -201,6 +210,79 @@ def test_a_wrong_setting_in_the_environment_is_called_by_its_name(name: str, val
     result = CliRunner().invoke(app, ["denoise", "a.csv"], env={"COLUMNS": "200", name: value})
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [f'error: {name} in the environment cannot be "{value}".', f"hint: {hint}"]
+
+
+def test_every_share_can_be_a_percentage_or_a_number(toml: Any) -> None:
+    for text in ("20%", "0.2"):
+        config = resolve("--max-user-share", text)
+        assert config == resolve(IADSR_MAX_USER_SHARE=text) == resolve("--config", toml(f"max-user-share = '{text}'"))
+        assert config.decision.max_user_share == 0.2
+    config = resolve(
+        "--config",
+        toml("max-user-share = 0.1\nbudget = 0.05\nmax-removed = 1\nnoise-share = [0.3, '5%']\nranking-noise = [0.2]"),
+    )
+    assert (config.decision.max_user_share, parse_share(config.decision.budget, "")) == (0.1, 0.05)
+    assert parse_share(config.protection.max_removed, "") == 1
+    assert (config.study.noise_share, config.study.ranking_noise) == (("0.3", "5%"), ("0.2",))
+    for text in ("21", "-1%", "x", ""):
+        result = resolve("--max-user-share", text)
+        assert result.exit_code == 2
+        assert result.stderr.splitlines() == [
+            f'error: --max-user-share cannot be "{text}".',
+            "hint: Give a share such as 5% or 0.05.",
+        ]
+
+
+def test_flags_can_be_named_by_their_negation(toml: Any) -> None:
+    assert resolve(IADSR_NO_HEADER="1", IADSR_NO_WHOLE_USERS="true").log.header is False
+    assert resolve(IADSR_NO_WHOLE_USERS="yes").decision.whole_users is False
+    assert resolve(IADSR_NO_HEADER="0").log.header is True
+    assert resolve(IADSR_NO_HEADER="").log.header is True
+    path = toml("no-header = true\n[denoise]\nno_whole_users = true")
+    config = resolve("--config", path)
+    assert (config.log.header, config.decision.whole_users) == (False, False)
+    assert resolve("--config", toml("header = true\n[denoise]\nno-header = true")).log.header is False
+    # Later wins, whichever it is.
+    path = toml("no-header = true")
+    assert resolve("--config", path, IADSR_NO_HEADER="0").log.header is True
+    assert resolve("--config", path, IADSR_HEADER="1").log.header is True
+    assert resolve("--header", IADSR_NO_HEADER="1").log.header is True
+    assert resolve(IADSR_NO_HEADER="1", IADSR_HEADER="0").log.header is False
+
+
+@pytest.mark.parametrize(
+    ("environment", "error", "hint"),
+    [
+        ({"IADSR_NO_HEADER": "x"}, 'IADSR_NO_HEADER in the environment cannot be "x".', "Give true or false."),
+        (
+            {"IADSR_NO_HEADER": "1", "IADSR_HEADER": "1"},
+            "IADSR_HEADER and IADSR_NO_HEADER in the environment contradict each other.",
+            "Leave one of them out.",
+        ),
+    ],
+)
+def test_a_negation_in_the_environment_that_cannot_be(environment: dict[str, str], error: str, hint: str) -> None:
+    result = resolve(**environment)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [f"error: {error}", f"hint: {hint}"]
+
+
+def test_what_is_no_setting_in_the_environment_is_warned_of(tmp_path: Path) -> None:
+    from iadsr_cli.cli.app import app
+
+    known = {"IADSR_SEED": "1", "IADSR_NO_HEADER": "0", "IADSR_PRETRAIN_EPOCHS": "1", "IADSR_QUIET": "0"}
+    environment = {"COLUMNS": "200", **known, "_IADSR_COMPLETE": "", "IADSR_CACHE_DIR": str(tmp_path / "cache")}
+    wrong = {"IADSR_SEEDD": "7", "IADSR_NO_HAEDER": "1", "IADSR_XYZ": "1"}
+    result = CliRunner().invoke(app, ["denoise", str(tmp_path / "a.csv")], env={**environment, **wrong})
+    assert result.stderr.splitlines()[:-2] == [
+        "warning: IADSR_NO_HAEDER in the environment is no setting, and has no effect: did you mean IADSR_NO_HEADER?",
+        "warning: IADSR_SEEDD in the environment is no setting, and has no effect: did you mean IADSR_SEED?",
+        "warning: IADSR_XYZ in the environment is no setting, and has no effect.",
+    ]
+    assert result.exit_code == 1, "that the log does not exist"
+    for options in ({}, {"IADSR_QUIET": "1", **wrong}):
+        result = CliRunner().invoke(app, ["denoise", str(tmp_path / "a.csv")], env={**environment, **options})
+        assert len(result.stderr.splitlines()) == 2
 
 
 def test_every_setting_of_a_command_can_stand_in_toml_and_environment() -> None:

@@ -43,11 +43,13 @@ def register(app: typer.Typer) -> None:
         Writes vocabulary.parquet, weights.safetensors, history.jsonl and manifest.json; denoise needs no other folder.
         """
         from iadsr_cli import pipeline, stages
-        from iadsr_cli.artifacts import check_folder, read_manifest
+        from iadsr_cli.artifacts import read_manifest
+        from iadsr_cli.logs.folders import check_made_folder
         from iadsr_cli.workers import leads
 
         face.spoken = face.spoken and leads()
-        check_folder(output, force=force)
+        inputs = {"the folder of --pretrained": pretrained, "the folder of --vectors": vectors}
+        check_made_folder(output, log, inputs, force=force)
         read_manifest(pretrained, "pretrain")
         if vectors is None:
             face.warn("No --vectors: rows will be judged on collaboration alone, which finds less.")

@@ -7,7 +7,7 @@ import typer
 from iadsr_cli import __version__
 from iadsr_cli.cli import align, denoise, embed, evaluate, pretrain
 from iadsr_cli.cli.ending import ending_at_once
-from iadsr_cli.cli.manners import Commands, end_on_signals
+from iadsr_cli.cli.manners import Commands, end_on_signals, stand_in_for_closed_streams
 
 app = typer.Typer(
     name="iadsr",
@@ -46,5 +46,6 @@ def main() -> None:
     # many times slower. A short spin costs nothing on an idle one. Read when PyTorch is loaded, so it is set here.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     end_on_signals()
+    stand_in_for_closed_streams()
     with ending_at_once():
         app(prog_name="iadsr")

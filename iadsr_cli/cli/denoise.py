@@ -84,7 +84,7 @@ def register(app: typer.Typer) -> None:
         What is missing (vectors, recommender, alignment) is made and kept in the cache for the next run.
         """
         from iadsr_cli import explanations, pipeline
-        from iadsr_cli.artifacts import check_folder, read_manifest
+        from iadsr_cli.artifacts import read_manifest
         from iadsr_cli.engines import parts
         from iadsr_cli.outputs import OutputPlan
 
@@ -94,13 +94,15 @@ def register(app: typer.Typer) -> None:
             # What goes last is looked for by whoever waits for it.
             removed=staging.claimed(None if dry_run else removed, force),
             output=staging.claimed(None if dry_run or only_explain else output or "-", force),
+            report=report,
             annotate=annotate,
             format=output_format,
             force=force,
             staging=staging,
         )
-        if report is not None:
-            check_folder(report, force=force)
+        texts = "the file with the items' texts"
+        inputs = {"the folder of --model": model, "the file of --encoder": config.encoder.vectors_file}
+        plan.check_places(log, {texts: items, **inputs})
         if model is not None:
             if items is not None:
                 raise UsageError(
@@ -108,7 +110,7 @@ def register(app: typer.Typer) -> None:
                 )
             read_manifest(model, "align")
         log, items = staging.fetched(log), items and staging.fetched(items)
-        plan.check(log, items, terminal=sys.stdout.isatty() and output is None)
+        plan.check(log, {texts: items, **inputs}, terminal=sys.stdout.isatty() and output is None)
         if parts.chosen(log, model, config):
             _check_parts(report, explain_user)
             found = parts.run(log, items, model, plan, config, face)

@@ -20,11 +20,11 @@ def register(app: typer.Typer) -> None:
         Writes items.parquet, vectors.safetensors and manifest.json.
         """
         from iadsr_cli import pipeline, stages
-        from iadsr_cli.artifacts import check_folder
         from iadsr_cli.encoders import check_batches, described
         from iadsr_cli.engines import work
+        from iadsr_cli.logs.folders import check_made_folder
 
-        check_folder(output, force=force)
+        check_made_folder(output, log, {"the file of --encoder": config.encoder.vectors_file}, force=force)
         if config.engine.engine == "ray":
             check_batches(config.encoder)
         texts = pipeline.open_texts(staging.fetched(log), config, face)

@@ -50,12 +50,18 @@ def register(app: typer.Typer) -> None:
         ranks each user's last item. An interrupted study, run again, goes on where it was.
         """
         from iadsr_cli import pipeline
-        from iadsr_cli.artifacts import check_folder, manifest_kind, read_manifest
+        from iadsr_cli.artifacts import manifest_kind, read_manifest
         from iadsr_cli.evaluation import protocols
+        from iadsr_cli.logs.folders import check_made_folder
 
         check_items(items, config)
         if output is not None:
-            check_folder(output, force=force)
+            inputs = {
+                "the file with the items' texts": items,
+                "the folder of --model": model,
+                "the file of --encoder": config.encoder.vectors_file,
+            }
+            check_made_folder(output, log, inputs, force=force)
         if model is not None:
             read_manifest(model, "align" if manifest_kind(model) == "align" else "pretrain")
         workspace = pipeline.open_log(staging.fetched(log), items and staging.fetched(items), config, face)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import signal
 import sys
@@ -11,8 +12,9 @@ from itertools import pairwise
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from iadsr_cli.config import check_named
 from iadsr_cli.errors import IadsrError, OutputError, UsageError, reason
 
 # What Typer raises for a command line that it cannot parse; Typer names only this subclass in public.
@@ -52,6 +54,16 @@ def end_on_signals() -> None:
     # Not where interrupts are ignored, as a shell asks of what it runs in the background.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, interrupt)
+
+
+def stand_in_for_closed_streams() -> None:
+    """Put something where a standard stream is closed, or the next file that is opened would be taken for it.
+
+    Nothing comes from standard input then, nothing can be written to standard output, and errors are not heard.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "r"), ("stderr", "w")):  # in the order of their numbers
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
 
 
 class Manners:
@@ -105,6 +117,8 @@ def _said(error: BaseException) -> tuple[IadsrError, int]:
             f"{error.filename or 'Something'} could not be written: {reason(error)}.",
             "Make room, here and in the cache (--cache-dir), and run the same command again.",
         ), 1
+    if isinstance(error, io.UnsupportedOperation) and not sys.stdout.writable():
+        return OutputError("Standard output is closed, and something was to be written there.", "Open it."), 1
     text = next(iter(str(error).strip().splitlines()), "")
     return IadsrError(
         f"Unexpected {type(error).__name__}{': ' if text else ''}{text}",
@@ -139,6 +153,19 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
 
 
+class Command(TyperCommand):
+    """A subcommand."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse its words, none of which may name nothing: Typer makes the current folder of an empty path."""
+        if not ctx.resilient_parsing:
+            words, *_ = self.make_parser(ctx).parse_args(args=[*args])
+            for parameter in self.params:
+                name = "LOG" if parameter.param_type_name == "argument" else max(parameter.opts, key=len)
+                check_named(name, parameter.metavar, words.get(parameter.name))
+        return super().parse_args(ctx, args)
+
+
 def asks_for_lines(words: Sequence[str]) -> bool:
     """Return whether a command line asks for JSON lines, though it may not be one that can be parsed."""
     asked = "--log-format=json" in words or ("--log-format", "json") in pairwise(words)
@@ -149,6 +176,9 @@ def asks_for_lines(words: Sequence[str]) -> bool:
 def _parsing(lines: bool) -> Iterator[None]:
     try:
         yield
+    except (IadsrError, OSError):  # such as of help that cannot be written
+        with Manners(debug=False, lines=lines):
+            raise
     except _ParseError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             raise

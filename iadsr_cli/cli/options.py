@@ -1,19 +1,20 @@
 """Command-line options made from the settings dataclasses, the TOML file, and the manners all commands share."""
 
 import inspect
+import os
 import re
 import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from iadsr_cli.cli.manners import Manners, asks_for_lines, help_instead_of_a_terminal
+from iadsr_cli.cli.manners import Command, Manners, asks_for_lines, help_instead_of_a_terminal
 from iadsr_cli.config import (
+    SHARE,
     AlignSettings,
     BackboneSettings,
     Config,
@@ -30,9 +31,10 @@ from iadsr_cli.config import (
     StudySettings,
     WorkerSettings,
     option_name,
+    parse_share,
     setting,
 )
-from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.errors import InputError, UsageError, near
 from iadsr_cli.remote import staged
 
 if TYPE_CHECKING:
@@ -55,6 +57,11 @@ GROUPS: dict[str, tuple[type[Settings], str]] = {
     "engine": (EngineSettings, "Running"),
 }
 ENVIRONMENT = "IADSR_"
+# As Click spells them.
+_TRUTH = {
+    **dict.fromkeys(("1", "true", "t", "yes", "y", "on"), True),
+    **dict.fromkeys(("0", "false", "f", "no", "n", "off"), False),
+}
 
 LogFile = Annotated[
     str,
@@ -117,13 +124,15 @@ def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) 
             with Manners(debug=values["debug"], lines=values["log_format"] == "json"):
                 help_instead_of_a_terminal(context, values)
                 _keep_one_rule(context, values)
+                _take_negations(context, values)
                 shown = FaceSettings(**_split(FaceSettings, values))
                 made_groups: dict[str, Any] = {
                     group: GROUPS[group][0](**_split(GROUPS[group][0], values)) for group in groups
                 }
                 config = Config(**made_groups)
-                _check_places(values)
+                _check_places(values, config)
                 face = _face(shown)
+                _warn_of_unknown(face)
                 with staged(config.run, face) as staging:
                     face.shown = staging.shown
                     function(**values, config=config, face=face, staging=staging)
@@ -135,18 +144,21 @@ def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) 
         )
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
         run.__doc__ = function.__doc__
-        app.command(name, epilog=f"Example: {example}")(run)
+        app.command(name, cls=Command, epilog=f"Example: {example}")(run)
         return function
 
     return register
 
 
-def _check_places(values: dict[str, Any]) -> None:
-    """Check that no address stands where a folder or file of this machine has to.
+def _check_places(values: dict[str, Any], config: Config) -> None:
+    """Check that no address stands where a folder or file of this machine has to, and no cache in the log.
 
     Raises:
-        UsageError: if one does.
+        UsageError: if an address does.
+        OutputError: if the cache lies in the log.
     """
+    from iadsr_cli.logs.folders import check_cache
+
     for name, value in values.items():
         # A path has lost one of the two strokes.
         if isinstance(value, Path) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(value)):
@@ -155,6 +167,7 @@ def _check_places(values: dict[str, Any]) -> None:
                 f"{option_name(name)} has to be on this machine, and {address} is an address.",
                 "Name a folder here. A log, --items, and denoise's --output and --removed may be at addresses.",
             )
+    check_cache(config.run.cache, values.get("log", "-"))
 
 
 def check_items(items: str | None, config: Config) -> None:
@@ -188,6 +201,46 @@ def _keep_one_rule(context: typer.Context, values: dict[str, Any]) -> None:
         )
 
 
+def _take_negations(context: typer.Context, values: dict[str, Any]) -> None:
+    """Take flags from the environment by the names of their negations: IADSR_NO_HEADER=1 for --no-header.
+
+    Raises:
+        UsageError: if one is neither true nor false, or the environment says the contrary, too.
+    """
+    for item, _ in _settings().values():
+        variable = _negation(item.name)
+        if item.default is not True or item.name not in values or not os.environ.get(variable):
+            continue
+        word = os.environ[variable]
+        negated = _TRUTH.get(word.strip().lower())
+        if negated is None:
+            raise UsageError(f'{variable} in the environment cannot be "{word}".', "Give true or false.")
+        source = context.get_parameter_source(item.name)
+        if source is None or source.name in {"DEFAULT", "DEFAULT_MAP"}:
+            values[item.name] = not negated
+        elif source.name == "ENVIRONMENT" and values[item.name] is negated:
+            raise UsageError(
+                f"{ENVIRONMENT}{item.name.upper()} and {variable} in the environment contradict each other.",
+                "Leave one of them out.",
+            )
+
+
+def _negation(name: str) -> str:
+    return f"{ENVIRONMENT}NO_{name.upper()}"
+
+
+def _warn_of_unknown(face: "Face") -> None:
+    """Warn of what looks like a setting in the environment and is none."""
+    known = {f"{ENVIRONMENT}CONFIG"}
+    for item, _ in _settings().values():
+        known |= {ENVIRONMENT + item.name.upper(), *([_negation(item.name)] if item.default is True else [])}
+    for variable in sorted(name for name in os.environ if name.startswith(ENVIRONMENT)):
+        if variable not in known:
+            meant = near(variable.removeprefix(ENVIRONMENT), (name.removeprefix(ENVIRONMENT) for name in known))
+            hint = f": did you mean {ENVIRONMENT}{meant[0]}?" if meant else "."
+            face.warn(f"{variable} in the environment is no setting, and has no effect{hint}")
+
+
 def _face(shown: FaceSettings) -> "Face":
     from iadsr_cli.cli.console import Face
     from iadsr_cli.cli.lines import LinesFace
@@ -199,9 +252,21 @@ def _classes(groups: tuple[str, ...]) -> list[tuple[type[Settings], str]]:
     return [*(GROUPS[group] for group in groups), (FaceSettings, "Running")]
 
 
+def _settings() -> "dict[str, tuple[Field[Any], Any]]":
+    """Return every setting of any command with its declared type, by name."""
+    return {
+        item.name: (item, get_type_hints(kind)[item.name])
+        for kind, _ in _classes(tuple(GROUPS))
+        for item in fields(kind)
+    }
+
+
 def _split(kind: type[Settings], values: dict[str, Any]) -> dict[str, Any]:
     """Take the fields of `kind` out of `values`."""
     taken = {item.name: values.pop(item.name) for item in fields(kind)}
+    for item in fields(kind):
+        if item.metadata["metavar"] == SHARE and isinstance(item.default, float):
+            taken[item.name] = parse_share(taken[item.name], option_name(item.name))
     return {name: tuple(value) if isinstance(value, list) else value for name, value in taken.items()}
 
 
@@ -220,6 +285,8 @@ def _option(item: "Field[Any]", kind: type[Settings], panel: str) -> inspect.Par
         help_text = f"{help_text.removesuffix('.')} ({', '.join(choices)})."
     if hint == tuple[str, ...]:
         hint, default = list[str], list(default)
+    if hint is float and item.metadata["metavar"] == SHARE:
+        hint, default = str, str(default)  # a percentage is no number to Typer
     option = typer.Option(
         *names,
         help=help_text,
@@ -286,9 +353,8 @@ def read_config(path: Path, command_name: str) -> dict[str, Any]:
         raise InputError(f"{path} does not exist.", "Name another file with --config.") from None
     except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path} cannot be read as TOML: {error}.", "Mend it, or leave out --config.") from None
-    hints = {item.name: get_type_hints(kind)[item.name] for kind, _ in _classes(tuple(GROUPS)) for item in fields(kind)}
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
-    merged = {key: value for key, value in content.items() if key not in tables}
+    top = {key: value for key, value in content.items() if key not in tables}
     commands = ("embed", "pretrain", "align", "denoise", "evaluate")
     for key in tables:
         if key not in commands:
@@ -296,30 +362,43 @@ def read_config(path: Path, command_name: str) -> dict[str, Any]:
                 f"{path} has a table [{key}], which no command reads.",
                 f"Tables are named for commands: {', '.join(commands)}.",
             )
-    for table in (merged, *tables.values()):
-        for key, value in table.items():
-            _check_setting(path, key, value, hints)
-    merged.update(tables.get(command_name, {}))
-    return {key.replace("-", "_"): value for key, value in merged.items()}
+    read = {key: _read_table(path, table) for key, table in {"": top, **tables}.items()}
+    return {**read[""], **read.get(command_name, {})}
 
 
-def _check_setting(path: Path, key: str, value: Any, hints: dict[str, Any]) -> None:
-    name = key.replace("-", "_")
-    if name not in hints:
-        near = get_close_matches(name, hints, n=3, cutoff=0.6)
-        raise UsageError(
-            f'{path} has a setting "{key}", which no command knows.',
-            f"Did you mean {' or '.join(near)}?" if near else "Settings are named as the options are: seed = 7.",
-        )
-    hint = hints[name]
-    allowed = get_args(hint) or (hint,)
-    if hint == tuple[str, ...]:
-        fits = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
-    else:
-        fits = isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool))
-        fits = fits or (float in allowed and type(value) is int)
-    if not fits:
+def _read_table(path: Path, table: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a table by their names, after checking them; no-header = true is header = false."""
+    known = _settings()
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        name = key.replace("-", "_")
+        positive = name.removeprefix("no_")
+        negated = name not in known and positive in known and known[positive][0].default is True
+        name = positive if negated else name
+        if name not in known:
+            names = near(name, known)
+            raise UsageError(
+                f'{path} has a setting "{key}", which no command knows.',
+                f"Did you mean {' or '.join(names)}?" if names else "Settings are named as the options are: seed = 7.",
+            )
+        _check_type(path, key, value, *known[name])
+        meant = not value if negated else value
+        if found.get(name, meant) != meant:
+            raise UsageError(f"{path} sets {option_name(name)} twice, differently.", "Leave one of them out.")
+        found[name] = meant
+    return found
+
+
+def _check_type(path: Path, key: str, value: Any, item: "Field[Any]", hint: Any) -> None:
+    several, share = hint == tuple[str, ...], item.metadata["metavar"] == SHARE
+    kind = str if several else _value_type(hint)
+    allowed = (str, float, int) if share else (float, int) if kind is float else (kind,)
+    entries = value if several and isinstance(value, list) else [value]
+    fits = all(isinstance(entry, allowed) and (kind is bool or not isinstance(entry, bool)) for entry in entries)
+    if not fits or several != isinstance(value, list):
         names = {str: "text in quotes", int: "a whole number", float: "a number", bool: "true or false"}
-        wanted = 'a list of texts, such as ["title"]' if hint == tuple[str, ...] else names[allowed[0]]
-        found = {True: "true", False: "false"}.get(value, repr(value)) if isinstance(value, bool) else repr(value)
-        raise UsageError(f"{path} sets {key} to {found}.", f"Give it {wanted}.")
+        wanted = 'a list of texts, such as ["title"]' if several else names[kind]
+        if share:
+            wanted = 'a list of shares, such as ["5%", 0.1]' if several else 'a share, such as "5%" or 0.05'
+        shown = str(value).lower() if isinstance(value, bool) else repr(value)
+        raise UsageError(f"{path} sets {key} to {shown}.", f"Give it {wanted}.")

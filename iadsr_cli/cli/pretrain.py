@@ -32,11 +32,11 @@ def register(app: typer.Typer) -> None:
         Writes vocabulary.parquet, weights.safetensors, history.jsonl and manifest.json.
         """
         from iadsr_cli import pipeline, stages
-        from iadsr_cli.artifacts import check_folder
+        from iadsr_cli.logs.folders import check_made_folder
         from iadsr_cli.workers import leads
 
         face.spoken = face.spoken and leads()
-        check_folder(output, force=force)
+        check_made_folder(output, log, {}, force=force)
         workspace = pipeline.open_log(staging.fetched(log), None, config, face)
         show_log(face, workspace)
         manifest = stages.pretrain(workspace.trainable, config, output, face, stages.Resume.of(resume))

@@ -73,7 +73,11 @@ def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "Outpu
     counts = {"in the log": rows, **facts}
     title = f"Wrote {' and '.join(plan.written)}"
     if nothing_written:
-        title = "Nothing was written" if denoised.refusal else "Dry run: nothing was written"
+        title = "Nothing was written"
+        if denoised.refusal is None:
+            title = "Dry run: nothing was written"
+            if plan.report is not None:
+                title = f"Dry run: no log was written, and the report is in {plan.report}"
     face.table(
         title,
         ["", "rows", "share", "users", "items"],

@@ -15,7 +15,12 @@ _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 def is_several(source: str) -> bool:
-    """Return whether `source` names a folder or a pattern; a file whose own name looks like a pattern is a file."""
+    """Return whether `source` names a folder or a pattern; a file whose own name looks like a pattern is a file.
+
+    Standard input ("-") is neither, whatever lies there under that name.
+    """
+    if source == "-":
+        return False
     try:
         path = Path(source)
         return path.is_dir() or (glob.has_magic(source) and not path.exists())
@@ -81,14 +86,31 @@ def base_folder(source: str) -> Path:
     return Path(*fixed)
 
 
-def would_hold(source: str, path: Path) -> bool:
-    """Return whether a file or folder made at `path` would be read as part of the log `source` the next time."""
+def would_hold(source: str, path: Path, names: Iterable[str] = ()) -> bool:
+    """Return whether a file or folder made at `path` would be read as part of the log `source` the next time.
+
+    `names` are those of the files that the folder gets, where these are known.
+    """
     if not is_several(source):
         return False
     base, place = base_folder(source).resolve(), path.resolve()
-    if Path(source).is_dir() or "**" in source:
-        return base in place.parents
-    return place.match(str(base / Path(source).relative_to(base_folder(source))))
+    if base not in place.parents or hidden(place.relative_to(base)):
+        return False
+    if Path(source).is_dir():
+        return True
+    pattern = Path(source).relative_to(base_folder(source))
+    inside = [place / name for name in names]
+    if "**" in source:
+        return not inside or any(file.match(pattern.name) for file in inside)
+    # Of a folder that matches all files are read.
+    return any(each.match(str(base / pattern)) for each in (place, *place.parents, *inside))
+
+
+def lies_in(source: str, folder: Path) -> bool:
+    """Return whether the file, folder or pattern `source`, or any file of it, is `folder` or lies in it."""
+    place = folder.resolve()
+    files = [Path(source), *(_walked(source) if is_several(source) else [])]
+    return any(place in (path, *path.parents) for path in (file.resolve() for file in files))
 
 
 def partition_values(path: Path, base: Path) -> dict[str, str | None]:

@@ -1,19 +1,33 @@
-"""A folder of log files as an output: filled beside its place, and renamed into it when whole."""
+"""A folder as an output: filled beside its place, and renamed into it when whole; never in place of what is read."""
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from iadsr_cli import __version__
 from iadsr_cli.artifacts import check_folder
 from iadsr_cli.drafts import draft_folder
-from iadsr_cli.errors import OutputError
-from iadsr_cli.logs.files import base_folder, is_several, would_hold
+from iadsr_cli.errors import OutputError, UsageError
+from iadsr_cli.logs.files import base_folder, is_several, lies_in, would_hold
 from iadsr_cli.logs.formats import named_format, nameless
+from iadsr_cli.remote.addresses import is_remote, path_of
 
 # What reads such folders passes over names that begin with "_".
 MARKER = "_iadsr.json"
+
+# What the files of artifacts are called: a pattern that fits none of these names finds no artifact.
+_OF_ARTIFACTS = (
+    "history.jsonl",
+    "items.parquet",
+    "manifest.json",
+    "metrics.json",
+    "noise.parquet",
+    "ranks.parquet",
+    "report.html",
+    "rows.parquet",
+    "vocabulary.parquet",
+)
 
 
 def is_folder_target(source: str, target: str, format_override: str = "auto") -> bool:
@@ -47,17 +61,68 @@ def check_folder_target(target: str, source: str, force: bool) -> None:
     check_folder(Path(target), force=force, foreign=_foreign)
 
 
-def check_outside(target: str, source: str) -> None:
-    """Check that an output is not made among the files of the log.
+def check_outside(target: str, source: str, names: Iterable[str] = ()) -> None:
+    """Check that an output is not made among the files of the log; `names` are those of a folder's files, if known.
 
     Raises:
         OutputError: if it would be.
     """
-    if would_hold(source, Path(target)):
+    if would_hold(source, Path(target), names):
         raise OutputError(
             f"{target} lies in the log itself: the next run would read it as part of {source}.",
             "Name another place for the output.",
         )
+
+
+def check_cache(cache: Path, source: str) -> None:
+    """Check that the cache is not among the files of the log, which may be at an address.
+
+    Raises:
+        OutputError: if it is.
+    """
+    entry = cache / "kind" / "entry"  # the cache itself may be the log's folder
+    if not is_remote(source) and would_hold(path_of(source), entry, _OF_ARTIFACTS):
+        raise OutputError(
+            f"The cache folder {cache} lies in the log itself: the next run would read it as part of {source}.",
+            "Name another one with --cache-dir.",
+        )
+
+
+def check_spared(target: str, inputs: Mapping[str, str | Path | None]) -> None:
+    """Check that nothing which the run reads goes when `target` is replaced; `inputs` has it by what it is.
+
+    Raises:
+        OutputError: if something would.
+    """
+    for what, source in inputs.items():
+        # Neither standard input nor what is at an address can be lost.
+        if source is None or str(source) == "-" or is_remote(str(source)):
+            continue
+        own = path_of(str(source))
+        if lies_in(own, Path(target)):
+            verb = "is" if Path(own).resolve() == Path(target).resolve() else "holds"
+            raise OutputError(f"{target} {verb} {what}.", "Name another place; --force does not help.")
+
+
+def check_made_folder(folder: Path, log: str, inputs: Mapping[str, str | Path | None], *, force: bool) -> None:
+    """Check, before any work, that an artifact can be made at `folder` by a run that reads `log` and `inputs`.
+
+    Args:
+        folder: the artifact's place.
+        log: as it was named, which may be an address.
+        inputs: what else is read, by what it is: "the folder of --model".
+        force: whether an artifact that is there is replaced, if it holds nothing that is read.
+
+    Raises:
+        UsageError: it would go to standard output.
+        OutputError: it cannot be made there.
+    """
+    if str(folder) == "-":
+        raise UsageError("A folder cannot go to standard output.", "Name a folder.")
+    if not is_remote(log):
+        check_outside(str(folder), path_of(log), _OF_ARTIFACTS)
+    check_spared(str(folder), {"the log itself": log, **inputs})
+    check_folder(folder, force=force)
 
 
 @contextlib.contextmanager

@@ -144,6 +144,14 @@ def test_errors_name_the_address(refused, events: Path, bucket: MemoryFileSystem
     check("memory://bucket/events", "memory://bucket/out/a.csv exists.", "--force", *one)
     both = ["-o", "memory://bucket/b.csv", "--removed", "memory://bucket/b.csv"]
     check("memory://bucket/events", "Two outputs would go to memory://bucket/b.csv.", "another", *both, code=2)
+    both = ["-o", "memory://bucket/new/", "--removed", "memory://bucket/new/b.csv"]
+    check("memory://bucket/events", "memory://bucket/new/b.csv for the removed rows lies in", "another", *both, code=2)
+    bucket.pipe_file("/bucket/items.csv", b"item_id,title\n")
+    items = ["--items", "memory://bucket/items.csv", "-o", "memory://bucket/items.csv", "--force"]
+    check("memory://bucket/events", "memory://bucket/items.csv is the file with the items' texts.", "another", *items)
+    check(
+        "memory://bucket/events", "Both the cleaned log and the report", "another", "-o", "r", "--report", "r", code=2
+    )
     check("memory://bucket/events", "http://h/b.csv cannot be written to", "s3://", "-o", "http://h/b.csv", code=2)
     check("nonsense://a.csv", "nonsense://a.csv cannot be read: Protocol not known: nonsense", "Known: https", code=2)
     model = ["--model", "s3://bucket/model"]

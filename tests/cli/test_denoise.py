@@ -216,6 +216,16 @@ def test_a_log_flows_through_standard_input_and_output(run, tmp_path: Path, shop
     assert json.loads(piped.stderr)["removed"] > 0
 
 
+@pytest.mark.usefixtures("scored")
+def test_what_is_called_like_standard_input_is_not_taken_for_it(run, shop: Path) -> None:
+    Path("-").mkdir()
+    Path("-/a.csv").write_text("user_id,item_id\n1,2\n", encoding="utf-8")
+    arguments = ["denoise", "-", "-o", "clean.csv", "--encoder", "tfidf"]
+    result = run(*arguments, input=shop.read_bytes())
+    assert result.exit_code == 0, result.output
+    assert len(records(Path("clean.csv"))) > 1000
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash for PIPESTATUS")
 def test_a_reader_that_goes_away_ends_the_run_quietly(tmp_path: Path, shop: Path) -> None:
     arguments = " ".join(["denoise", str(shop), "--quiet", *QUICK])
@@ -246,6 +256,15 @@ def test_a_report_says_what_is_removed_and_from_whom(run, shop: Path) -> None:
     assert "Does a recommender get better?" not in page
     assert "How are the scores spread?" in page
     assert "known to be noise" not in page
+
+
+@pytest.mark.usefixtures("scored")
+def test_a_dry_run_says_that_it_has_written_a_report(run, shop: Path) -> None:
+    result = run("denoise", shop, "--dry-run", "--report", "rep", "--encoder", "tfidf")
+    assert result.exit_code == 0, result.output
+    assert "Dry run: no log was written, and the report is in rep" in result.stderr
+    assert "nothing was written" not in result.stderr
+    assert Path("rep/report.html").is_file()
 
 
 def test_a_report_is_not_written_over_something_else(refused, shop: Path) -> None:
@@ -333,7 +352,11 @@ def test_the_removed_rows_are_written_beside_an_explanation(run, shop: Path) -> 
 
 
 def test_a_user_that_is_not_there_is_told_before_any_work(refused, shop: Path) -> None:
-    refused("denoise", shop, "--explain-user", "u99999", code=1, error='has no user "u99999".', hint="Nearest: ")
+    hint = 'Nearest: "u0306", "'
+    refused("denoise", shop, "--explain-user", "U0306", code=1, error='has no user "U0306".', hint=hint)
+    hint = 'Its 224 users, by column "user_id", are such as "u0306", "u0437", "u0461".'
+    said = refused("denoise", shop, "--explain-user", "nobody", code=1, error='has no user "nobody".', hint=hint)
+    assert len(said.splitlines()[-1]) < 100
 
 
 def test_a_user_of_whom_no_row_has_an_item_has_no_history_to_show(refused, shop: Path) -> None:

@@ -219,7 +219,8 @@ def test_an_output_folder_that_exists_is_left_alone(refused, run, shop: Path) ->
             error="mine holds no manifest.json, so it is not a folder that iadsr wrote",
             hint="Name another folder.",
         )
-        refused(command, shop, "-o", shop, code=1, error="is a file, and a folder is to be written", hint="another")
+        Path("file").touch()
+        refused(command, shop, "-o", "file", code=1, error="is a file, and a folder is to be written", hint="another")
     assert [path.name for path in Path("mine").iterdir()] == ["notes.txt"]
     refused("align", shop, "--pretrained", "x", "-o", "mine", code=1, error="folder mine exists.", hint="--force")
     arguments = ["pretrain", shop, "-o", "gru", "--pretrain-epochs", "1"]
@@ -285,6 +286,136 @@ def test_outputs_that_are_one_file(refused, shop: Path) -> None:
     error = "Both the cleaned log and the removed rows would go to"
     for one, other in (("a.csv", "a.csv"), ("a.csv", "./a.csv"), ("-", "-")):
         refused("denoise", shop, "-o", one, "--removed", other, code=2, error=error, hint="another file with --removed")
+
+
+def test_a_report_in_the_place_of_rows(refused, shop: Path) -> None:
+    error, hint = "and the report would go to", "Name another folder with --report."
+    for one, other in (("a.csv", "a.csv"), ("a.csv", "./b/../a.csv"), ("a.csv", shop.parent / "a.csv")):
+        refused("denoise", shop, "-o", one, "--report", other, code=2, error=f"{error} {one}.", hint=hint)
+        removed = ["-o", "o.csv", "--removed", one, "--report", other, "--force"]
+        refused("denoise", shop, *removed, code=2, error=f"{error} {one}.", hint=hint)
+    Path("link").symlink_to(shop.parent / "report")
+    arguments = ["-o", "link", "--report", "report", "--output-format", "csv"]
+    refused("denoise", shop, *arguments, code=2, error=f"Both the cleaned log {error} link.", hint=hint)
+    assert not Path("a.csv").exists()
+
+
+def test_outputs_that_lie_in_one_another(refused, events: Path) -> None:
+    Path("out").mkdir()
+    hint = "Name another folder with --report."
+    error = "out/rep for the report lies in out, where the cleaned log would go."
+    refused("denoise", events, "-o", "out", "--report", "out/rep", code=2, error=error, hint=hint)
+    error = "out/clean for the cleaned log lies in out, where the report would go."
+    refused("denoise", events, "-o", "out/clean", "--report", "out", code=2, error=error, hint=hint)
+    error = "out/gone.csv for the removed rows lies in out, where the report would go."
+    arguments = ["-o", "a.csv", "--removed", "out/gone.csv", "--report", "out/./"]
+    refused("denoise", events, *arguments, code=2, error=error, hint=hint)
+    error = "out/gone.csv for the removed rows lies in out, where the cleaned log would go."
+    hint = "Name another file with --removed."
+    refused("denoise", events, "-o", "out", "--removed", "out/gone.csv", code=2, error=error, hint=hint)
+    assert list(Path("out").iterdir()) == []
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_no_folder_takes_the_place_of_what_is_read(refused, shop: Path, force: list[str]) -> None:
+    rep = Path("rep")
+    rep.mkdir()
+    (rep / "manifest.json").write_text("{}", encoding="utf-8")  # so that --force would replace it
+    for name in ("log.csv", "items.csv", "vectors.parquet"):
+        shutil.copy(shop, rep / name)
+    (rep / "model").mkdir()
+    Path("link").symlink_to(rep / "model")
+    Path("rows").mkdir()
+    Path("rows/part.csv").symlink_to(shop.parent / "rep/log.csv")
+
+    def kept(command: str, log: object, option: str, *others: object, error: str) -> None:
+        refused(
+            command, log, option, "./rep", *others, *force, code=1, error=error, hint="another place; --force does not"
+        )
+
+    for command, option in (("denoise", "--report"), ("evaluate", "-o"), ("embed", "-o"), ("pretrain", "-o")):
+        kept(command, "rep/log.csv", option, error="rep holds the log itself.")
+        kept(command, f"file://{shop.parent}/rep/log.csv", option, error="rep holds the log itself.")
+        kept(command, "rep/*.csv", option, error="rep holds the log itself.")
+        kept(command, "rows", option, error="rep holds the log itself.")
+    for command, option in (("denoise", "--report"), ("evaluate", "-o")):
+        kept(command, shop, option, "--items", "rep/items.csv", error="rep holds the file with the items' texts.")
+        kept(command, shop, option, "--model", "rep/../rep", error="rep is the folder of --model.")
+        kept(command, shop, option, "--model", "link", error="rep holds the folder of --model.")
+    own = ["--encoder", "vectors:rep/vectors.parquet"]
+    kept("embed", shop, "-o", *own, error="rep holds the file of --encoder.")
+    kept("align", shop, "-o", "--pretrained", "rep", error="rep is the folder of --pretrained.")
+    vectors = ["--pretrained", "gru", "--vectors", "link"]
+    kept("align", shop, "-o", *vectors, error="rep holds the folder of --vectors.")
+    assert sorted(path.name for path in rep.iterdir()) == [
+        "items.csv",
+        "log.csv",
+        "manifest.json",
+        "model",
+        "vectors.parquet",
+    ]
+
+
+def test_no_rows_take_the_place_of_vectors(refused, shop: Path) -> None:
+    Path("v.parquet").write_bytes(b"mine")
+    arguments = ["--removed", "./v.parquet", "--encoder", "vectors:v.parquet", "--force"]
+    refused("denoise", shop, *arguments, code=1, error="v.parquet is the file of --encoder.", hint="another place")
+    assert Path("v.parquet").read_bytes() == b"mine"
+
+
+def test_no_folder_among_the_files_of_the_log(refused, run, events: Path) -> None:
+    cases = (("denoise", "--report"), ("evaluate", "-o"), ("embed", "-o"), ("pretrain", "-o"))
+    for command, option in cases:
+        error, hint = "events/new lies in the log itself: the next run would read it as part of events.", "another"
+        refused(command, "events", option, "events/new", code=1, error=error, hint=hint)
+        refused(command, f"file://{events}", option, "events/new", code=1, error="lies in the log itself", hint=hint)
+    assert run("embed", "events/**/*.csv", "-o", "events/new", "--encoder", "tfidf").exit_code == 0, "no CSV lies there"
+
+
+def test_a_cache_among_the_files_of_the_log(refused, events: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for cache in ("events/cache", "events", events / "day=1"):
+        for command in ("denoise", "evaluate", "embed", "pretrain", "align"):
+            needed = {"denoise": [], "evaluate": [], "align": ["--pretrained", "x", "-o", "new"]}
+            error = f"The cache folder {cache} lies in the log itself: the next run would read it as part of events."
+            hint = "Name another one with --cache-dir."
+            options = [*needed.get(command, ["-o", "new"]), "--cache-dir", cache]
+            refused(command, "events", *options, code=1, error=error, hint=hint)
+    monkeypatch.delenv("IADSR_CACHE_DIR")
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: events / "Caches")
+    error = f"The cache folder {events / 'Caches'} lies in the log itself"
+    refused("denoise", "events", code=1, error=error, hint="--cache-dir")
+    assert sorted(path.name for path in events.iterdir()) == ["_SUCCESS", "day=1", "day=2"]
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+def test_a_folder_cannot_go_to_standard_output(refused, shop: Path, force: list[str]) -> None:
+    for command, option, *others in (
+        ("denoise", "--report", "-o", "a.csv"),
+        ("evaluate", "-o"),
+        ("embed", "-o"),
+        ("pretrain", "-o"),
+        ("align", "-o", "--pretrained", "x"),
+    ):
+        error = "A folder cannot go to standard output."
+        refused(command, shop, option, "-", *others, *force, code=2, error=error, hint="Name a folder.")
+    assert not Path("-").exists()
+
+
+def test_a_name_that_is_empty(refused, shop: Path) -> None:
+    def empty(name: str, *arguments: object) -> None:
+        refused(*arguments, code=2, error=f"The name of {name} is empty.", hint="that variable is not set.")
+
+    empty("LOG", "denoise", "")
+    for option in ("--output", "--removed", "--items", "--report", "--model", "--config", "--cache-dir"):
+        empty(option, "denoise", shop, option, "")
+        empty(option, "denoise", shop, f"{option}=")
+    empty("--output", "denoise", shop, "-o", "")
+    for command in ("evaluate", "embed", "pretrain"):
+        empty("LOG", command, "", "-o", "x")
+        empty("--output", command, shop, "-o", "")
+    empty("--pretrained", "align", shop, "--pretrained", "", "-o", "x")
+    Path("a.toml").write_text("api-key-file = ''\n", encoding="utf-8")
+    empty("--api-key-file", "denoise", shop, "--config", "a.toml")
 
 
 def test_the_log_itself_as_output(refused, shop: Path) -> None:

@@ -137,6 +137,54 @@ def test_standard_output_that_is_full(iadsr, tmp_path: Path, shop: Path, options
     assert names(tmp_path) == {"shop.csv"}
 
 
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["denoise", "--help"]])
+def test_help_that_cannot_be_written(iadsr, arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        error, hint = failed(iadsr(*arguments, stdout=full))
+    assert error == "error: Something could not be written: No space left on device."
+    assert hint.startswith("hint: Make room")
+
+
+def closed(*numbers: int):
+    """Return what closes standard streams, by their numbers, in a new process."""
+
+    def close() -> None:
+        for number in numbers:
+            os.close(number)
+
+    return close
+
+
+@pytest.mark.usefixtures("scored")
+@pytest.mark.parametrize("numbers", [(1,), (0, 1, 2)])
+def test_standard_streams_that_are_closed(iadsr, shop: Path, numbers: tuple[int, ...]) -> None:
+    process = iadsr("denoise", shop, "-o", "clean.csv", *QUICK, "--quiet", preexec_fn=closed(*numbers))
+    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 0
+    assert shop.with_name("clean.csv").read_bytes().startswith(b"user_id,")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["denoise", "shop.csv"], "error: Standard output is closed."),
+        (["denoise", "shop.csv", "-o", "a.csv", "--removed", "-"], "error: Standard output is closed."),
+        (["--help"], "error: Standard output is closed, and something was to be written there."),
+    ],
+)
+def test_what_is_to_go_to_standard_output_that_is_closed(iadsr, shop: Path, arguments: list[str], error: str) -> None:
+    said, hint = failed(iadsr(*arguments, preexec_fn=closed(1)))
+    assert said == error
+    assert hint in {"hint: Name a file, as in -o clean.csv.", "hint: Open it."}
+    assert names(shop.parent) == {"shop.csv"}
+
+
+def test_standard_input_that_is_closed(iadsr, tmp_path: Path) -> None:
+    error, _ = failed(iadsr("denoise", "-", "-o", "a.csv", preexec_fn=closed(0)))
+    assert error == "error: standard input is empty."
+
+
 # Pipes that close, and signals.
 
 
