@@ -233,8 +233,8 @@ class Judge:
         lessons = [self._injected(number) for number in range(np.clip(_READ_ROWS // max(1, rows), *_LESSONS))]
         if not any(lesson.injected.any() for lesson in lessons) or not judged.any():
             raise InputError(
-                "Every user with three or more rows has (nearly) every item, so nothing can be injected as noise, which "
-                "the method crossfit learns from.",
+                "Every user with three or more rows has (nearly) every item, so nothing can be injected as noise, "
+                "which the method crossfit learns from.",
                 "Give a log with more items, name the right column with --item-column, or score with --method iadsr.",
             )
         # The rows that nothing was injected into are those of one lesson.
