@@ -22,8 +22,9 @@ KINDS = {
     "insert-uniform": "at a random place of a history, an item that the user does not have, every item as likely",
     "insert-popular": "the same, but frequent items are drawn more often",
     "insert-similar": "an item whose text is near to that of one of the user's own: text alone cannot tell it",
-    "insert-burst": "2 to 5 consecutive items of another user, in one place, as where something is bought for others",
-    "insert-account": "another user's history, in one run or several, as where two share an account",
+    "insert-burst": "2 to 5 consecutive items of another user, in one place, as where something is bought for others; "
+    "the log still has them where they were copied from, so they are easier to find than others",
+    "insert-account": "another user's history, in one run or several, as where two share an account; copied, too",
     "replace-uniform": "an item of the history is replaced by one that the user does not have",
     "replace-history": "all items of a history are replaced by random or frequent ones, as those of a bot",
     "labels": "nothing is injected: noise is what the log itself says is noise",
