@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 from unittest import mock
@@ -102,7 +103,11 @@ class Bench:
         self, sequences: Sequences, vectors: np.ndarray, known: np.ndarray, texts: Sequence[str | None]
     ) -> None:
         self.sequences, self.vectors, self.known, self.texts = sequences, vectors, known, texts
-        self.nearest = noise.nearest_in_text(vectors, known)
+
+    @cached_property
+    def nearest(self) -> np.ndarray:
+        """What `noise.nearest_in_text` finds."""
+        return noise.nearest_in_text(self.vectors, self.known)
 
     @classmethod
     def of(cls, workspace: Workspace) -> "Bench":

@@ -7,6 +7,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import MISSING, Field, dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
@@ -252,13 +253,11 @@ def _classes(groups: tuple[str, ...]) -> list[tuple[type[Settings], str]]:
     return [*(GROUPS[group] for group in groups), (FaceSettings, "Running")]
 
 
+@cache
 def _settings() -> "dict[str, tuple[Field[Any], Any]]":
     """Return every setting of any command with its declared type, by name."""
-    return {
-        item.name: (item, get_type_hints(kind)[item.name])
-        for kind, _ in _classes(tuple(GROUPS))
-        for item in fields(kind)
-    }
+    kinds = [(kind, get_type_hints(kind)) for kind, _ in _classes(tuple(GROUPS))]
+    return {item.name: (item, hints[item.name]) for kind, hints in kinds for item in fields(kind)}
 
 
 def _split(kind: type[Settings], values: dict[str, Any]) -> dict[str, Any]:
