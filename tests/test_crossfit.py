@@ -18,7 +18,9 @@ from iadsr_cli.crossfit import Judge, head
 from iadsr_cli.crossfit import judge as judge_module
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, SAID, beyond, family, gather
 from iadsr_cli.crossfit.judge import MIXTURE, Lack
-from iadsr_cli.crossfit.spaces import Fold, ItemTexts, learn
+from iadsr_cli.crossfit.predictor import Pieces, Predictor, predict
+from iadsr_cli.crossfit.spaces import Fold, learn
+from iadsr_cli.crossfit.texts import ItemTexts
 from iadsr_cli.errors import InputError
 from iadsr_cli.evidence import Status
 from iadsr_cli.explanations import whys
@@ -76,17 +78,23 @@ def oracle(history: list[int], spaces: dict, fold: Fold, reach: int) -> dict[str
         product = fold.users[one - 1] * fold.users[other - 1]
         return np.nan if one == other or not product else fold.together[one - 1, other - 1] / np.sqrt(product)
 
+    def likelier(one: int, other: int) -> float:
+        by = fold.predictor
+        assert by is not None
+        return float(by.asked[one - 1] @ by.given[other - 1] - by.level[other - 1])
+
     def nanmean(values: list[float], weights: list[float] | None = None) -> float:
         pairs = [(v, w) for v, w in zip(values, weights or [1.0] * len(values), strict=True) if not np.isnan(v) and w]
         return sum(v * w for v, w in pairs) / sum(w for _, w in pairs) if pairs else np.nan
 
     joint = {f"{one}{other}" for one in ("", "words and ", "text and ") for other in ("taste", "around")} - {"taste"}
-    measured = joint | {"taste 16", "taste 32", "text", "words", "together"}
+    measured = joint | {"taste 16", "taste 32", "text", "words", "together", "expected"}
+    pairwise = {"together": tie, "expected": likelier}
     for place, code in enumerate(history):
         everywhere = [other for other in range(len(history)) if other != place]
         others = [other for other in everywhere if abs(place - other) <= reach]
         for name in measured:
-            similar = tie if name == "together" else lambda a, b, s=spaces[name]: float(s[a - 1] @ s[b - 1])
+            similar = pairwise.get(name) or (lambda a, b, s=spaces[name]: float(s[a - 1] @ s[b - 1]))
             values = [similar(code, history[other]) for other in others]
             distance = [abs(place - other) for other in others]
             pairs = [(a, b) for a in everywhere for b in everywhere if a != b and abs(a - b) <= reach]
@@ -101,6 +109,7 @@ def oracle(history: list[int], spaces: dict, fold: Fold, reach: int) -> dict[str
                 "nearby": nanmean(values, [0.7**d for d in distance]),
                 "far": mean if np.isnan(far) else far,
                 "against history": mean - among,
+                "likely": np.log(np.mean(np.exp(known))) if known else np.nan,
                 "share": nanmean([np.nan if np.isnan(v) else float(v > 0) for v in values]),
             }
             for measure, value in measures.items():
@@ -163,7 +172,10 @@ def test_evidence_is_what_an_oracle_in_loops_says(reach: int, monkeypatch: pytes
     )
     others = make([generator.integers(1, 30, size=8).tolist() for _ in range(12)], 30)
     learned = learn(*taught_by(others), texts, 0)
-    fold = Fold(learned.users, learned.together, spaces)
+    given, asked = (generator.normal(size=(30, 6)).astype(np.float32) for _ in range(2))
+    given[8] = asked[8] = np.nan
+    predictor = Predictor(given, asked, generator.normal(size=30).astype(np.float32))
+    fold = Fold(learned.users, learned.together, spaces, predictor)
     out = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
     gather(sequences, np.arange(len(histories)), fold, texts, out)
     dense = texts.words.toarray()
@@ -314,7 +326,8 @@ def test_users_are_judged_by_other_users_alone() -> None:
     judge = Judge(sequences, vectors, titles, 0, Silent())
     user = 7
     inside = judge._fold == judge._fold[user]
-    fold = learn(*taught_by(sequences.where(~inside[sequences.user_index])), judge._texts, 0)
+    predictor = predict(sequences.codes, Pieces.of(sequences).of_users(~inside), judge._texts, 0)
+    fold = learn(*taught_by(sequences.where(~inside[sequences.user_index])), judge._texts, 0, predictor)
     alone = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
     gather(sequences, np.array([user]), fold, judge._texts, alone)
     own = sequences.user_index == user

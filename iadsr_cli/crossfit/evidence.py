@@ -11,7 +11,9 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from iadsr_cli.crossfit.spaces import Fold, ItemTexts
+from iadsr_cli.crossfit.predictor import Predictor
+from iadsr_cli.crossfit.spaces import Fold
+from iadsr_cli.crossfit.texts import ItemTexts
 from iadsr_cli.noise import LONG_HISTORY
 from iadsr_cli.sequences import Sequences, Windows, positions, stretches
 from iadsr_cli.threads import alone, side_by_side
@@ -22,6 +24,7 @@ _REACH = 100
 _FAR = 5
 _FADING = 0.7
 _DECIMALS = 5
+_FURTHEST = 50
 _PAIRS_AT_ONCE = 250_000
 # Memory of a row's vectors, in pairs.
 _VECTOR_PLACES = 16
@@ -36,6 +39,7 @@ SAID = {
     "taste": ("not what users with this user's other items have", "taste 32: rest"),
     "around": ("not what users have close to this user's other items", "around: rest"),
     "together": ("hardly ever had by one user together with this user's other items", "together: mean"),
+    "expected": ("not to be expected of who has this user's other items", "expected: likely"),
     "repeats": ("had once by this user", "repeats: count"),
     "apart": ("goes with the items next to it, not with this user's others", "apart: taste 32"),
     "text alone": ("near this user's items in text, not in who has them", "text alone: taste 32 and text"),
@@ -47,8 +51,11 @@ FAMILIES = (*SAID, *_JOINED)
 DIFFERENCES = ("apart", "text alone")
 """The families of what one piece says beyond another."""
 _PAIRED = ("mean", "nearest", "beside", "far", "against history")
+# How likely one item makes another is not how likely that makes the first, so there is no agreement of the other rows
+# among each other to compare with.
+_DIRECTED = ("likely", "mean", "nearest", "beside", "nearby", "far")
 _JOINT = ("rest", "nearby", *_PAIRED[1:])
-_MEASURES = (*_PAIRED, "nearby", "share")
+_MEASURES = (*_PAIRED, "nearby", "share", "likely")
 _SPACES = ("words and taste", "text and taste", "around", "words and around", "text and around")
 # The spaces in which whole histories are looked at.
 _WHOLE = {"taste": "taste 32", "words and taste": "words and taste", "text and taste": "text and taste"}
@@ -56,7 +63,16 @@ _WHOLE = {"taste": "taste 32", "words and taste": "words and taste", "text and t
 _CONTRASTS = {
     **{
         f"apart: {space}": (f"{space}: far", f"{space}: beside")
-        for space in ("text", "words", "taste 32", "around", "words and around", "text and around", "together")
+        for space in (
+            "text",
+            "words",
+            "taste 32",
+            "around",
+            "words and around",
+            "text and around",
+            "together",
+            "expected",
+        )
     },
     **{
         f"text alone: {space} and {text}": (f"{space}: nearest", f"{text}: nearest")
@@ -74,6 +90,7 @@ NAMES = (
     *(f"{space}: {name}" for space in _SPACES for name in _JOINT),
     "together: share",
     *(f"together: {name}" for name in _PAIRED),
+    *(f"expected: {name}" for name in _DIRECTED),
     "repeats: count",
     *_CONTRASTS,
     *(f"history: {name}" for name in _WHOLE),
@@ -83,11 +100,12 @@ rows, "beside" is over the rows before and after, "nearby" weighs rows less the 
 rows at a distance of five or more, "against history" is the mean less that of the other rows among each other. "taste"
 is of items that the same users have, "around" of items that stand close to each other in their histories. "together" is
 C_ij / sqrt(c_i c_j), in [0, 1], for C_ij users of other folds with both items; its "share" is that of rows with any
-such user. "repeats" counts, by its logarithm, the item's other rows in the history. "apart" is "far" less "beside", low
-for a run of rows that go with each other alone, and "text alone" the "nearest" of one less that of the other, low for
-what only reads alike; both in [-2, 2]. "history" is the same for all rows of a user: the mean cosine of two of them
-less that of random items, and two standard errors of that of so many; 1 where it is more, or of fewer than 20 rows. To
-those of 20 rows or more what `judge.Lack` says is added afterwards."""
+such user. "expected" is the logarithm of how much likelier the item is where the other is, its "likely" that of the
+mean of how much, in [-50, 50]. "repeats" counts, by its logarithm, the item's other rows in the history. "apart" is
+"far" less "beside", low for a run of rows that go with each other alone, and "text alone" the "nearest" of one less
+that of the other, low for what only reads alike; of cosines both are in [-2, 2]. "history" is the same for all rows of
+a user: the mean cosine of two of them less that of random items, and two standard errors of that of so many; 1 where it
+is more, or of fewer than 20 rows. To those of 20 rows or more what `judge.Lack` says is added afterwards."""
 
 
 def family(name: str) -> str:
@@ -151,6 +169,8 @@ class _Block:
         found = {"total": filled.sum(axis=2), "count": ones.sum(axis=2)}
         if "nearest" in wanted:
             found["highest"] = np.where(known, values, np.float32(-np.inf)).max(axis=2, initial=-np.inf)
+        if "likely" in wanted:
+            found["chances"] = np.where(known, np.exp(np.clip(filled, -_FURTHEST, _FURTHEST)), 0).sum(axis=2)
         if "share" in wanted:
             found["share"] = _ratio((filled > 0).sum(axis=2, dtype=np.float32), found["count"])
         for name in self.weights.keys() & set(wanted):
@@ -201,6 +221,9 @@ class _Stretch:
         found = {"mean": mean, **parts}
         if "nearest" in wanted:
             found["nearest"] = np.where(count > 0, parts["highest"], np.float32(np.nan))
+        if "likely" in wanted:
+            chance = _ratio(parts["chances"], count)
+            found["likely"] = np.log(np.maximum(chance, np.exp(-_FURTHEST)))
         if "far" in wanted:
             found["far"] = np.where(np.isnan(parts["far"]), mean, parts["far"])
         if "against history" in wanted:
@@ -270,6 +293,8 @@ def _similarities(fold: Fold, texts: ItemTexts) -> Iterator[tuple[str, _Similar]
     for name, space in fold.spaces.items():
         yield name, _cosines(space)
     yield "together", _ties(fold)
+    if fold.predictor is not None:
+        yield "expected", _likelier(fold.predictor)
 
 
 def _blocks(lengths: np.ndarray) -> Iterator[_Block]:
@@ -375,6 +400,16 @@ def _ties(fold: Fold) -> _Similar:
         found = np.full(block.paired.shape, np.nan, np.float32)
         found[piece, row, column] = np.where((one != other) & (product > 0), tie, np.nan)
         return found
+
+    return similar
+
+
+def _likelier(predictor: Predictor) -> _Similar:
+    """Return the logarithm of how much likelier an item is for who has the other than for anyone."""
+
+    def similar(block: _Block, items: np.ndarray, others: np.ndarray) -> np.ndarray:
+        product = predictor.asked[items] @ predictor.given[others].transpose(0, 2, 1)
+        return np.asarray(product - predictor.level[others][:, None, :])
 
     return similar
 

@@ -10,13 +10,18 @@ from scipy import sparse
 from iadsr_cli import noise
 from iadsr_cli.crossfit import head
 from iadsr_cli.crossfit.evidence import DIFFERENCES, FAMILIES, NAMES, beyond, family, gather
-from iadsr_cli.crossfit.spaces import Fold, ItemTexts, learn
+from iadsr_cli.crossfit.predictor import Pieces, Predictor, predict
+from iadsr_cli.crossfit.spaces import Fold, learn
+from iadsr_cli.crossfit.texts import ItemTexts
 from iadsr_cli.errors import InputError
 from iadsr_cli.evidence import Scores, Status
 from iadsr_cli.progress import Reporter
-from iadsr_cli.sequences import Sequences, user_items, window_items
+from iadsr_cli.sequences import Sequences, Windows, user_items, window_items
+from iadsr_cli.threads import side_by_side
 
 FOLDS = 5
+# Predictors that are trained at the same time.
+_AT_ONCE = 3
 # Rates at which kinds of noise are injected to learn from: low ones, for the noise of a history makes its other rows
 # look worse. The plain kinds come first.
 MIXTURE = {
@@ -35,6 +40,7 @@ _PLAIN = ("insert-uniform", "insert-popular")
 # Noise that is a user's whole history. What is known of whole histories counts for it, and nothing else does.
 _WHOLE = ("replace-history",)
 _OF_HISTORIES = [column for column, name in enumerate(NAMES) if family(name) == "history"]
+_OF_PREDICTORS = [column for column, name in enumerate(NAMES) if family(name) == "expected"]
 _REPEATS = NAMES.index("repeats: count")
 # Known of items that others have.
 _SHARED = NAMES.index("around: rest")
@@ -306,7 +312,8 @@ class Judge:
 
     def teaching(self) -> Teaching:
         """Return what all users of the log teach; call `scores` first."""
-        fold = learn(self._held, self._windows[0], self._texts, self._seed)
+        everyone = np.ones(len(self._sequences.lengths), dtype=bool)
+        fold = learn(self._held, self._windows[0], self._texts, self._seed, self._predictors([everyone])[0])
         return Teaching(fold, self._texts, self._lack, self._learned, self._left_out, self.shares)
 
     @cached_property
@@ -325,6 +332,21 @@ class Judge:
             return None
         return noise.nearest_in_text(vectors, np.asarray(vectors.any(axis=1)))
 
+    def _predictors(self, teachers: Sequence[np.ndarray]) -> list[Predictor | None]:
+        """Return what groups of users, bool [U] each, teach of which items go with which; None where none is asked."""
+        if set(_OF_PREDICTORS) <= set(self._left_out):
+            return [None] * len(teachers)
+        pieces = Pieces.of(self._sequences)
+        windows = [pieces.of_users(users) for users in teachers]
+        with self._reporter.stage("predict", sum(int(part.length.sum()) for part in windows), "rows") as stage:
+
+            def learned(part: Windows) -> Predictor:
+                found = predict(self._sequences.codes, part, self._texts, self._seed)
+                stage.advance(int(part.length.sum()))
+                return found
+
+            return [*side_by_side(learned, windows, at_once=_AT_ONCE)]
+
     def _gathered(self, parts: Sequence[tuple[Sequences, np.ndarray]]) -> list[np.ndarray]:
         """Return the evidence about histories of the log's users, as they are and with injected noise, [N, E] each.
 
@@ -333,16 +355,18 @@ class Judge:
         wanted = [np.bincount(part.user_index[rows], minlength=len(part.lengths)) > 0 for part, rows in parts]
         found = [np.full((len(part.codes), len(NAMES)), np.nan, np.float32) for part, _ in parts]
         windows, owner = self._windows
+        folds = [self._fold == number for number in range(self._fold.max(initial=0) + 1)]
+        # With one fold, all are judged by all.
+        teachers = [~inside | inside.all() for inside in folds]
+        predictors = self._predictors(teachers)
         total = sum(int(part.lengths[users].sum()) for (part, _), users in zip(parts, wanted, strict=True))
         with self._reporter.stage("evidence", total, "rows") as stage:
-            for number in range(self._fold.max(initial=0) + 1):
-                inside = self._fold == number
-                teachers = ~inside | inside.all()
-                fold = learn(self._held[teachers], windows[teachers[owner]], self._texts, self._seed)
+            for inside, users, predictor in zip(folds, teachers, predictors, strict=True):
+                fold = learn(self._held[users], windows[users[owner]], self._texts, self._seed, predictor)
                 for (part, _), those, out in zip(parts, wanted, found, strict=True):
-                    users = np.flatnonzero(inside & those)
-                    gather(part, users, fold, self._texts, out)
-                    stage.advance(int(part.lengths[users].sum()))
+                    judged = np.flatnonzero(inside & those)
+                    gather(part, judged, fold, self._texts, out)
+                    stage.advance(int(part.lengths[judged].sum()))
         for out in found:
             out[:, self._left_out] = np.nan
         return found

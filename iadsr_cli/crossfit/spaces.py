@@ -5,13 +5,15 @@ closed form: the user-item matrix and the text features of the items are factori
 fold, so that K folds can be afforded.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from scipy import sparse
 
+from iadsr_cli.crossfit.predictor import Predictor
+from iadsr_cli.crossfit.texts import ItemTexts
 from iadsr_cli.sequences import positions
 from iadsr_cli.threads import alone, side_by_side
 
@@ -22,7 +24,6 @@ _TASTES = (16, 32, 64)
 _AROUND = 32
 _WORDS_WEIGHT, _WORDS_DIRECTIONS = 0.25, 48
 _TEXT_WEIGHT, _TEXT_DIRECTIONS = 0.2, 32
-_WORDS = 2**17
 _ITERATIONS = 4
 # Length, relative to the longest, under which an item's factor is rounding noise.
 _NO_FACTOR = 1e-4
@@ -33,42 +34,6 @@ _AT_ONCE = 3
 
 
 @dataclass(frozen=True)
-class ItemTexts:
-    """What is known of the items apart from who has them; row i is the item of code i + 1.
-
-    Attributes:
-        vectors: semantic vectors, float32 [V, S], unit rows, zero where unknown.
-        words: TF-IDF of the words of the titles, sparse float32 [V, W], unit rows, zero where there is no title.
-    """
-
-    vectors: np.ndarray
-    words: sparse.csr_array
-
-    @cached_property
-    def known_vectors(self) -> np.ndarray:
-        """The semantic vectors, NaN where unknown."""
-        return np.where(self.vectors.any(axis=1, keepdims=True), self.vectors, np.nan)
-
-    @cached_property
-    def levelled(self) -> np.ndarray:
-        """The semantic vectors as they are factorised: the same for every fold."""
-        return _levelled(self.vectors)
-
-    @classmethod
-    def of(cls, vectors: np.ndarray, texts: Sequence[str | None]) -> "ItemTexts":
-        """Return the features of V items from their semantic vectors [V, S] and their texts."""
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        filled = [text or "" for text in texts]
-        try:
-            vectoriser = TfidfVectorizer(sublinear_tf=True, max_features=_WORDS, dtype=np.float32)
-            words = sparse.csr_array(vectoriser.fit_transform(filled))
-        except ValueError:  # no text has a word
-            words = sparse.csr_array((len(filled), 1), dtype=np.float32)
-        return cls(vectors, words)
-
-
-@dataclass(frozen=True)
 class Fold:
     """What users other than those of a fold teach about items; row i is the item of code i + 1.
 
@@ -76,11 +41,13 @@ class Fold:
         users: how many of them have each item, float64 [V]; of who has very many items, some count.
         together: how many have both of two items, sparse float32 [V, V]; of the same.
         spaces: unit item vectors by name, float32 [V, D] each; rows are NaN where nothing is known of the item.
+        predictor: which items go with which, as far as that is learned by training; None where it is not asked for.
     """
 
     users: np.ndarray
     together: sparse.csr_array
     spaces: dict[str, np.ndarray]
+    predictor: Predictor | None = None
 
     @cached_property
     def of_pairs(self) -> dict[str, tuple[float, float]]:
@@ -115,7 +82,9 @@ class Fold:
 
 
 @alone
-def learn(held: sparse.csr_array, windows: sparse.csr_array, texts: ItemTexts, seed: int) -> Fold:
+def learn(
+    held: sparse.csr_array, windows: sparse.csr_array, texts: ItemTexts, seed: int, predictor: Predictor | None = None
+) -> Fold:
     """Learn from who has what.
 
     Args:
@@ -123,6 +92,7 @@ def learn(held: sparse.csr_array, windows: sparse.csr_array, texts: ItemTexts, s
         windows: which items stand close to each other in a history, float32 [W, V] of ones: see `window_items`.
         texts: of the items.
         seed: of the factorisation.
+        predictor: what the same users teach of which items go with which.
     """
     counted = _thinned(held, _MOST_TOGETHER, seed)
     together = (counted.T @ counted).tocsr()
@@ -149,9 +119,8 @@ def learn(held: sparse.csr_array, windows: sparse.csr_array, texts: ItemTexts, s
     factors = dict(zip(names, side_by_side(factorised, *arguments, at_once=_AT_ONCE), strict=True))
     tastes = factors.pop("taste")
     spaces = {f"taste {size}": _unit(tastes[:, :size]) for size in _TASTES if size <= tastes.shape[1]}
-    return Fold(
-        counted.sum(axis=0, dtype=np.float64), together, spaces | {name: _unit(part) for name, part in factors.items()}
-    )
+    spaces |= {name: _unit(part) for name, part in factors.items()}
+    return Fold(counted.sum(axis=0, dtype=np.float64), together, spaces, predictor)
 
 
 def _thinned(held: sparse.csr_array, most: int, seed: int) -> sparse.csr_array:
@@ -194,19 +163,3 @@ def _unit(factors: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(factors, axis=1, keepdims=True)
     there = length > _NO_FACTOR * length.max(initial=0)
     return np.where(there, factors / np.where(there, length, 1), np.nan).astype(np.float32)
-
-
-def _levelled(vectors: np.ndarray) -> np.ndarray:
-    """Return vectors [V, S] centred, their directions nearer to each other in strength, of norm 1 as a whole.
-
-    Encoders put most of their strength into a few directions, which would be all that a joint factorisation keeps.
-    """
-    known = np.asarray(vectors.any(axis=1))
-    centred = (vectors - vectors[known].mean(axis=0)) * known[:, None]
-    strength, directions = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
-    strength = np.sqrt(np.maximum(strength, 0))
-    used = strength > 1e-6 * strength.max(initial=0)
-    if not used.any():
-        return centred
-    levelled: np.ndarray = centred @ (directions[:, used] / np.sqrt(strength[used]))
-    return (levelled / np.linalg.norm(levelled)).astype(np.float32)

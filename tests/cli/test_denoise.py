@@ -293,7 +293,9 @@ def test_the_default_method_finds_what_was_planted_and_says_why(run) -> None:
     result = run("denoise", EXAMPLES / "shop.csv", *options)
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
-    assert set(said["seconds"]) == {"read", "embed", "evidence", "learn", "write"}, "no recommender is trained"
+    assert set(said["seconds"]) == {"read", "embed", "predict", "evidence", "learn", "write"}, (
+        "no recommender is trained"
+    )
     labels = pd.read_csv(EXAMPLES / "shop-labels.csv")["is_noise"]
     assert said["estimated_noise_share"] == pytest.approx(labels.mean(), abs=0.05)
     gone = pd.read_csv("gone.csv")

@@ -212,7 +212,7 @@ def test_an_error_that_nobody_reads_has_its_code(iadsr, tmp_path: Path) -> None:
 
 
 STAGES = {
-    "crossfit": ["read", "embed", "evidence", "learn", "write"],
+    "crossfit": ["read", "embed", "predict", "evidence", "learn", "write"],
     "iadsr": ["pretrain", "align", "score"],
 }
 

@@ -30,7 +30,7 @@ def test_every_line_of_a_run_is_an_object(run, shop: Path) -> None:
     said = lines(result.stderr)
     assert {line["level"] for line in said} == {"info"}
     stages = {line["fields"]["stage"]: line["fields"] for line in said if "stage" in line["fields"]}
-    assert list(stages) == ["read", "embed", "evidence", "learn", "write"]
+    assert list(stages) == ["read", "embed", "predict", "evidence", "learn", "write"]
     read = stages["read"]
     assert (read["done"], read["unit"]) == (1500, "rows")
     # Seconds are said to the millisecond.
