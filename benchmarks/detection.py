@@ -57,7 +57,10 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no cross-fitting": {"folds": 1},
     "no text": {"families": ("taste", "around", "together", "repeats", "apart")},
     "no collaboration": {"families": ("text", "words", "repeats", "apart")},
-    "no joint spaces": {"families": ("text", "words", "taste", "around", "together", "repeats", "apart", "text alone")},
+    "no predictor": {"families": tuple(name for name in FAMILIES if name != "expected")},
+    "no joint spaces": {
+        "families": ("text", "words", "taste", "around", "together", "expected", "repeats", "apart", "text alone")
+    },
     "no differences": {"families": tuple(name for name in FAMILIES if name not in DIFFERENCES)},
     "flexible heads": {"flexible": True},
 }
