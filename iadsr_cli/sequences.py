@@ -193,6 +193,10 @@ class Windows:
         """Return the chosen windows, in that order."""
         return Windows(self.start[chosen], self.length[chosen])
 
+    def rows(self) -> np.ndarray:
+        """Return the flat indices of all that they cover, one window after the other, int64 [sum of lengths]."""
+        return np.repeat(self.start, self.length) + positions(self.length)
+
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
         """Return flat indices int64 [B, T] and validity bool [B, T]; T is the longest window, padding is right.
 
@@ -274,7 +278,7 @@ def window_items(sequences: Sequences, size: int) -> tuple[sparse.csr_array, np.
     windows = np.where(lengths > 0, sequences.lengths - lengths + 1, 0)
     user = np.repeat(np.arange(len(windows)), windows)
     start, length = sequences.offsets[user] + positions(windows), lengths[user]
-    rows = np.repeat(start, length) + positions(length)
+    rows = Windows(start, length).rows()
     return _ones(np.repeat(np.arange(len(user)), length), sequences.codes[rows] - 1, user, sequences.items), user
 
 

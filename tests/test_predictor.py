@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from iadsr_cli.crossfit import predictor
-from iadsr_cli.crossfit.predictor import Pieces, Predictor, predict
+from iadsr_cli.crossfit.predictor import Features, Pieces, Predictor, predict
 from iadsr_cli.crossfit.texts import ItemTexts
 from iadsr_cli.sequences import Sequences, Windows
 from iadsr_cli.threads import side_by_side
@@ -43,7 +43,7 @@ def genres(texts: bool = True) -> tuple[Sequences, ItemTexts]:
 
 def learned(sequences: Sequences, texts: ItemTexts, seed: int = 0) -> Predictor:
     everyone = np.ones(len(sequences.lengths), dtype=bool)
-    return predict(sequences.codes, Pieces.of(sequences).of_users(everyone), texts, seed)
+    return predict(sequences.codes, Pieces.of(sequences).of_users(everyone), Features.of(texts), seed)
 
 
 def likelier(found: Predictor) -> np.ndarray:
@@ -76,7 +76,7 @@ def test_histories_are_cut_evenly_and_whole(lengths: list[int]) -> None:
 def test_the_gradient_is_that_of_a_softmax_in_plain_loops() -> None:
     generator = np.random.default_rng(1)
     sequences, texts = genres()
-    features = predictor._Features.of(texts)
+    features = Features.of(texts)
     sides = (predictor._Side.new(features, generator), predictor._Side.new(features, generator))
     pieces = Windows(sequences.offsets[:3], sequences.lengths[:3])
     drawn = np.append(generator.integers(0, ITEMS, 12), sequences.codes[0] - 1)
@@ -84,7 +84,7 @@ def test_the_gradient_is_that_of_a_softmax_in_plain_loops() -> None:
     hidden = np.arange(ITEMS) % 3 == 0
     shown = features.parts.toarray()
     shown[hidden, :ITEMS] = 0
-    known = predictor._Features(sparse.csr_array(shown), features.dense, features.texts)
+    known = Features(sparse.csr_array(shown), features.dense, features.texts)
 
     def loss() -> float:
         given, asked = (

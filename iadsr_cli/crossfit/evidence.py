@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
-from iadsr_cli.crossfit.predictor import Predictor
+from iadsr_cli.crossfit.predictor import FURTHEST, Predictor
 from iadsr_cli.crossfit.spaces import Fold
 from iadsr_cli.crossfit.texts import ItemTexts
 from iadsr_cli.noise import LONG_HISTORY
@@ -24,7 +24,6 @@ _REACH = 100
 _FAR = 5
 _FADING = 0.7
 _DECIMALS = 5
-_FURTHEST = 50
 _PAIRS_AT_ONCE = 250_000
 # Memory of a row's vectors, in pairs.
 _VECTOR_PLACES = 16
@@ -170,7 +169,7 @@ class _Block:
         if "nearest" in wanted:
             found["highest"] = np.where(known, values, np.float32(-np.inf)).max(axis=2, initial=-np.inf)
         if "likely" in wanted:
-            found["chances"] = np.where(known, np.exp(np.clip(filled, -_FURTHEST, _FURTHEST)), 0).sum(axis=2)
+            found["chances"] = np.where(known, np.exp(np.clip(filled, -FURTHEST, FURTHEST)), 0).sum(axis=2)
         if "share" in wanted:
             found["share"] = _ratio((filled > 0).sum(axis=2, dtype=np.float32), found["count"])
         for name in self.weights.keys() & set(wanted):
@@ -199,7 +198,7 @@ class _Stretch:
     def of(cls, sequences: Sequences, users: np.ndarray) -> "_Stretch":
         """Return the rows of users who have two or more each."""
         lengths = sequences.lengths[users]
-        rows = np.repeat(sequences.offsets[users], lengths) + positions(lengths)
+        rows = Windows(sequences.offsets[users], lengths).rows()
         user = np.repeat(np.arange(len(lengths)), lengths)
         return cls(rows, sequences.codes[rows] - 1, user, list(_blocks(lengths)))
 
@@ -223,7 +222,7 @@ class _Stretch:
             found["nearest"] = np.where(count > 0, parts["highest"], np.float32(np.nan))
         if "likely" in wanted:
             chance = _ratio(parts["chances"], count)
-            found["likely"] = np.log(np.maximum(chance, np.exp(-_FURTHEST)))
+            found["likely"] = np.log(np.maximum(chance, np.exp(-FURTHEST)))
         if "far" in wanted:
             found["far"] = np.where(np.isnan(parts["far"]), mean, parts["far"])
         if "against history" in wanted:
@@ -326,7 +325,7 @@ def _to_rest(
     lengths = sequences.lengths[users]
     for first, last in stretches(lengths, max(1, _VALUES_AT_ONCE // vectors.shape[1])):
         size = lengths[first:last]
-        rows = np.repeat(sequences.offsets[users[first:last]], size) + positions(size)
+        rows = Windows(sequences.offsets[users[first:last]], size).rows()
         own = vectors[sequences.codes[rows] - 1].astype(np.float64)
         known = ~np.isnan(own[:, 0])
         own[~known] = 0

@@ -10,7 +10,7 @@ from scipy import sparse
 from iadsr_cli import noise
 from iadsr_cli.crossfit import head
 from iadsr_cli.crossfit.evidence import DIFFERENCES, FAMILIES, NAMES, beyond, family, gather
-from iadsr_cli.crossfit.predictor import Pieces, Predictor, predict
+from iadsr_cli.crossfit.predictor import Features, Pieces, Predictor, predict
 from iadsr_cli.crossfit.spaces import Fold, learn
 from iadsr_cli.crossfit.texts import ItemTexts
 from iadsr_cli.errors import InputError
@@ -325,6 +325,14 @@ class Judge:
         return window_items(self._sequences, _CLOSE)
 
     @cached_property
+    def _pieces(self) -> Pieces:
+        return Pieces.of(self._sequences)
+
+    @cached_property
+    def _features(self) -> Features:
+        return Features.of(self._texts)
+
+    @cached_property
     def _neighbours(self) -> np.ndarray | None:
         """What `noise.nearest_in_text` finds; None where there are no texts, or too many."""
         vectors = np.concatenate([np.zeros_like(self._texts.vectors[:1]), self._texts.vectors])
@@ -336,12 +344,11 @@ class Judge:
         """Return what groups of users, bool [U] each, teach of which items go with which; None where none is asked."""
         if set(_OF_PREDICTORS) <= set(self._left_out):
             return [None] * len(teachers)
-        pieces = Pieces.of(self._sequences)
-        windows = [pieces.of_users(users) for users in teachers]
+        features, windows = self._features, [self._pieces.of_users(users) for users in teachers]
         with self._reporter.stage("predict", sum(int(part.length.sum()) for part in windows), "rows") as stage:
 
             def learned(part: Windows) -> Predictor:
-                found = predict(self._sequences.codes, part, self._texts, self._seed)
+                found = predict(self._sequences.codes, part, features, self._seed)
                 stage.advance(int(part.length.sum()))
                 return found
 

@@ -37,8 +37,8 @@ _MEAN_KEPT, _SQUARE_KEPT = 0.9, 0.999
 _START = (0.02, 0.1, 0.05)
 # So many of the items with a text are known by that alone in a batch, as those are that nobody has yet.
 _HIDDEN = 0.25
-# Exponentials are taken of nothing further from zero.
-_FURTHEST = 50
+FURTHEST = 50
+"""Exponentials are taken of nothing further from zero."""
 _LEVEL_SAMPLE, _ITEMS_AT_ONCE = 1500, 8192
 
 
@@ -88,19 +88,47 @@ class Pieces:
         return self.windows.take(np.flatnonzero(chosen[self.user]))
 
 
+@dataclass(frozen=True)
+class Features:
+    """What items are made of, the same for all who learn from the log.
+
+    Attributes:
+        parts: themselves and the words of their titles, sparse float32 [V, V + W].
+        dense: their semantic vectors, float32 [V, S].
+        texts: which have a text, bool [V].
+    """
+
+    parts: sparse.csr_array
+    dense: np.ndarray
+    texts: np.ndarray
+
+    @classmethod
+    @alone
+    def of(cls, texts: ItemTexts) -> "Features":
+        """Return those of V items."""
+        words, dense = texts.shared_words, texts.strongest
+        own = sparse.eye_array(words.shape[0], dtype=np.float32, format="csr")
+        parts = sparse.csr_array(sparse.hstack([own, words], format="csr"))
+        return cls(parts, dense, dense.any(axis=1) | (np.diff(words.indptr) > 0))
+
+    @property
+    def items(self) -> int:
+        """V."""
+        return len(self.dense)
+
+
 @alone
-def predict(codes: np.ndarray, pieces: Windows, texts: ItemTexts, seed: int) -> Predictor:
+def predict(codes: np.ndarray, pieces: Windows, features: Features, seed: int) -> Predictor:
     """Learn from histories.
 
     Args:
         codes: of all interactions, int64 [N].
         pieces: those to learn from, two interactions or more each.
-        texts: of the V items.
+        features: of the V items.
         seed: of the start, the order and what is drawn.
     """
     generator = np.random.default_rng(seed)
-    features = _Features.of(texts)
-    counts = np.bincount(codes[_rows(pieces)] - 1, minlength=features.items).astype(np.float64)
+    counts = np.bincount(codes[pieces.rows()] - 1, minlength=features.items).astype(np.float64)
     common = counts / max(1, counts.sum())
     ends = np.cumsum(common)
     sides = (_Side.new(features, generator), _Side.new(features, generator))
@@ -117,38 +145,11 @@ def predict(codes: np.ndarray, pieces: Windows, texts: ItemTexts, seed: int) -> 
     sample = asked[_draw(ends, _LEVEL_SAMPLE, generator)] if rows else asked
     level = np.empty(features.items, np.float32)
     for first in range(0, len(level), _ITEMS_AT_ONCE):
-        products = np.clip(given[first : first + _ITEMS_AT_ONCE] @ sample.T, -_FURTHEST, _FURTHEST)
+        products = np.clip(given[first : first + _ITEMS_AT_ONCE] @ sample.T, -FURTHEST, FURTHEST)
         level[first : first + _ITEMS_AT_ONCE] = np.log(np.exp(products).mean(axis=1))
     unknown = (counts == 0) & ~features.texts
     given[unknown] = asked[unknown] = np.nan
     return Predictor(given, asked, level)
-
-
-@dataclass(frozen=True)
-class _Features:
-    """What items are made of.
-
-    Attributes:
-        parts: themselves and the words of their titles, sparse float32 [V, V + W].
-        dense: their semantic vectors, float32 [V, S].
-        texts: which have a text, bool [V].
-    """
-
-    parts: sparse.csr_array
-    dense: np.ndarray
-    texts: np.ndarray
-
-    @classmethod
-    def of(cls, texts: ItemTexts) -> "_Features":
-        words, dense = texts.shared_words, texts.strongest
-        own = sparse.eye_array(words.shape[0], dtype=np.float32, format="csr")
-        parts = sparse.csr_array(sparse.hstack([own, words], format="csr"))
-        return cls(parts, dense, dense.any(axis=1) | (np.diff(words.indptr) > 0))
-
-    @property
-    def items(self) -> int:
-        """V."""
-        return len(self.dense)
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class _Side:
     dense: _Table
 
     @classmethod
-    def new(cls, features: _Features, generator: np.random.Generator) -> "_Side":
+    def new(cls, features: Features, generator: np.random.Generator) -> "_Side":
         words = features.parts.shape[1] - features.items
         own, of_words, dense = (
             (scale * generator.standard_normal((rows, _SIZE))).astype(np.float32)
@@ -192,7 +193,7 @@ class _Side:
         )
         return cls(_Table.new(np.concatenate([own, of_words])), _Table.new(dense))
 
-    def of(self, features: _Features) -> np.ndarray:
+    def of(self, features: Features) -> np.ndarray:
         """Return the vectors of all items, float32 [V, D]."""
         return np.asarray(features.parts @ self.parts.values + features.dense @ self.dense.values)
 
@@ -233,7 +234,7 @@ class _Batch:
 
     @classmethod
     def of(cls, codes: np.ndarray, pieces: Windows, drawn: np.ndarray, hidden: np.ndarray) -> "_Batch":
-        own = codes[_rows(pieces)] - 1
+        own = codes[pieces.rows()] - 1
         items, place = np.unique(np.concatenate([own, drawn]), return_inverse=True)
         piece = np.repeat(np.arange(len(pieces)), pieces.length)
         return cls(
@@ -246,7 +247,7 @@ class _Batch:
         )
 
 
-def _gradients(sides: tuple[_Side, _Side], features: _Features, batch: _Batch) -> tuple[_Gradient, _Gradient]:
+def _gradients(sides: tuple[_Side, _Side], features: Features, batch: _Batch) -> tuple[_Gradient, _Gradient]:
     """Return the gradient of a batch's loss, of what is learned as given and as asked for.
 
     The loss of an interaction is that of a softmax over its item and those that were drawn, given the mean of the rest
@@ -302,11 +303,6 @@ def _rate(part: float) -> float:
     if part < _RISING:
         return _RATE * part / _RISING
     return _RATE * 0.5 * (1 + np.cos(np.pi * (part - _RISING) / (1 - _RISING)))
-
-
-def _rows(pieces: Windows) -> np.ndarray:
-    """Return the interactions of pieces, one after the other, int64 [n]."""
-    return np.repeat(pieces.start, pieces.length) + positions(pieces.length)
 
 
 def _draw(ends: np.ndarray, number: int, generator: np.random.Generator) -> np.ndarray:
