@@ -69,8 +69,8 @@ class PartFile:
     @cached_property
     def wide(self) -> list[str]:
         """The columns whose times do not fit nanoseconds."""
-        with _readable(self.path), micros_file(self.path) as file:
-            return wide_times(file)
+        with _readable(self.path), pq.ParquetFile(self.path) as file, micros_file(self.path) as in_micros:
+            return wide_times(file, in_micros)
 
     def tables(self, columns: Sequence[str] | None) -> Iterator[pa.Table]:
         """Yield the rows of one row group each, `BATCH` at most: with some columns, or all; partitions are the last."""

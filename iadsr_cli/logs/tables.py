@@ -41,7 +41,7 @@ class TableRecords(Records):
             file = pq.ParquetFile(pa.BufferReader(content))
             table = file.read()
             in_micros = micros_file(pa.BufferReader(content))
-            wide = wide_times(in_micros)
+            wide = wide_times(file, in_micros)
             if wide:
                 table = replaced(table, in_micros.read(columns=wide))
             names = table.column_names  # which need not be text
@@ -84,17 +84,19 @@ def micros_file(source: Path | pa.NativeFile) -> pq.ParquetFile:
     return pq.ParquetFile(source, coerce_int96_timestamp_unit="us")
 
 
-def wide_times(file: pq.ParquetFile) -> list[str]:
-    """Return the columns of 96-bit times of which some do not fit nanoseconds; `file` is a `micros_file`."""
+def wide_times(file: pq.ParquetFile, in_micros: pq.ParquetFile) -> list[str]:
+    """Return the columns of 96-bit times of which some do not fit nanoseconds; `in_micros` is its `micros_file`."""
     leaves = [file.schema.column(index) for index in range(len(file.schema))]
     columns = file.schema_arrow.names if any(leaf.physical_type == "INT96" for leaf in leaves) else []
     names = [leaf.path for leaf in leaves if leaf.physical_type == "INT96" and leaf.path in columns]
-    wide = dict.fromkeys(names, False)
-    for batch in file.iter_batches(columns=names) if names else ():
-        for name in names:
-            micros = pc.cast(batch.column(name), pa.int64())
-            wide[name] |= (pc.max(pc.abs(micros)).as_py() or 0) > (2**63 - 1) // 1000
-    return [name for name in names if wide[name]]
+    wide: set[str] = set()
+    if names:
+        for both in zip(file.iter_batches(columns=names), in_micros.iter_batches(columns=names), strict=True):
+            for name in names:
+                nanos, micros = (pc.cast(batch.column(name), pa.int64()).drop_null().to_numpy() for batch in both)
+                if (nanos // 1000 != micros).any():
+                    wide.add(name)
+    return [name for name in names if name in wide]
 
 
 def replaced(table: pa.Table, columns: pa.Table) -> pa.Table:

@@ -575,6 +575,16 @@ def test_old_96_bit_times_beyond_2262_come_back(tmp_path):
     assert written.schema.field("since").type == pa.timestamp("ns")
 
 
+@pytest.mark.parametrize("nanos", [-(2**63) + 1, -(2**63) + 999, 2**63 - 1, 2**63 - 808, 1, -1])
+def test_old_96_bit_times_that_fit_nanoseconds_keep_them(tmp_path, nanos):
+    source, target = tmp_path / "log.parquet", tmp_path / "out.parquet"
+    times = pa.array([nanos, None], pa.timestamp("ns"))
+    table = pa.table({"user_id": [1, 2], "item_id": [3, 4], "at": times})
+    pq.write_table(table, source, use_deprecated_int96_timestamps=True, store_schema=False)
+    write_rows(read_log(str(source), LogSettings(time_column="none")), str(target), np.ones(2, bool))
+    assert pq.read_table(target).column("at").combine_chunks().equals(times)
+
+
 def test_string_views_come_back(tmp_path):
     source, target = tmp_path / "log.parquet", tmp_path / "out.parquet"
     values = ["a", "b", "a string too long to stand in the view itself"]
