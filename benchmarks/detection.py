@@ -55,12 +55,11 @@ SINGLE = ("random", "popularity", "text", "co-occurrence", "svd")
 ABLATIONS: dict[str, dict[str, Any]] = {
     "whole": {},
     "no cross-fitting": {"folds": 1},
-    "no text": {"families": ("taste", "around", "together", "repeats", "apart")},
+    "no text": {"families": ("taste", "around", "together", "when", "order", "repeats", "apart")},
     "no collaboration": {"families": ("text", "words", "repeats", "apart")},
     "no predictor": {"families": tuple(name for name in FAMILIES if name != "expected")},
-    "no joint spaces": {
-        "families": ("text", "words", "taste", "around", "together", "expected", "repeats", "apart", "text alone")
-    },
+    "no order": {"families": tuple(name for name in FAMILIES if name not in ("when", "order"))},
+    "no joint spaces": {"families": tuple(name for name in FAMILIES if " and " not in name and name != "history")},
     "no differences": {"families": tuple(name for name in FAMILIES if name not in DIFFERENCES)},
     "flexible heads": {"flexible": True},
 }

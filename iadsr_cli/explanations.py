@@ -20,7 +20,7 @@ _UNSCORED_REASONS = {
     Status.NO_EVIDENCE: "unscored: the item has no text and no interaction was trained on",
 }
 # Of what says nearly the same, what moved the score most is named.
-_ALIKE = (("text", "words"), ("taste", "around", "together", "expected"))
+_ALIKE = (("text", "words"), ("taste", "around", "together", "expected"), ("when", "order"))
 # A second piece of evidence is named where it moved the score by more than this part of what the first did.
 _BESIDE_FIRST = 0.1
 _UNJUDGED_REASON = "kept: not judged, as its event is not among --events"

@@ -18,6 +18,7 @@ from iadsr_cli.crossfit import Judge, head
 from iadsr_cli.crossfit import judge as judge_module
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, SAID, beyond, family, gather
 from iadsr_cli.crossfit.judge import MIXTURE, Lack
+from iadsr_cli.crossfit.order import times
 from iadsr_cli.crossfit.predictor import Pieces, Predictor, predict
 from iadsr_cli.crossfit.spaces import Fold, learn
 from iadsr_cli.crossfit.texts import ItemTexts
@@ -65,9 +66,9 @@ def few_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge_module, "_LESSONS", (3, 3))
 
 
-def taught_by(others: Sequences) -> tuple[sparse.csr_array, sparse.csr_array]:
+def taught_by(others: Sequences) -> tuple[sparse.csr_array, sparse.csr_array, np.ndarray]:
     held = user_items(others, np.ones(len(others.codes), dtype=bool))
-    return held[others.lengths > 0], window_items(others, 5)[0]
+    return held[others.lengths > 0], window_items(others, 5)[0], times(others, others.lengths > 0)
 
 
 def oracle(history: list[int], spaces: dict, fold: Fold, reach: int) -> dict[str, list[float]]:
@@ -88,19 +89,32 @@ def oracle(history: list[int], spaces: dict, fold: Fold, reach: int) -> dict[str
         return sum(v * w for v, w in pairs) / sum(w for _, w in pairs) if pairs else np.nan
 
     joint = {f"{one}{other}" for one in ("", "words and ", "text and ") for other in ("taste", "around")} - {"taste"}
-    measured = joint | {"taste 16", "taste 32", "text", "words", "together", "expected"}
+    measured = joint | {"taste 16", "taste 32", "text", "words", "together", "expected", "when", "order"}
     pairwise = {"together": tie, "expected": likelier}
+
+    def later(place: int, other: int) -> float:
+        """How much later the item at one place of the history is had than that at another."""
+        return float(fold.times[history[place] - 1] - fold.times[history[other] - 1])
+
+    placed = {
+        "when": lambda place, other: -abs(later(place, other)),
+        "order": lambda place, other: later(place, other) if place > other else later(other, place),
+    }
     for place, code in enumerate(history):
         everywhere = [other for other in range(len(history)) if other != place]
         others = [other for other in everywhere if abs(place - other) <= reach]
         for name in measured:
-            similar = pairwise.get(name) or (lambda a, b, s=spaces[name]: float(s[a - 1] @ s[b - 1]))
-            values = [similar(code, history[other]) for other in others]
+            if name in placed:
+                similar = placed[name]
+            else:
+                of_items = pairwise.get(name) or (lambda a, b, s=spaces[name]: float(s[a - 1] @ s[b - 1]))
+                similar = lambda a, b, of=of_items: of(history[a], history[b])  # noqa: E731
+            values = [similar(place, other) for other in others]
             distance = [abs(place - other) for other in others]
             pairs = [(a, b) for a in everywhere for b in everywhere if a != b and abs(a - b) <= reach]
             far = nanmean([v for v, d in zip(values, distance, strict=True) if d >= 5])
             mean = nanmean(values)
-            among = nanmean([similar(history[a], history[b]) for a, b in pairs])
+            among = nanmean([similar(a, b) for a, b in pairs])
             known = [v for v in values if not np.isnan(v)]
             measures = {
                 "mean": mean,
@@ -175,7 +189,9 @@ def test_evidence_is_what_an_oracle_in_loops_says(reach: int, monkeypatch: pytes
     given, asked = (generator.normal(size=(30, 6)).astype(np.float32) for _ in range(2))
     given[8] = asked[8] = np.nan
     predictor = Predictor(given, asked, generator.normal(size=30).astype(np.float32))
-    fold = Fold(learned.users, learned.together, spaces, predictor)
+    when = generator.random(30).astype(np.float32)
+    when[9] = np.nan
+    fold = Fold(learned.users, learned.together, spaces, when, predictor)
     out = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
     gather(sequences, np.arange(len(histories)), fold, texts, out)
     dense = texts.words.toarray()
@@ -196,7 +212,9 @@ def test_sums_in_another_order_change_hardly_any_evidence() -> None:
     fold = learn(*taught_by(sequences), ItemTexts.of(vectors[1:], titles), 0)
     found = []
     for order in (slice(None), slice(None, None, -1)):
-        ordered = Fold(fold.users, fold.together, {name: space[:, order] for name, space in fold.spaces.items()})
+        ordered = Fold(
+            fold.users, fold.together, {name: space[:, order] for name, space in fold.spaces.items()}, fold.times
+        )
         out = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
         gather(sequences, np.arange(100), ordered, ItemTexts.of(vectors[1:, order], titles), out)
         found.append(np.nan_to_num(out))
@@ -235,7 +253,7 @@ def test_items_are_counted_together_where_anyone_has_them() -> None:
     for some in (held, held[:0]):
         together = (some.T @ some).tocsr()
         together.sort_indices()
-        found = Fold(np.asarray(some.sum(axis=0)), together, {}).having_both(*pairs)
+        found = Fold(np.asarray(some.sum(axis=0)), together, {}, np.zeros(4)).having_both(*pairs)
         assert found.tolist() == together.toarray().ravel().tolist()
 
 
@@ -243,8 +261,7 @@ def test_pairs_are_counted_in_some_of_the_items_of_who_has_very_many(monkeypatch
     monkeypatch.setattr("iadsr_cli.crossfit.spaces._MOST_TOGETHER", 6)
     texts = ItemTexts.of(np.zeros((40, 2), np.float32), [None] * 40)
     everything = list(range(1, 41))
-    held, windows = taught_by(make([[1, 2, 3], everything, everything[::-1], [2, 3, 3]], 40))
-    fold = learn(held, windows, texts, 0)
+    fold = learn(*taught_by(make([[1, 2, 3], everything, everything[::-1], [2, 3, 3]], 40)), texts, 0)
     by_many = fold.together.toarray()[3:, 3:]
     assert by_many.diagonal().sum() <= 2 * 6
     assert fold.together.sum() == 3**2 + 2**2 + 2 * 6**2

@@ -39,6 +39,8 @@ SAID = {
     "around": ("not what users have close to this user's other items", "around: rest"),
     "together": ("hardly ever had by one user together with this user's other items", "together: mean"),
     "expected": ("not to be expected of who has this user's other items", "expected: likely"),
+    "when": ("had by others earlier or later than this user's items around it", "when: nearby"),
+    "order": ("had by others in another order with this user's items", "order: mean"),
     "repeats": ("had once by this user", "repeats: count"),
     "apart": ("goes with the items next to it, not with this user's others", "apart: taste 32"),
     "text alone": ("near this user's items in text, not in who has them", "text alone: taste 32 and text"),
@@ -53,6 +55,7 @@ _PAIRED = ("mean", "nearest", "beside", "far", "against history")
 # How likely one item makes another is not how likely that makes the first, so there is no agreement of the other rows
 # among each other to compare with.
 _DIRECTED = ("likely", "mean", "nearest", "beside", "nearby", "far")
+_WHEN = ("nearby", *_PAIRED)
 _JOINT = ("rest", "nearby", *_PAIRED[1:])
 _MEASURES = (*_PAIRED, "nearby", "share", "likely")
 _SPACES = ("words and taste", "text and taste", "around", "words and around", "text and around")
@@ -71,6 +74,7 @@ _CONTRASTS = {
             "text and around",
             "together",
             "expected",
+            "when",
         )
     },
     **{
@@ -90,6 +94,7 @@ NAMES = (
     "together: share",
     *(f"together: {name}" for name in _PAIRED),
     *(f"expected: {name}" for name in _DIRECTED),
+    *(f"{space}: {name}" for space in ("when", "order") for name in _WHEN),
     "repeats: count",
     *_CONTRASTS,
     *(f"history: {name}" for name in _WHOLE),
@@ -100,7 +105,9 @@ rows at a distance of five or more, "against history" is the mean less that of t
 is of items that the same users have, "around" of items that stand close to each other in their histories. "together" is
 C_ij / sqrt(c_i c_j), in [0, 1], for C_ij users of other folds with both items; its "share" is that of rows with any
 such user. "expected" is the logarithm of how much likelier the item is where the other is, its "likely" that of the
-mean of how much, in [-50, 50]. "repeats" counts, by its logarithm, the item's other rows in the history. "apart" is
+mean of how much, in [-50, 50]. "when" is how far apart in time two items are had by others, as a part of all their
+interactions that is of items between, below 0; "order" is the same above 0 where the two stand in that order in the
+history and below where not. "repeats" counts, by its logarithm, the item's other rows in the history. "apart" is
 "far" less "beside", low for a run of rows that go with each other alone, and "text alone" the "nearest" of one less
 that of the other, low for what only reads alike; of cosines both are in [-2, 2]. "history" is the same for all rows of
 a user: the mean cosine of two of them less that of random items, and two standard errors of that of so many; 1 where it
@@ -294,6 +301,8 @@ def _similarities(fold: Fold, texts: ItemTexts) -> Iterator[tuple[str, _Similar]
     yield "together", _ties(fold)
     if fold.predictor is not None:
         yield "expected", _likelier(fold.predictor)
+    yield "when", _near_in_time(fold.times)
+    yield "order", _in_order(fold.times)
 
 
 def _blocks(lengths: np.ndarray) -> Iterator[_Block]:
@@ -409,6 +418,25 @@ def _likelier(predictor: Predictor) -> _Similar:
     def similar(block: _Block, items: np.ndarray, others: np.ndarray) -> np.ndarray:
         product = predictor.asked[items] @ predictor.given[others].transpose(0, 2, 1)
         return np.asarray(product - predictor.level[others][:, None, :])
+
+    return similar
+
+
+def _near_in_time(times: np.ndarray) -> _Similar:
+    """Return how near in time two items are had, [-1, 0]."""
+
+    def similar(block: _Block, items: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return np.asarray(-np.abs(times[items][:, :, None] - times[others][:, None, :]))
+
+    return similar
+
+
+def _in_order(times: np.ndarray) -> _Similar:
+    """Return how much later that of two items is had which comes later in the history, [-1, 1]."""
+
+    def similar(block: _Block, items: np.ndarray, others: np.ndarray) -> np.ndarray:
+        later = times[others][:, None, :] - times[items][:, :, None]
+        return np.where(block.others[:, None, :] > block.rows[:, :, None], later, -later)
 
     return similar
 

@@ -10,6 +10,7 @@ from scipy import sparse
 from iadsr_cli import noise
 from iadsr_cli.crossfit import head
 from iadsr_cli.crossfit.evidence import DIFFERENCES, FAMILIES, NAMES, beyond, family, gather
+from iadsr_cli.crossfit.order import times
 from iadsr_cli.crossfit.predictor import Features, Pieces, Predictor, predict
 from iadsr_cli.crossfit.spaces import Fold, learn
 from iadsr_cli.crossfit.texts import ItemTexts
@@ -313,7 +314,8 @@ class Judge:
     def teaching(self) -> Teaching:
         """Return what all users of the log teach; call `scores` first."""
         everyone = np.ones(len(self._sequences.lengths), dtype=bool)
-        fold = learn(self._held, self._windows[0], self._texts, self._seed, self._predictors([everyone])[0])
+        found = times(self._sequences, everyone)
+        fold = learn(self._held, self._windows[0], found, self._texts, self._seed, self._predictors([everyone])[0])
         return Teaching(fold, self._texts, self._lack, self._learned, self._left_out, self.shares)
 
     @cached_property
@@ -369,7 +371,8 @@ class Judge:
         total = sum(int(part.lengths[users].sum()) for (part, _), users in zip(parts, wanted, strict=True))
         with self._reporter.stage("evidence", total, "rows") as stage:
             for inside, users, predictor in zip(folds, teachers, predictors, strict=True):
-                fold = learn(self._held[users], windows[users[owner]], self._texts, self._seed, predictor)
+                when = times(self._sequences, users)
+                fold = learn(self._held[users], windows[users[owner]], when, self._texts, self._seed, predictor)
                 for (part, _), those, out in zip(parts, wanted, found, strict=True):
                     judged = np.flatnonzero(inside & those)
                     gather(part, judged, fold, self._texts, out)

@@ -41,12 +41,14 @@ class Fold:
         users: how many of them have each item, float64 [V]; of who has very many items, some count.
         together: how many have both of two items, sparse float32 [V, V]; of the same.
         spaces: unit item vectors by name, float32 [V, D] each; rows are NaN where nothing is known of the item.
+        times: when each item is had, as `order.times` says, float32 [V].
         predictor: which items go with which, as far as that is learned by training; None where it is not asked for.
     """
 
     users: np.ndarray
     together: sparse.csr_array
     spaces: dict[str, np.ndarray]
+    times: np.ndarray
     predictor: Predictor | None = None
 
     @cached_property
@@ -83,13 +85,19 @@ class Fold:
 
 @alone
 def learn(
-    held: sparse.csr_array, windows: sparse.csr_array, texts: ItemTexts, seed: int, predictor: Predictor | None = None
+    held: sparse.csr_array,
+    windows: sparse.csr_array,
+    times: np.ndarray,
+    texts: ItemTexts,
+    seed: int,
+    predictor: Predictor | None = None,
 ) -> Fold:
     """Learn from who has what.
 
     Args:
         held: who has what, float32 [U, V] of ones.
         windows: which items stand close to each other in a history, float32 [W, V] of ones: see `window_items`.
+        times: when the same users have each item, float32 [V].
         texts: of the items.
         seed: of the factorisation.
         predictor: what the same users teach of which items go with which.
@@ -120,7 +128,7 @@ def learn(
     tastes = factors.pop("taste")
     spaces = {f"taste {size}": _unit(tastes[:, :size]) for size in _TASTES if size <= tastes.shape[1]}
     spaces |= {name: _unit(part) for name, part in factors.items()}
-    return Fold(counted.sum(axis=0, dtype=np.float64), together, spaces, predictor)
+    return Fold(counted.sum(axis=0, dtype=np.float64), together, spaces, times, predictor)
 
 
 def _thinned(held: sparse.csr_array, most: int, seed: int) -> sparse.csr_array:
