@@ -153,7 +153,10 @@ def _percent(share: float) -> str:
 
 
 # Columns of a user's history: what each method compares, by the piece of evidence that stands for it.
-_CROSSFIT_BARS = {name: NAMES.index(SAID[name][1]) for name in ("text", "words", "taste", "together")}
+# Those that a narrow terminal has no room for come last.
+_CROSSFIT_BARS = {
+    name: NAMES.index(SAID[name][1]) for name in ("text", "words", "taste", "together", "expected", "when")
+}
 _IADSR_BARS = {"long text": 0, "item text": 1, "both here": 2}
 
 

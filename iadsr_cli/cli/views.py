@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from iadsr_cli.outputs import OutputPlan
     from iadsr_cli.pipeline import Denoised, Workspace
 
+# Columns of a terminal: of a user's history beside titles and bars, of one bar, and of a title at least.
+_BESIDE_BARS, _BAR_WIDTH, _LEAST_TITLE = 30, 8, 16
+
 
 def show_log(face: Face, workspace: "Workspace") -> None:
     """Say what was understood: the file, its roles, its counts."""
@@ -103,8 +106,9 @@ def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "Outpu
 
 def show_history(face: Face, user: str, rows: list["ExplainedRow"]) -> None:
     """Print a user's rows with scores, evidence bars and decisions, and why any goes."""
-    bars = list(rows[0].agreement)
-    room = max(16, face.console.width - 30 - 8 * len(bars))
+    width = face.console.width - _BESIDE_BARS
+    bars = list(rows[0].agreement)[: max(1, (width - _LEAST_TITLE) // _BAR_WIDTH)]
+    room = max(_LEAST_TITLE, width - _BAR_WIDTH * len(bars))
     face.table(
         f"user {user}, oldest row first; a bar is the share of the log's rows that agree less",
         ["item", "score", *bars, "decision"],
