@@ -344,7 +344,8 @@ def test_users_are_judged_by_other_users_alone() -> None:
     user = 7
     inside = judge._fold == judge._fold[user]
     predictor = predict(sequences.codes, Pieces.of(sequences).of_users(~inside), judge._features, 0)
-    fold = learn(*taught_by(sequences.where(~inside[sequences.user_index])), judge._texts, 0, predictor)
+    held, windows, _ = taught_by(sequences.where(~inside[sequences.user_index]))
+    fold = learn(held, windows, judge._times(~inside), judge._texts, 0, predictor)
     alone = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
     gather(sequences, np.array([user]), fold, judge._texts, alone)
     own = sequences.user_index == user

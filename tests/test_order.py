@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from iadsr_cli.crossfit import order
-from iadsr_cli.crossfit.evidence import NAMES, gather
-from iadsr_cli.crossfit.order import times
+from iadsr_cli.crossfit import Judge, order
+from iadsr_cli.crossfit.evidence import NAMES, family, gather
+from iadsr_cli.crossfit.order import reliability, times
 from iadsr_cli.crossfit.spaces import learn
 from iadsr_cli.crossfit.texts import ItemTexts
+from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences, user_items, window_items
 
 ITEMS = 120
@@ -136,10 +137,51 @@ def test_an_item_of_another_time_is_told_and_one_out_of_order() -> None:
     assert in_order[13] == in_order[13:].min()
 
 
+def halves(sequences: Sequences) -> np.ndarray:
+    return np.arange(len(sequences.lengths)) % 2 == 0
+
+
 @pytest.mark.parametrize("length", [8, 200])
-def test_where_histories_are_in_no_order_nothing_is_out_of_it(length: int) -> None:
+def test_where_histories_are_in_no_order_two_halves_do_not_agree(length: int) -> None:
     generator = np.random.default_rng(0)
     sequences = make([(generator.permutation(ITEMS)[:length] + 1).tolist() for _ in range(300)])
-    half = np.arange(300) % 2 == 0
-    # What one half of the users says of items is nothing to the other.
-    assert abs(spearmanr(times(sequences, half), times(sequences, ~half)).statistic) < 0.35
+    assert reliability(sequences, halves(sequences)) < 0.3
+
+
+def test_where_histories_are_in_order_two_halves_agree() -> None:
+    sequences, _ = in_time()
+    assert reliability(sequences, halves(sequences)) > 0.95
+    assert reliability(sequences, ~halves(sequences)) == reliability(sequences, halves(sequences))
+
+
+def test_reliability_is_that_of_all_users_by_the_agreement_of_halves() -> None:
+    sequences, _ = in_time(100)
+    half = halves(sequences)
+    one, other = times(sequences, half), times(sequences, ~half)
+    known = ~np.isnan(one) & ~np.isnan(other)
+    weight = np.bincount(sequences.codes, minlength=ITEMS + 1)[1:][known]
+    # Each item as often as it stands in the log.
+    agreed = np.corrcoef(np.repeat(one[known], weight), np.repeat(other[known], weight))[0, 1]
+    assert 0.3 < agreed < 0.97
+    assert reliability(sequences, half) == pytest.approx(2 * agreed / (1 + agreed))
+
+
+@pytest.mark.parametrize("histories", [[[1], [2]], [[1, 2], [3, 4]], [[1, 2], []], [[], []]])
+def test_what_no_two_halves_know_is_not_reliable(histories: list[list[int]]) -> None:
+    sequences = make(histories, 4)
+    assert reliability(sequences, halves(sequences)) == 0
+
+
+@pytest.mark.usefixtures("few_rounds")
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_rows_are_compared_in_time_where_the_log_is_in_order(shuffled: bool) -> None:
+    sequences, _ = in_time()
+    if shuffled:
+        generator = np.random.default_rng(2)
+        histories = np.split(sequences.codes, sequences.offsets[1:-1])
+        sequences = make([generator.permutation(history).tolist() for history in histories])
+    judge = Judge(sequences, np.zeros((ITEMS + 1, 2), np.float32), [None] * ITEMS, 0, Silent())
+    terms = judge.scores().terms
+    of_time = [column for column, name in enumerate(NAMES) if family(name) in ("when", "order")]
+    assert np.isnan(terms[:, of_time]).all() == shuffled
+    assert np.isnan(judge.teaching().fold.times).all() == shuffled

@@ -107,7 +107,8 @@ def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "Outpu
 def show_history(face: Face, user: str, rows: list["ExplainedRow"]) -> None:
     """Print a user's rows with scores, evidence bars and decisions, and why any goes."""
     width = face.console.width - _BESIDE_BARS
-    bars = list(rows[0].agreement)[: max(1, (width - _LEAST_TITLE) // _BAR_WIDTH)]
+    known = [name for name in rows[0].agreement if any(row.agreement[name] is not None for row in rows)]
+    bars = known[: max(1, (width - _LEAST_TITLE) // _BAR_WIDTH)]
     room = max(_LEAST_TITLE, width - _BAR_WIDTH * len(bars))
     face.table(
         f"user {user}, oldest row first; a bar is the share of the log's rows that agree less",

@@ -10,7 +10,7 @@ from scipy import sparse
 from iadsr_cli import noise
 from iadsr_cli.crossfit import head
 from iadsr_cli.crossfit.evidence import DIFFERENCES, FAMILIES, NAMES, beyond, family, gather
-from iadsr_cli.crossfit.order import times
+from iadsr_cli.crossfit.order import reliability, times
 from iadsr_cli.crossfit.predictor import Features, Pieces, Predictor, predict
 from iadsr_cli.crossfit.spaces import Fold, learn
 from iadsr_cli.crossfit.texts import ItemTexts
@@ -68,6 +68,9 @@ _TAUGHT_ROWS, _LEAST_TAUGHT = 250_000, 10
 # Noise is injected into them so many times, at least and at most, until so many rows have been read: more noise at once
 # would make histories look worse than they are, and from fewer injected rows shares are estimated less exactly.
 _LESSONS, _READ_ROWS = (3, 10), 600_000
+# Times of items are known if no more of their differences is chance than not. Where they mean nothing, as in a
+# generated log, they spoil what else there is.
+_RELIABLE = 0.5
 # Items that stand in a run of this many interactions stand close to each other.
 _CLOSE = 5
 # Streams of random numbers apart from those of anyone who injects noise with the same seed to measure us.
@@ -314,8 +317,8 @@ class Judge:
     def teaching(self) -> Teaching:
         """Return what all users of the log teach; call `scores` first."""
         everyone = np.ones(len(self._sequences.lengths), dtype=bool)
-        found = times(self._sequences, everyone)
-        fold = learn(self._held, self._windows[0], found, self._texts, self._seed, self._predictors([everyone])[0])
+        when, predictor = self._times(everyone), self._predictors([everyone])[0]
+        fold = learn(self._held, self._windows[0], when, self._texts, self._seed, predictor)
         return Teaching(fold, self._texts, self._lack, self._learned, self._left_out, self.shares)
 
     @cached_property
@@ -341,6 +344,18 @@ class Judge:
         if not vectors.any() or len(vectors) > noise.MOST_SIMILAR_ITEMS:
             return None
         return noise.nearest_in_text(vectors, np.asarray(vectors.any(axis=1)))
+
+    @cached_property
+    def _in_time(self) -> bool:
+        """Whether the log's order says when items are had."""
+        half = np.random.default_rng([_STREAM, self._seed, 3]).random(len(self._sequences.lengths)) < 0.5
+        return reliability(self._sequences, half) >= _RELIABLE
+
+    def _times(self, users: np.ndarray) -> np.ndarray:
+        """Return when users, bool [U], have each item; unknown of all where the log's order does not say so."""
+        if self._in_time:
+            return times(self._sequences, users)
+        return np.full(len(self._sequences.items), np.nan, np.float32)
 
     def _predictors(self, teachers: Sequence[np.ndarray]) -> list[Predictor | None]:
         """Return what groups of users, bool [U] each, teach of which items go with which; None where none is asked."""
@@ -371,7 +386,7 @@ class Judge:
         total = sum(int(part.lengths[users].sum()) for (part, _), users in zip(parts, wanted, strict=True))
         with self._reporter.stage("evidence", total, "rows") as stage:
             for inside, users, predictor in zip(folds, teachers, predictors, strict=True):
-                when = times(self._sequences, users)
+                when = self._times(users)
                 fold = learn(self._held[users], windows[users[owner]], when, self._texts, self._seed, predictor)
                 for (part, _), those, out in zip(parts, wanted, found, strict=True):
                     judged = np.flatnonzero(inside & those)

@@ -2,7 +2,8 @@
 
 Each item gets a place in time such that those who follow it in histories stand later, as nearly as can be: the gradient
 of an order that pairs give, by least squares (Jiang, Lim, Yao and Ye 2011, "Statistical ranking and combinatorial Hodge
-theory"). It needs no timestamps, and where histories are in no order all items come to stand anywhere.
+theory"). It needs no timestamps. Where histories are in no order all items come to stand anywhere, which users who
+learn from different ones do not agree on.
 """
 
 import numpy as np
@@ -42,6 +43,27 @@ def times(sequences: Sequences, users: np.ndarray) -> np.ndarray:
         weight = np.bincount(tie, counts[known], minlength=len(distinct))
         found[known] = ((np.cumsum(weight) - weight / 2) / weight.sum())[tie]
     return found
+
+
+def reliability(sequences: Sequences, users: np.ndarray) -> float:
+    """Return which part of the differences between `times` is none of chance, 0 to 1.
+
+    That is how far those of two halves of the users agree, made up to all of them as Spearman (1910) and Brown (1910)
+    do.
+
+    Args:
+        sequences: the log.
+        users: one half, bool [U].
+    """
+    one, other = (times(sequences, half).astype(np.float64) for half in (users, ~users))
+    known = ~np.isnan(one) & ~np.isnan(other)
+    weight = sequences.counts()[1:][known]
+    if not weight.any():
+        return 0.0
+    one, other = (part[known] - np.average(part[known], weights=weight) for part in (one, other))
+    spread = np.sqrt((weight * one**2).sum() * (weight * other**2).sum())
+    agreed = max(0.0, float((weight * one * other).sum() / spread)) if spread else 0.0
+    return 2 * agreed / (1 + agreed)
 
 
 def _follows(sequences: Sequences, users: np.ndarray) -> sparse.csr_array:
