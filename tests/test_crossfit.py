@@ -6,8 +6,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from histories import make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -38,13 +38,6 @@ def learning_less(learning_little) -> Iterator[None]:
         yield
 
 
-def make(histories: list[list[int]], items: int) -> Sequences:
-    codes = np.array([code for history in histories for code in history], dtype=np.int64)
-    offsets = np.concatenate([[0], np.cumsum([len(history) for history in histories])]).astype(np.int64)
-    names = pa.array([f"i{number}" for number in range(items)], pa.large_string())
-    return Sequences(names, codes, np.arange(len(codes)), offsets)
-
-
 def genres(users: int = 400, items: int = 120, seed: int = 0) -> tuple[Sequences, np.ndarray, list[str | None]]:
     """Users who each keep to one of six genres; vectors and titles tell the genre of an item."""
     generator = np.random.default_rng(seed)
@@ -66,9 +59,9 @@ def few_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judge_module, "_LESSONS", (3, 3))
 
 
-def taught_by(others: Sequences) -> tuple[sparse.csr_array, sparse.csr_array, np.ndarray]:
+def taught_by(others: Sequences) -> tuple[sparse.csr_array, sparse.csr_array]:
     held = user_items(others, np.ones(len(others.codes), dtype=bool))
-    return held[others.lengths > 0], window_items(others, 5)[0], times(others, others.lengths > 0)
+    return held[others.lengths > 0], window_items(others, 5)[0]
 
 
 def oracle(history: list[int], spaces: dict, fold: Fold, reach: int) -> dict[str, list[float]]:
@@ -209,7 +202,8 @@ def test_evidence_is_what_an_oracle_in_loops_says(reach: int, monkeypatch: pytes
 def test_sums_in_another_order_change_hardly_any_evidence() -> None:
     # As with another number of threads.
     sequences, vectors, titles = genres(100)
-    fold = learn(*taught_by(sequences), ItemTexts.of(vectors[1:], titles), 0)
+    everyone = np.ones(len(sequences.lengths), dtype=bool)
+    fold = learn(*taught_by(sequences), ItemTexts.of(vectors[1:], titles), 0, times(sequences, everyone))
     found = []
     for order in (slice(None), slice(None, None, -1)):
         ordered = Fold(
@@ -253,7 +247,7 @@ def test_items_are_counted_together_where_anyone_has_them() -> None:
     for some in (held, held[:0]):
         together = (some.T @ some).tocsr()
         together.sort_indices()
-        found = Fold(np.asarray(some.sum(axis=0)), together, {}, np.zeros(4)).having_both(*pairs)
+        found = Fold(np.asarray(some.sum(axis=0)), together, {}).having_both(*pairs)
         assert found.tolist() == together.toarray().ravel().tolist()
 
 
@@ -344,8 +338,8 @@ def test_users_are_judged_by_other_users_alone() -> None:
     user = 7
     inside = judge._fold == judge._fold[user]
     predictor = predict(sequences.codes, Pieces.of(sequences).of_users(~inside), judge._features, 0)
-    held, windows, _ = taught_by(sequences.where(~inside[sequences.user_index]))
-    fold = learn(held, windows, judge._times(~inside), judge._texts, 0, predictor)
+    others = taught_by(sequences.where(~inside[sequences.user_index]))
+    fold = learn(*others, judge._texts, 0, judge._times(~inside), predictor)
     alone = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
     gather(sequences, np.array([user]), fold, judge._texts, alone)
     own = sequences.user_index == user

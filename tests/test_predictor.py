@@ -3,8 +3,8 @@
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from histories import make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
@@ -14,13 +14,6 @@ from iadsr_cli.crossfit.predictor import Features, Pieces, Predictor, predict
 from iadsr_cli.crossfit.texts import ItemTexts
 from iadsr_cli.sequences import Sequences, Windows
 from iadsr_cli.threads import side_by_side
-
-
-def make(histories: list[list[int]], items: int) -> Sequences:
-    codes = np.array([code for history in histories for code in history], dtype=np.int64)
-    offsets = np.concatenate([[0], np.cumsum([len(history) for history in histories])]).astype(np.int64)
-    return Sequences(pa.array([f"i{number}" for number in range(items)]), codes, np.arange(len(codes)), offsets)
-
 
 GENRES, ITEMS = 4, 80
 GENRE = np.arange(ITEMS) % GENRES

@@ -301,8 +301,9 @@ def _similarities(fold: Fold, texts: ItemTexts) -> Iterator[tuple[str, _Similar]
     yield "together", _ties(fold)
     if fold.predictor is not None:
         yield "expected", _likelier(fold.predictor)
-    yield "when", _near_in_time(fold.times)
-    yield "order", _in_order(fold.times)
+    if fold.times is not None:
+        yield "when", _near_in_time(fold.times)
+        yield "order", _in_order(fold.times)
 
 
 def _blocks(lengths: np.ndarray) -> Iterator[_Block]:

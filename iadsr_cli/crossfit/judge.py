@@ -42,6 +42,7 @@ _PLAIN = ("insert-uniform", "insert-popular")
 _WHOLE = ("replace-history",)
 _OF_HISTORIES = [column for column, name in enumerate(NAMES) if family(name) == "history"]
 _OF_PREDICTORS = [column for column, name in enumerate(NAMES) if family(name) == "expected"]
+_OF_TIMES = [column for column, name in enumerate(NAMES) if family(name) in ("when", "order")]
 _REPEATS = NAMES.index("repeats: count")
 # Known of items that others have.
 _SHARED = NAMES.index("around: rest")
@@ -318,7 +319,7 @@ class Judge:
         """Return what all users of the log teach; call `scores` first."""
         everyone = np.ones(len(self._sequences.lengths), dtype=bool)
         when, predictor = self._times(everyone), self._predictors([everyone])[0]
-        fold = learn(self._held, self._windows[0], when, self._texts, self._seed, predictor)
+        fold = learn(self._held, self._windows[0], self._texts, self._seed, when, predictor)
         return Teaching(fold, self._texts, self._lack, self._learned, self._left_out, self.shares)
 
     @cached_property
@@ -345,21 +346,23 @@ class Judge:
             return None
         return noise.nearest_in_text(vectors, np.asarray(vectors.any(axis=1)))
 
+    def _asked(self, columns: list[int]) -> bool:
+        """Return whether any of these columns of the evidence counts."""
+        return not set(columns) <= set(self._left_out)
+
     @cached_property
     def _in_time(self) -> bool:
         """Whether the log's order says when items are had."""
         half = np.random.default_rng([_STREAM, self._seed, 3]).random(len(self._sequences.lengths)) < 0.5
         return reliability(self._sequences, half) >= _RELIABLE
 
-    def _times(self, users: np.ndarray) -> np.ndarray:
-        """Return when users, bool [U], have each item; unknown of all where the log's order does not say so."""
-        if self._in_time:
-            return times(self._sequences, users)
-        return np.full(len(self._sequences.items), np.nan, np.float32)
+    def _times(self, users: np.ndarray) -> np.ndarray | None:
+        """Return when users, bool [U], have each item; None where the log's order does not say so, or none is asked."""
+        return times(self._sequences, users) if self._asked(_OF_TIMES) and self._in_time else None
 
     def _predictors(self, teachers: Sequence[np.ndarray]) -> list[Predictor | None]:
         """Return what groups of users, bool [U] each, teach of which items go with which; None where none is asked."""
-        if set(_OF_PREDICTORS) <= set(self._left_out):
+        if not self._asked(_OF_PREDICTORS):
             return [None] * len(teachers)
         features, windows = self._features, [self._pieces.of_users(users) for users in teachers]
         with self._reporter.stage("predict", sum(int(part.length.sum()) for part in windows), "rows") as stage:
@@ -387,7 +390,7 @@ class Judge:
         with self._reporter.stage("evidence", total, "rows") as stage:
             for inside, users, predictor in zip(folds, teachers, predictors, strict=True):
                 when = self._times(users)
-                fold = learn(self._held[users], windows[users[owner]], when, self._texts, self._seed, predictor)
+                fold = learn(self._held[users], windows[users[owner]], self._texts, self._seed, when, predictor)
                 for (part, _), those, out in zip(parts, wanted, found, strict=True):
                     judged = np.flatnonzero(inside & those)
                     gather(part, judged, fold, self._texts, out)

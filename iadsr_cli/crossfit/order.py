@@ -38,7 +38,7 @@ def times(sequences: Sequences, users: np.ndarray) -> np.ndarray:
     found = np.full(len(pairs), np.nan, np.float32)
     if known.any():
         place = _solved(sparse.csr_array(either, dtype=np.float64), pairs + _TO_MIDDLE, behind)
-        counts = np.bincount(sequences.codes[users[sequences.user_index]], minlength=len(pairs) + 1)[1:]
+        counts = sequences.counts(np.where(users, sequences.lengths, 0))[1:]
         distinct, tie = np.unique(place[known], return_inverse=True)
         weight = np.bincount(tie, counts[known], minlength=len(distinct))
         found[known] = ((np.cumsum(weight) - weight / 2) / weight.sum())[tie]

@@ -41,14 +41,14 @@ class Fold:
         users: how many of them have each item, float64 [V]; of who has very many items, some count.
         together: how many have both of two items, sparse float32 [V, V]; of the same.
         spaces: unit item vectors by name, float32 [V, D] each; rows are NaN where nothing is known of the item.
-        times: when each item is had, as `order.times` says, float32 [V].
+        times: when each item is had, as `order.times` says, float32 [V]; None where that is not known or asked for.
         predictor: which items go with which, as far as that is learned by training; None where it is not asked for.
     """
 
     users: np.ndarray
     together: sparse.csr_array
     spaces: dict[str, np.ndarray]
-    times: np.ndarray
+    times: np.ndarray | None = None
     predictor: Predictor | None = None
 
     @cached_property
@@ -87,9 +87,9 @@ class Fold:
 def learn(
     held: sparse.csr_array,
     windows: sparse.csr_array,
-    times: np.ndarray,
     texts: ItemTexts,
     seed: int,
+    times: np.ndarray | None = None,
     predictor: Predictor | None = None,
 ) -> Fold:
     """Learn from who has what.
@@ -97,9 +97,9 @@ def learn(
     Args:
         held: who has what, float32 [U, V] of ones.
         windows: which items stand close to each other in a history, float32 [W, V] of ones: see `window_items`.
-        times: when the same users have each item, float32 [V].
         texts: of the items.
         seed: of the factorisation.
+        times: when the same users have each item, float32 [V].
         predictor: what the same users teach of which items go with which.
     """
     counted = _thinned(held, _MOST_TOGETHER, seed)
