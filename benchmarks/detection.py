@@ -27,9 +27,9 @@ from sklearn.metrics import roc_auc_score
 from iadsr_cli import noise
 from iadsr_cli.cli.console import Face
 from iadsr_cli.config import NOISE_KINDS, Config, DecisionSettings, EncoderSettings, RunSettings, parse_share
-from iadsr_cli.crossfit import Judge, head, judge
+from iadsr_cli.crossfit import Judge, head, judge, lessons
 from iadsr_cli.crossfit.evidence import DIFFERENCES, FAMILIES
-from iadsr_cli.crossfit.judge import MIXTURE
+from iadsr_cli.crossfit.kinds import KINDS as LEARNED
 from iadsr_cli.decisions import decide
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.evaluation import arms, baselines, labels, metrics
@@ -39,7 +39,7 @@ from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences, frequency_fifths
 from iadsr_cli.stages import vectors_by_code
 
-KINDS = tuple(kind for kind in MIXTURE if kind in NOISE_KINDS)
+KINDS = tuple(kind for kind in LEARNED if kind in NOISE_KINDS)
 OF_OTHERS = ("insert-burst", "insert-account")
 """Noise that is another user's."""
 TABLES = ("compared", "ablation", "bound", "left out", "copies", "shares", "small", "few", "fit")
@@ -49,7 +49,7 @@ MIN_ITEM_ROWS = (0, DecisionSettings().min_item_rows, 2)
 """How many rows items keep: none, as many as by default, and more."""
 SMALL = (300, 1000)
 """Users of small logs."""
-FEW = (60, 100, 200, 300)
+FEW = (100, 300, 500)
 """Long histories, where one looks whether bots are seen that there are not."""
 SINGLE = ("random", "popularity", "text", "co-occurrence", "svd")
 ABLATIONS: dict[str, dict[str, Any]] = {
@@ -237,8 +237,8 @@ def bound(bench: Bench, kind: str, trial: Trial) -> None:
 def leave_out(bench: Bench, kind: str, trial: Trial) -> None:
     """Print what it reaches on a kind of noise that it has not learned from."""
     sequences, is_noise, counted, seed = trial
-    rest = {other: share for other, share in MIXTURE.items() if judge._NEW.get(other, other) != kind}
-    _, score = bench.judge(sequences, seed, mixture=rest)
+    rest = {name: other for name, other in LEARNED.items() if other.injected != kind}
+    _, score = bench.judge(sequences, seed, kinds=rest)
     error = metrics.calibration(score, is_noise)["expected_calibration_error"]
     reached = auroc(score[counted], is_noise[counted])
     print(f"  {kind}, never learned from: AUROC {reached:.4f}, calibration error {error:.4f}", flush=True)
@@ -308,23 +308,25 @@ def small(bench: Bench, seeds: range) -> None:
 
 
 def few_histories(bench: Bench, seeds: range) -> None:
-    """Print how many users of the log as it is are taken for bots, where few of it have long histories."""
+    """Print how many users are taken for bots where few have long histories: as they are, and with noise injected."""
     long = np.flatnonzero(bench.sequences.lengths >= noise.LONG_HISTORY)
-    for count in FEW:
+    for count, injected in itertools.product(FEW, (0.0, 0.3)):
         taken = []
         for seed in seeds:
             generator = np.random.default_rng(seed)
             users = generator.random(len(bench.sequences.lengths)) < count / len(long)
             users[long] = False
             users[generator.choice(long, count, replace=False)] = True
-            sequences = bench.sequences.where(users[bench.sequences.user_index])
-            with mock.patch.object(judge, "_LEAST_LONG", 0):
-                _, score = bench.judge(sequences, seed)
+            log = bench.some(users)
+            sequences, *_ = log.noisy(KINDS[0], injected, seed)
+            with mock.patch.object(lessons, "_LEAST_LONG", 0):
+                _, score = log.judge(sequences, seed)
             removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
             # Of others a fifth at most may go.
-            whole = np.bincount(sequences.user_index[removed], minlength=len(users)) > sequences.lengths / 2
-            taken.append(int((whole & (sequences.lengths >= noise.LONG_HISTORY)).sum()))
-        print(f"  taken for bots, of {count} users with long histories: {', '.join(map(str, taken))}", flush=True)
+            whole = np.bincount(sequences.user_index[removed], minlength=len(log.sequences.lengths))
+            taken.append(int((whole > sequences.lengths / 2).sum()))
+        told = ", ".join(map(str, taken))
+        print(f"  taken for bots, of {count} long histories, {injected:.0%} injected: {told}", flush=True)
 
 
 def fits(bench: Bench) -> None:
@@ -383,7 +385,7 @@ def main() -> None:
             compare(bench, kind, several)
     for name, table in {"ablation": ablate, "bound": bound, "left out": leave_out}.items():
         for kind, several in trials.items():
-            if name in arguments.tables and (table is not leave_out or kind in MIXTURE):
+            if name in arguments.tables and (table is not leave_out or kind in LEARNED):
                 table(bench, kind, several[0])
     if "fit" in arguments.tables:
         fits(bench)

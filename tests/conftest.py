@@ -18,11 +18,11 @@ SIZES = ["--embedding-size", "8", "--hidden-size", "8", "--pretrain-epochs", "1"
 
 @contextmanager
 def _learning_little(rounds: int = 20) -> Iterator[None]:
-    from iadsr_cli.crossfit import head, judge
+    from iadsr_cli.crossfit import head, lessons
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(head, "_ROUNDS", rounds)
-        patch.setattr(judge, "_LESSONS", (1, 1))
+        patch.setattr(lessons, "_LESSONS", (1, 1))
         yield
 
 

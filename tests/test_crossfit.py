@@ -16,10 +16,14 @@ from sklearn.metrics import roc_auc_score
 from iadsr_cli import noise
 from iadsr_cli.crossfit import Judge, head
 from iadsr_cli.crossfit import judge as judge_module
+from iadsr_cli.crossfit import lessons as lessons_module
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, SAID, beyond, family, gather
-from iadsr_cli.crossfit.judge import MIXTURE, Lack
+from iadsr_cli.crossfit.kinds import KINDS, Kind, Reading
+from iadsr_cli.crossfit.lack import Lack
+from iadsr_cli.crossfit.lessons import lessons
 from iadsr_cli.crossfit.order import times
 from iadsr_cli.crossfit.predictor import Pieces, Predictor, predict
+from iadsr_cli.crossfit.shares import estimate
 from iadsr_cli.crossfit.spaces import Fold, learn
 from iadsr_cli.crossfit.texts import ItemTexts
 from iadsr_cli.errors import InputError
@@ -56,7 +60,13 @@ def genres(users: int = 400, items: int = 120, seed: int = 0) -> tuple[Sequences
 @pytest.fixture
 def few_lessons(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inject noise three times at most: a small log is otherwise read ten times over."""
-    monkeypatch.setattr(judge_module, "_LESSONS", (3, 3))
+    monkeypatch.setattr(lessons_module, "_LESSONS", (3, 3))
+
+
+@pytest.fixture
+def few_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look for bots among 300 long histories already."""
+    monkeypatch.setattr(lessons_module, "_LEAST_LONG", 300)
 
 
 def taught_by(others: Sequences) -> tuple[sparse.csr_array, sparse.csr_array]:
@@ -299,32 +309,31 @@ def test_items_that_nobody_else_has_do_not_make_a_log_of_random_users_fit() -> N
 
 
 def test_one_very_long_history_leaves_room_for_others_to_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    sequences, vectors, titles = genres()
+    sequences, *_ = genres()
     longest = np.flatnonzero(sequences.lengths == sequences.lengths.max())
-    monkeypatch.setattr(judge_module, "_TAUGHT_ROWS", 10 * (int(sequences.lengths.max()) - 1))
-    judge = Judge(sequences, vectors, titles, 0, Silent())
-    for number in range(20):
-        lesson = judge._injected(number).sequences
-        assert (lesson.lengths > 0).sum() >= 8
-        assert not lesson.lengths[longest].any()
+    monkeypatch.setattr(lessons_module, "_TAUGHT_ROWS", 10 * (int(sequences.lengths.max()) - 1))
+    monkeypatch.setattr(lessons_module, "_LESSONS", (20, 20))
+    for lesson in lessons(sequences, KINDS, np.zeros(len(sequences.lengths), int), None, [0]):
+        assert (lesson.sequences.lengths > 0).sum() >= 8
+        assert not lesson.sequences.lengths[longest].any()
 
 
 def test_new_bursts_come_from_users_who_do_not_teach_what_judges_them() -> None:
-    sequences, vectors, titles = genres()
-    judge = Judge(sequences, vectors, titles, 0, Silent())
-    lesson = judge._injected(0)
+    sequences, *_ = genres()
+    of_user = np.arange(len(sequences.lengths)) % 5
+    lesson = lessons(sequences, KINDS, of_user, None, [0])[0]
     pairs = [
-        {pair for user in np.flatnonzero(judge._fold == fold) for pair in itertools.pairwise(by_user[user])}
+        {pair for user in np.flatnonzero(of_user == fold) for pair in itertools.pairwise(by_user[user])}
         for by_user in [np.split(sequences.codes, sequences.offsets[1:-1])]
         for fold in range(5)
     ]
 
     def within(kind: str) -> float:
         """The share of a kind's pairs of rows that stand in a history of the same fold."""
-        rows = np.flatnonzero(lesson.kind == list(MIXTURE).index(kind))
+        rows = np.flatnonzero(lesson.kind == list(KINDS).index(kind))
         rows = rows[:-1][np.diff(rows) == 1]
         codes, owner = lesson.sequences.codes, lesson.sequences.user_index
-        return float(np.mean([(codes[row], codes[row + 1]) in pairs[judge._fold[owner[row]]] for row in rows]))
+        return float(np.mean([(codes[row], codes[row + 1]) in pairs[of_user[owner[row]]] for row in rows]))
 
     assert within("insert-new-burst") > 0.85
     assert within("insert-burst") < 0.5
@@ -369,7 +378,7 @@ def with_incoherent(long: int, shortest: int, longest: int) -> tuple[Sequences, 
     return make([codes.tolist() for codes in [*short, *coherent, *others]], 600), vectors, titles
 
 
-@pytest.mark.usefixtures("few_lessons")
+@pytest.mark.usefixtures("few_lessons", "few_long")
 def test_bots_are_found_whole_and_by_their_histories() -> None:
     # Nine long histories of a genre each for one that has nothing in common, and as many short ones.
     everyone, vectors, titles = with_incoherent(360, 20, 60)
@@ -383,7 +392,7 @@ def test_bots_are_found_whole_and_by_their_histories() -> None:
     assert families.count("history") > 0.9 * len(families)
 
 
-@pytest.mark.usefixtures("few_lessons")
+@pytest.mark.usefixtures("few_lessons", "few_long")
 def test_who_has_seen_nearly_everything_is_no_bot() -> None:
     # The longest histories of this log have nothing in common, all of them: that is usual for their length.
     everyone, vectors, titles = with_incoherent(330, 80, 120)
@@ -427,12 +436,12 @@ def test_one_history_at_an_end_of_the_lengths_does_not_speak_for_the_others(end:
     np.testing.assert_allclose(added, 0, atol=1e-6)
 
 
-@pytest.mark.usefixtures("few_rounds")
-def test_without_long_histories_no_bot_is_looked_for() -> None:
-    sequences, vectors, titles = genres()
-    judge = Judge(sequences, vectors, titles, 0, Silent())
-    judge.scores()
-    assert list(judge.shares) == [kind for kind in MIXTURE if kind != "replace-history"]
+@pytest.mark.parametrize("long", [499, 500])
+def test_bots_are_looked_for_where_enough_histories_of_the_log_are_long(long: int) -> None:
+    histories = [list(range(1, 21))] * long + [list(range(1, 20))] * 200
+    lesson = lessons(make(histories, 200), KINDS, np.zeros(len(histories), int), None, [0])[0]
+    assert (lesson.sequences.lengths >= 20).sum() > 510, "what is injected makes others long"
+    assert (lesson.kind == list(KINDS).index("replace-history")).any() == (long == 500)
 
 
 @pytest.mark.usefixtures("few_rounds")
@@ -477,7 +486,9 @@ def test_who_shares_an_account_is_told_and_some_of_them_are_counted() -> None:
 def test_kinds_that_were_not_learned_from_are_found_too() -> None:
     sequences, vectors, titles = genres()
     noisy = noise.inject(sequences, "insert-burst", 0.1, 5)
-    found = Judge(noisy.sequences, vectors, titles, 0, Silent(), mixture={"insert-uniform": 0.05}).scores()
+    found = Judge(
+        noisy.sequences, vectors, titles, 0, Silent(), kinds={"insert-uniform": KINDS["insert-uniform"]}
+    ).scores()
     assert roc_auc_score(noisy.is_noise, found.noise) > 0.85
 
 
@@ -510,6 +521,36 @@ def test_the_share_rises_with_the_noise_and_a_clean_log_keeps_its_rows() -> None
     assert removed[0] < removed[1] < removed[2]
 
 
+@pytest.mark.usefixtures("few_rounds", "few_long")
+def test_shares_are_read_from_rows_that_stand_among_as_much_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But those of whole histories from histories as they are: what is injected makes them look like a bot's."""
+    learned: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    read: list[list[np.ndarray]] = []
+    fit_kinds = head.fit_kinds
+
+    def spied(evidence: np.ndarray, kind: np.ndarray, side: np.ndarray, *rest: object) -> object:
+        learned.append((evidence, kind, side))
+        return fit_kinds(evidence, kind, side, *rest)  # type: ignore[arg-type]
+
+    def estimated(of_log: list[np.ndarray], *rest: object) -> np.ndarray:
+        read.append(of_log)
+        return estimate(of_log, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(head, "fit_kinds", spied)
+    monkeypatch.setattr(judge_module, "estimate", estimated)
+    everyone, vectors, titles = with_incoherent(360, 20, 60)
+    judge = Judge(everyone, vectors, titles, 0, Silent())
+    terms = judge.scores().terms
+    (evidence, kind, side), (of_log,) = learned[0], read
+    there = head.ratios(judge._learned.heads, evidence[kind < 0], side[kind < 0])
+    *single, whole = of_log
+    for number, ratios in enumerate(single):
+        np.testing.assert_array_equal(ratios, there[:, number])
+    long = everyone.offsets[:-1][everyone.lengths >= 20]
+    as_they_are = head.ratios(judge._learned.heads, terms[long], judge._side[everyone.user_index[long]])
+    np.testing.assert_array_equal(whole, as_they_are[:, -1])
+
+
 @pytest.mark.usefixtures("few_rounds")
 def test_noise_is_injected_anew_until_enough_rows_were_read(monkeypatch: pytest.MonkeyPatch) -> None:
     learned: list[tuple[np.ndarray, np.ndarray]] = []
@@ -522,9 +563,9 @@ def test_noise_is_injected_anew_until_enough_rows_were_read(monkeypatch: pytest.
     monkeypatch.setattr(head, "fit_kinds", spied)
     sequences, vectors, titles = genres(100)
     rows, counts = len(sequences.codes), []
-    for lessons, enough in (((1, 1), 10 * rows), ((2, 9), 0), ((2, 9), 5 * rows), ((2, 3), 5 * rows)):
-        monkeypatch.setattr(judge_module, "_LESSONS", lessons)
-        monkeypatch.setattr(judge_module, "_READ_ROWS", enough)
+    for times_over, enough in (((1, 1), 10 * rows), ((2, 9), 0), ((2, 9), 5 * rows), ((2, 3), 5 * rows)):
+        monkeypatch.setattr(lessons_module, "_LESSONS", times_over)
+        monkeypatch.setattr(lessons_module, "_READ_ROWS", enough)
         Judge(sequences, vectors, titles, 0, Silent()).scores()
         evidence, kind = learned.pop()
         assert (kind < 0).sum() == rows, "rows of the log count once"
@@ -681,7 +722,9 @@ def test_the_share_of_each_kind_is_read_where_only_noise_is() -> None:
     of_kind = [ratios(40_000, 4, 3, 4), ratios(40_000, 3, 4, 4), ratios(40_000, 0, 0, 4)]
     of_injected, kind = np.concatenate(of_kind), np.repeat([0, 1, 2], 40_000)
     clean = ratios(100_000, 0, 0, 0)
-    kinds = [True, True, False], [False, False, True], [[(0.15, 2.0)], [(0.15, 2.0)], [(0.15, 1.0), (0.1, 1.0)]]
+    plain = Kind(0.1, [Reading((0.05, 0.1, 0.15, 0.2))], "", plain=True)
+    kinds = [plain, plain, Kind(0.1, [Reading((0.15, 0.3)), Reading((0.1, 0.2))], "", doubtful=True)]
+    counted = [np.ones(120_000, dtype=bool)] * 3
     # Of the third kind, 10% are believed at most, and none beside as much of the plain ones.
     for true, estimated in (
         ([0, 0, 0], [0, 0, 0]),
@@ -693,12 +736,23 @@ def test_the_share_of_each_kind_is_read_where_only_noise_is() -> None:
     ):
         rows = [round(100_000 * share / (1 - sum(true))) for share in true]
         log = np.concatenate([clean, *(part[:size] for part, size in zip(of_kind, rows, strict=True))])
-        found = head.shares(log, of_injected, kind, *kinds)
+        found = estimate(log.T, of_injected, kind, counted, kinds)
         assert found == pytest.approx(estimated, abs=0.015)
-    assert head.shares(clean[:0], of_injected, kind, *kinds).tolist() == [0, 0, 0]
-    only_first = head.shares(np.concatenate([clean, of_kind[0]]), of_kind[0], np.zeros(40_000, int), *kinds)
+    assert estimate(clean[:0].T, of_injected, kind, counted, kinds).tolist() == [0, 0, 0]
+    log, own = np.concatenate([clean, of_kind[0]]), [rows[:40_000] for rows in counted]
+    only_first = estimate(log.T, of_kind[0], np.zeros(40_000, int), own, kinds)
     assert only_first[0] == pytest.approx(40 / 140, abs=0.02)
     assert only_first[1:].tolist() == [0, 0], "a kind that nothing was injected of cannot be seen"
+
+
+def test_a_few_that_look_like_bots_are_none() -> None:
+    histories = Kind(0.1, [Reading((0.1, 0.2), end=0.1, certain=True)], "", whole=True)
+    bots = np.linspace(10, 20, 100)
+    for alike, share in ((0, 0.0), (1, 0.0), (16, 12 / 500 / 0.1), (100, 90 / 500 / 0.1)):
+        log = np.concatenate([np.zeros(500 - alike), np.full(alike, 30.0)])
+        found = estimate([log], bots[:, None], np.zeros(100, int), [np.ones(100, dtype=bool)], [histories])
+        # Of the worst fifth twice as many were expected.
+        assert found == pytest.approx([share / 2], abs=1e-9)
 
 
 @settings(max_examples=12, deadline=None)

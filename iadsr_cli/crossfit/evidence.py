@@ -111,7 +111,7 @@ history and below where not. "repeats" counts, by its logarithm, the item's othe
 "far" less "beside", low for a run of rows that go with each other alone, and "text alone" the "nearest" of one less
 that of the other, low for what only reads alike; of cosines both are in [-2, 2]. "history" is the same for all rows of
 a user: the mean cosine of two of them less that of random items, and two standard errors of that of so many; 1 where it
-is more, or of fewer than 20 rows. To those of 20 rows or more what `judge.Lack` says is added afterwards."""
+is more, or of fewer than 20 rows. To those of 20 rows or more what `lack.Lack` says is added afterwards."""
 
 
 def family(name: str) -> str:

