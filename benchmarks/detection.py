@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 
 from iadsr_cli import noise
 from iadsr_cli.cli.console import Face
-from iadsr_cli.config import NOISE_KINDS, Config, DecisionSettings, EncoderSettings, RunSettings, parse_share
+from iadsr_cli.config import NOISE_KINDS, Config, DecisionSettings, EncoderSettings, RunSettings
 from iadsr_cli.crossfit import Judge, head, judge, lessons
 from iadsr_cli.crossfit.evidence import DIFFERENCES, FAMILIES
 from iadsr_cli.crossfit.kinds import KINDS as LEARNED
@@ -37,6 +37,7 @@ from iadsr_cli.evidence import Scores
 from iadsr_cli.pipeline import Workspace, open_log
 from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences, frequency_fifths
+from iadsr_cli.settings import parse_share
 from iadsr_cli.stages import vectors_by_code
 
 KINDS = tuple(kind for kind in LEARNED if kind in NOISE_KINDS)

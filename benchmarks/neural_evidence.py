@@ -18,7 +18,7 @@ from detection import Bench, auroc
 
 from iadsr_cli import training
 from iadsr_cli.cli.console import Face
-from iadsr_cli.config import AlignSettings, Config, EncoderSettings, PretrainSettings, RunSettings, parse_share
+from iadsr_cli.config import AlignSettings, Config, EncoderSettings, PretrainSettings, RunSettings
 from iadsr_cli.crossfit import Judge
 from iadsr_cli.evaluation import baselines
 from iadsr_cli.models.alignment import AlignedModel
@@ -26,6 +26,7 @@ from iadsr_cli.models.backbone import Backbone
 from iadsr_cli.pipeline import open_log
 from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences, positions
+from iadsr_cli.settings import parse_share
 
 NAMES = ("both here", "long text", "item text", "expected from before", "expected from after")
 HOLD_OUT = 1

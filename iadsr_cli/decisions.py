@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from iadsr_cli.config import DecisionSettings, parse_share
+from iadsr_cli.config import DecisionSettings
 from iadsr_cli.noise import LONG_HISTORY
 from iadsr_cli.protections import Protections
 from iadsr_cli.sequences import positions
+from iadsr_cli.settings import parse_share
 
 # Of the rows of a user that looks like a bot, so many score as noise.
 _NEARLY_ALL = 0.9

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from iadsr_cli.config import NOISE_KINDS, check_choice
+from iadsr_cli.config import NOISE_KINDS
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.sequences import Sequences, Windows, positions
+from iadsr_cli.settings import check_choice
 
 # Lengths of a burst, before the items that the user already has are left out of it.
 _SHORTEST_BURST, _LONGEST_BURST = 2, 5

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from iadsr_cli.config import FORMATS, check_choice
+from iadsr_cli.config import FORMATS
 from iadsr_cli.decisions import Decisions
 from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.evidence import Scores
@@ -28,6 +28,7 @@ from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.writer import check_extra_names, check_rows, check_target, drafted_folder, drafted_rows
 from iadsr_cli.progress import Reporter
 from iadsr_cli.remote import Staging
+from iadsr_cli.settings import check_choice
 
 REMOVED = ("noise_score", "reason")
 ANNOTATED = ("noise_score", "keep", "reason")

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.artifacts import Manifest, cached, digest, read_manifest
-from iadsr_cli.config import Config, parse_share
+from iadsr_cli.config import Config
 from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.encoders import described, make_encoder
 from iadsr_cli.engines.work import Engine
@@ -25,6 +25,7 @@ from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import find_protections
 from iadsr_cli.sequences import Sequences, check_trainable, make_sequences, share_by_fifth
+from iadsr_cli.settings import parse_share
 from iadsr_cli.stages import (
     Resume,
     align,

@@ -9,16 +9,9 @@ import typer
 from typer.testing import CliRunner
 
 from iadsr_cli.cli.options import GROUPS, command, read_config
-from iadsr_cli.config import (
-    BackboneSettings,
-    Config,
-    DecisionSettings,
-    LogSettings,
-    RunSettings,
-    option_name,
-    parse_share,
-)
+from iadsr_cli.config import BackboneSettings, Config, DecisionSettings, LogSettings, RunSettings
 from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.settings import option_name, parse_share
 
 EVERY_SETTING = [(kind, item) for kind, _ in GROUPS.values() for item in fields(kind)]
 

@@ -14,8 +14,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from iadsr_cli.config import check_named
 from iadsr_cli.errors import IadsrError, OutputError, UsageError, reason
+from iadsr_cli.settings import check_named
 
 # What Typer raises for a command line that it cannot parse; Typer names only this subclass in public.
 _ParseError: type[Any] = typer.BadParameter.__mro__[1]

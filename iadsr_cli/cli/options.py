@@ -15,7 +15,6 @@ import typer
 
 from iadsr_cli.cli.manners import Command, Manners, asks_for_lines, help_instead_of_a_terminal
 from iadsr_cli.config import (
-    SHARE,
     AlignSettings,
     BackboneSettings,
     Config,
@@ -28,15 +27,12 @@ from iadsr_cli.config import (
     PretrainSettings,
     ProtectionSettings,
     RunSettings,
-    Settings,
     StudySettings,
     WorkerSettings,
-    option_name,
-    parse_share,
-    setting,
 )
 from iadsr_cli.errors import InputError, UsageError, near
 from iadsr_cli.remote import staged
+from iadsr_cli.settings import SHARE, Settings, option_name, parse_share, setting
 
 if TYPE_CHECKING:
     from iadsr_cli.cli.console import Face

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from iadsr_cli.config import EncoderSettings, option_name
+from iadsr_cli.config import EncoderSettings
 from iadsr_cli.encoders import api, bundled, sentences, table, tfidf
 from iadsr_cli.encoders.contract import Encoder
 from iadsr_cli.errors import UsageError
+from iadsr_cli.settings import option_name
 
 Maker = Callable[[str, EncoderSettings, str], "Encoder | table.VectorTable"]
 

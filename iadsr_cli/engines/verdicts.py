@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from iadsr_cli.config import Config, parse_share
+from iadsr_cli.config import Config
 from iadsr_cli.decisions import BestOfItems, within_limits
 from iadsr_cli.engines.buckets import Bucket, Split
 from iadsr_cli.engines.found import read_found
@@ -15,6 +15,7 @@ from iadsr_cli.evidence import Scores, Status
 from iadsr_cli.explanations import whys
 from iadsr_cli.protections import last_of_users, protected_by
 from iadsr_cli.sequences import share_by_fifth
+from iadsr_cli.settings import parse_share
 
 # What a row has that is in no bucket, as it has no user.
 MISSING = {"noise": np.nan, "allowed": False, "status": Status.NO_ID, "by": -1, "judged": True}

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from iadsr_cli.config import DecisionSettings, parse_share
+from iadsr_cli.config import DecisionSettings
 from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.errors import EvaluationError
 from iadsr_cli.sequences import Sequences, positions
+from iadsr_cli.settings import parse_share
 
 HELD_OUT = 2
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from iadsr_cli import noise
 from iadsr_cli.artifacts import read_manifest
-from iadsr_cli.config import NOISE_KINDS, RECOMMENDERS, SCORERS, TRAINED_SCORERS, Config, parse_share
+from iadsr_cli.config import NOISE_KINDS, RECOMMENDERS, SCORERS, TRAINED_SCORERS, Config
 from iadsr_cli.decisions import decide
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.errors import InputError, UsageError
@@ -24,6 +24,7 @@ from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.pipeline import Workspace, warn_of_no_fit
 from iadsr_cli.ranking import hit_rate, ndcg, reciprocal_rank
 from iadsr_cli.sequences import Sequences, check_trainable, frequency_fifths, positions
+from iadsr_cli.settings import parse_share
 from iadsr_cli.stages import texts_digest, vectors_by_code
 
 _QUICK = {"pretrain_epochs": 8, "align_epochs": 3}
