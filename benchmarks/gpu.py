@@ -24,7 +24,7 @@ import pyarrow as pa
 import torch
 from training_speed import D, H, S, T, make_model, make_step, operations, product_rate, seconds, traffic
 
-from iadsr_cli import training
+from iadsr_cli import loop, training
 from iadsr_cli.config import AlignSettings, Config, EncoderSettings, LoopSettings, RunSettings
 from iadsr_cli.encoders import bundled
 from iadsr_cli.evidence import score_rows
@@ -179,7 +179,7 @@ def time_loop(card: Card, items: int, batches: list[int], steps: int) -> None:
     """Print the speed of the loop, batches and all, from its fifth step to its last."""
     for batch in batches:
         # Of histories of T the loop puts fewer into a batch than of short ones; two of each are held out.
-        size = -(-batch * (T - 2) // training.PLACES_PER_SEQUENCE)
+        size = -(-batch * (T - 2) // loop.PLACES_PER_SEQUENCE)
         config = Config(
             align=AlignSettings(align_epochs=1),
             loop=LoopSettings(batch_size=size, loss="full"),

@@ -19,16 +19,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from iadsr_cli.batches import Batch
 from iadsr_cli.config import BackboneSettings, Config
 from iadsr_cli.devices import WHOLE
 from iadsr_cli.hardware import pick_precision, step_precision
+from iadsr_cli.loop import PLACES_PER_SEQUENCE
 from iadsr_cli.models import make_backbone
 from iadsr_cli.models.alignment import AlignedModel
 from iadsr_cli.models.logsumexp import is_fused
 from iadsr_cli.models.losses import FullSoftmax
 from iadsr_cli.replays import Replays
 from iadsr_cli.sequences import bucketed_batches
-from iadsr_cli.training import PLACES_PER_SEQUENCE, Batch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 

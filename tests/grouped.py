@@ -8,8 +8,8 @@ import torch
 from iadsr_cli.checkpoints import Checkpoint
 from iadsr_cli.devices import Group
 from iadsr_cli.errors import TrainingError
+from iadsr_cli.loop import History
 from iadsr_cli.progress import Reporter
-from iadsr_cli.training import History
 
 
 def each(trains, reporter: Reporter, checkpoint: Checkpoint | None, group: Group):

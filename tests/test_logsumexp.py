@@ -10,7 +10,7 @@ import torch
 from test_training import CONFIG, aligned, make_sequences
 from torch import Tensor
 
-from iadsr_cli import training
+from iadsr_cli import loop, training
 from iadsr_cli.config import BackboneSettings, RunSettings
 from iadsr_cli.models import BACKBONES, logsumexp, losses, make_backbone
 from iadsr_cli.models.losses import FullSoftmax, info_nce
@@ -53,7 +53,7 @@ def fused(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
             monkeypatch.setattr(room, "is_fused", lambda *_: is_fused)
 
     monkeypatch.setattr(losses, "linear_logsumexp", plain)
-    monkeypatch.setattr(training, "Replays", lambda step, _: step)
+    monkeypatch.setattr(loop, "Replays", lambda step, _: step)
     return choose
 
 

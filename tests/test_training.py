@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from iadsr_cli import hardware, training, validation
+from iadsr_cli import batches, hardware, loop, training, validation
 from iadsr_cli.checkpoints import Checkpoint
 from iadsr_cli.config import AlignSettings, BackboneSettings, Config, LoopSettings, PretrainSettings, RunSettings
 from iadsr_cli.errors import ArtifactError, TrainingError, UsageError
@@ -42,7 +42,7 @@ def vectors() -> tuple[np.ndarray, np.ndarray]:
     return generator.normal(size=(ITEMS + 1, 5)).astype(np.float32) * known[:, None], known
 
 
-def aligned(sequences: Sequences, config: Config = CONFIG) -> tuple[AlignedModel, training.History]:
+def aligned(sequences: Sequences, config: Config = CONFIG) -> tuple[AlignedModel, loop.History]:
     torch.manual_seed(0)
     backbone = make_backbone(config.backbone, ITEMS)
     return training.align(sequences, backbone, *vectors(), 2, config, Silent())
@@ -53,10 +53,10 @@ def test_the_masks_of_an_epoch_are_the_input_of_the_next(monkeypatch: pytest.Mon
     seen: list[dict[int, float]] = [{}]
     made: list[dict[int, float]] = [{}]
     flats: list[torch.Tensor] = []
-    original_batch, original_losses = training._batch, AlignedModel.losses
+    original_batch, original_losses = loop.make_batch, AlignedModel.losses
     interactions = int(sequences.train_lengths(2).sum())
 
-    def batch(*arguments: object) -> training.Batch:
+    def batch(*arguments: object) -> batches.Batch:
         result = original_batch(*arguments)  # type: ignore[arg-type]
         flats.append(result.flat)
         return result
@@ -72,7 +72,7 @@ def test_the_masks_of_an_epoch_are_the_input_of_the_next(monkeypatch: pytest.Mon
         made[-1].update(zip(places, mask[valid].tolist(), strict=True))
         return terms, mask
 
-    monkeypatch.setattr(training, "_batch", batch)
+    monkeypatch.setattr(loop, "make_batch", batch)
     monkeypatch.setattr(AlignedModel, "losses", losses)
     aligned(sequences)
     assert len(seen) == 3
@@ -105,7 +105,7 @@ def test_held_out_items_are_never_trained_on() -> None:
 def test_targets_stay_inside_a_users_training_part() -> None:
     sequences = make_sequences(3)
     ends = sequences.train_lengths(2)
-    following = training._next_codes(sequences, ends)
+    following = batches.next_codes(sequences, ends)
     for user, (start, length) in enumerate(zip(sequences.offsets[:-1], sequences.lengths, strict=True)):
         for place in range(length):
             expected = sequences.codes[start + place + 1] if place + 1 < ends[user] else 0
@@ -222,17 +222,17 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
         return model.state_dict()
 
     whole = both(None, "device")
-    original = training._Run.end_epoch
+    original = loop.Run.end_epoch
     for aligning in (False, True):
 
-        def end_epoch(self: training._Run, *arguments: object, aligning: bool = aligning) -> None:
+        def end_epoch(self: loop.Run, *arguments: object, aligning: bool = aligning) -> None:
             # The interrupt falls in the middle of a stage, when its weights have moved on past the checkpoint.
             if self.epoch == stopped and bool(self._kept) == aligning:
                 raise KeyboardInterrupt
             original(self, *arguments)  # type: ignore[arg-type]
 
         with monkeypatch.context() as patch:
-            patch.setattr(training._Run, "end_epoch", end_epoch)
+            patch.setattr(loop.Run, "end_epoch", end_epoch)
             with pytest.raises(KeyboardInterrupt):
                 both(tmp_path, tables[0])
     resumed = both(tmp_path, tables[1])

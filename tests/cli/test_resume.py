@@ -32,9 +32,9 @@ def test_a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one(run, iadsr, tmp
 
 
 def test_resuming_with_other_settings_is_refused(run, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from iadsr_cli import training
+    from iadsr_cli import loop
 
-    original = training._Run.end_epoch
+    original = loop.Run.end_epoch
 
     def end_epoch(self, *arguments) -> None:
         original(self, *arguments)
@@ -42,7 +42,7 @@ def test_resuming_with_other_settings_is_refused(run, shop: Path, monkeypatch: p
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Run, "end_epoch", end_epoch)
+        patch.setattr(loop.Run, "end_epoch", end_epoch)
         assert run("pretrain", shop, "-o", "model", *FEW).exit_code == 130
     assert Path(".model.checkpoint").exists()
     refused = run("pretrain", shop, "-o", "model", "--resume", "--seed", "5", *FEW)
@@ -55,12 +55,12 @@ def test_resuming_with_other_settings_is_refused(run, shop: Path, monkeypatch: p
 
 
 def test_an_interrupted_denoise_goes_on_by_itself(run, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from iadsr_cli import training
+    from iadsr_cli import loop
 
     short = ["--encoder", "tfidf", "--align-epochs", "1", *FEW]
     arguments = ["denoise", shop, "--method", "iadsr", "--annotate", *short]
     assert run(*arguments, "-o", "whole.csv", "--cache-dir", "other").exit_code == 0
-    original = training._Run.end_epoch
+    original = loop.Run.end_epoch
 
     def end_epoch(self, *arguments) -> None:
         original(self, *arguments)
@@ -68,7 +68,7 @@ def test_an_interrupted_denoise_goes_on_by_itself(run, shop: Path, monkeypatch: 
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Run, "end_epoch", end_epoch)
+        patch.setattr(loop.Run, "end_epoch", end_epoch)
         assert run(*arguments, "-o", "clean.csv").exit_code == 130
     assert not Path("clean.csv").exists()
     done = run(*arguments, "-o", "clean.csv")

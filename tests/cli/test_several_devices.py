@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from iadsr_cli import training
+from iadsr_cli import loop
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
@@ -98,7 +98,7 @@ def test_what_ends_the_command_ends_all_its_processes(iadsr, run, tmp_path: Path
 
 
 def test_what_one_process_began_two_go_on_with(run, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = training._Run.end_epoch
+    original = loop.Run.end_epoch
 
     def end_epoch(self, *arguments) -> None:
         if self.epoch == 2:
@@ -107,7 +107,7 @@ def test_what_one_process_began_two_go_on_with(run, shop: Path, monkeypatch: pyt
 
     assert run("pretrain", shop, "-o", "whole", *PRETRAIN).exit_code == 0
     with monkeypatch.context() as patch:
-        patch.setattr(training._Run, "end_epoch", end_epoch)
+        patch.setattr(loop.Run, "end_epoch", end_epoch)
         assert run("pretrain", shop, "-o", "resumed", *PRETRAIN).exit_code == 130
     result = run("pretrain", shop, "-o", "resumed", "--resume", *PRETRAIN, *TWO)
     assert result.exit_code == 0, result.output
