@@ -106,11 +106,11 @@ class Targets:
 
     def _log(self, name: str) -> Callable[[bytes], None]:
         import numpy as np
+        from written import write_rows
 
         from iadsr_cli.config import LogSettings
         from iadsr_cli.errors import IadsrError
         from iadsr_cli.logs.reader import read_log
-        from iadsr_cli.logs.writer import write_rows
 
         path = self.folder / name
         kinds = ("parquet", "jsonl", "csv")
@@ -146,13 +146,13 @@ class Targets:
     def _parts(self, name: str) -> Callable[[bytes], None]:
         """Return what reads a log in parts, of text in blocks of a few bytes, and compares it with that in memory."""
         import numpy as np
+        from written import write_rows
 
         from iadsr_cli.config import LogSettings
         from iadsr_cli.logs import blocks
         from iadsr_cli.logs.parted_reader import open_parts
         from iadsr_cli.logs.parted_writer import check_writing, stands, writing
         from iadsr_cli.logs.reader import read_log
-        from iadsr_cli.logs.writer import write_rows
         from iadsr_cli.progress import Silent
 
         path, kind = self.folder / f"parts-{name}", name.split(".")[1]

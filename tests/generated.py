@@ -24,11 +24,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import zstandard
+from written import write_rows
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError, OutputError
 from iadsr_cli.logs.reader import read_log
-from iadsr_cli.logs.writer import check_rows, write_rows
+from iadsr_cli.logs.writer import check_rows
 
 KINDS = ("parquet", "csv", "tsv", "jsonl")
 PIECES = [

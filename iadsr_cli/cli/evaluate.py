@@ -19,7 +19,9 @@ Model = Annotated[
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="DIR", help="Folder for report.html, metrics.json, rows.parquet."),
+    typer.Option(
+        "--output", "-o", metavar="DIR", help="Folder for report.html, metrics.json, rows.parquet and noise.parquet."
+    ),
 ]
 Resume = Annotated[
     bool,

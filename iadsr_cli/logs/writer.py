@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -206,12 +206,6 @@ def explained(target: str, format: Format) -> Iterator[None]:
             f"{'Standard output' if target == '-' else target} could not be written: {reason(error)}.",
             "What was there before is unchanged. Make room or name another place.",
         ) from error
-
-
-def write_rows(log: Log, target: str, rows: np.ndarray, **options: Any) -> None:
-    """Write some rows of a log to one file: `drafted_rows`, with its options, and no other file to wait for."""
-    with drafted_rows(log, target, rows, **options):
-        pass
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ import zstandard
 from generated import KINDS, conserve, from_json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from written import write_rows
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import OutputError
@@ -29,7 +30,7 @@ from iadsr_cli.logs.parted_reader import open_parts
 from iadsr_cli.logs.parted_writer import check_writing
 from iadsr_cli.logs.reader import read_items, read_log
 from iadsr_cli.logs.texts import Lines, line_offsets
-from iadsr_cli.logs.writer import check_rows, write_rows
+from iadsr_cli.logs.writer import check_rows
 from iadsr_cli.progress import Silent
 
 FAST = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -7,12 +7,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from written import write_rows
 
 from iadsr_cli.config import ItemsSettings, LogSettings
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.reader import read_items, read_log
 from iadsr_cli.logs.schema import Roles
-from iadsr_cli.logs.writer import check_rows, write_rows
+from iadsr_cli.logs.writer import check_rows
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 ITEM = "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"

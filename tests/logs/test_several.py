@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from written import write_rows
 
 from iadsr_cli import artifacts
 from iadsr_cli.config import LogSettings
@@ -19,7 +20,7 @@ from iadsr_cli.logs.files import is_several, log_files, partition_values, passed
 from iadsr_cli.logs.folders import MARKER, check_folder_target, check_outside, is_folder_target
 from iadsr_cli.logs.parted_reader import open_parts
 from iadsr_cli.logs.reader import read_items, read_log
-from iadsr_cli.logs.writer import drafted_folder, write_rows
+from iadsr_cli.logs.writer import drafted_folder
 from iadsr_cli.progress import Silent
 
 HEADER = "user_id,item_id,time\n"

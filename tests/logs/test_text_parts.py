@@ -12,6 +12,7 @@ import zstandard
 from generated import generated_log
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from written import write_rows
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import IadsrError, InputError, OutputError, UsageError
@@ -22,7 +23,7 @@ from iadsr_cli.logs.parted_reader import open_parts
 from iadsr_cli.logs.parted_writer import check_writing, stands, writing, writing_folder
 from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.reader import Log, read_log
-from iadsr_cli.logs.writer import check_rows, drafted_folder, write_rows
+from iadsr_cli.logs.writer import check_rows, drafted_folder
 from iadsr_cli.progress import Silent
 
 RANDOM = st.randoms(use_true_random=True)

@@ -17,12 +17,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from written import write_rows
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import IadsrError, OutputError, UsageError
 from iadsr_cli.logs import writer
 from iadsr_cli.logs.reader import read_log
-from iadsr_cli.logs.writer import check_extra_names, check_target, replacing, write_rows
+from iadsr_cli.logs.writer import check_extra_names, check_target, replacing
 
 CSV = "user_id,item_id,rating,code,flag,note\n1,10,4.0,007,true,a\n2,20,1.5,12,false,\n3,30,,9,true,c\n"
 ALL = np.ones(3, bool)
