@@ -53,6 +53,16 @@ with ending_at_once():
     assert done.stderr == ""
 
 
+def test_an_interrupt_while_the_command_is_loaded_ends_it_at_once(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(20)\nprint('not interrupted')\n"
+    )
+    command = [sys.executable, "-m", "iadsr_cli", "--version"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def wait_for(folder: Path, process) -> None:
     """Wait until a stage has left its artifact in the cache."""
     end = time.monotonic() + 60
