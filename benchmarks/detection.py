@@ -28,7 +28,7 @@ from iadsr_cli import noise
 from iadsr_cli.cli.console import Face
 from iadsr_cli.config import NOISE_KINDS, Config, DecisionSettings, EncoderSettings, RunSettings
 from iadsr_cli.crossfit import Judge, head, judge, lessons
-from iadsr_cli.crossfit.evidence import DIFFERENCES, FAMILIES
+from iadsr_cli.crossfit.evidence import FAMILIES
 from iadsr_cli.crossfit.kinds import KINDS as LEARNED
 from iadsr_cli.decisions import decide
 from iadsr_cli.encoders.folder import load_vectors
@@ -61,7 +61,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "no predictor": {"families": tuple(name for name in FAMILIES if name != "expected")},
     "no order": {"families": tuple(name for name in FAMILIES if name not in ("when", "order"))},
     "no joint spaces": {"families": tuple(name for name in FAMILIES if " and " not in name and name != "history")},
-    "no differences": {"families": tuple(name for name in FAMILIES if name not in DIFFERENCES)},
+    "no differences": {"families": tuple(name for name in FAMILIES if name not in ("apart", "text alone"))},
     "flexible heads": {"flexible": True},
 }
 

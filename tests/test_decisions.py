@@ -35,11 +35,11 @@ def test_the_published_rule_removes_above_one_half() -> None:
     assert decided(noise, np.zeros(4, np.int64), free(threshold=0.05)).keep.tolist() == [False, False, True, False]
 
 
-def test_a_user_loses_a_fifth_of_the_rows_at_most_the_worst_first() -> None:
+def test_a_user_loses_three_in_ten_rows_at_most_the_worst_first() -> None:
     noise = np.array([0.9, 0.8, 0.99, 0.7, 0.6, 0.95, 0.9, 0.8, 0.7, 0.6])
     decisions = decided(noise, np.zeros(10, np.int64), DecisionSettings())
-    assert np.flatnonzero(~decisions.keep).tolist() == [2, 5]
-    assert decisions.protected.sum() == 8
+    assert np.flatnonzero(~decisions.keep).tolist() == [0, 2, 5]
+    assert decisions.protected.sum() == 7
 
 
 def test_a_user_who_looks_like_a_bot_goes_whole_unless_that_is_not_wanted() -> None:
@@ -47,9 +47,9 @@ def test_a_user_who_looks_like_a_bot_goes_whole_unless_that_is_not_wanted() -> N
     users = np.repeat([0, 1, 2], [30, 30, 19])
     decisions = decided(noise, users, DecisionSettings())
     gone = np.bincount(users[~decisions.keep], minlength=3)
-    assert gone.tolist() == [27, 6, 3], "27 of 30 are nearly all, 26 are not, and 19 rows are too few to say"
+    assert gone.tolist() == [27, 9, 5], "27 of 30 are nearly all, 26 are not, and 19 rows are too few to say"
     limited = decided(noise, users, DecisionSettings(whole_users=False))
-    assert np.bincount(users[~limited.keep]).tolist() == [6, 6, 3]
+    assert np.bincount(users[~limited.keep]).tolist() == [9, 9, 5]
     stricter = decided(noise, users, DecisionSettings(threshold=0.8))
     assert stricter.keep.all(), "the threshold holds for every row"
 
@@ -171,8 +171,8 @@ def test_a_budget_passes_over_protected_rows_and_says_so() -> None:
     noise = np.r_[np.full(10, 0.9), np.linspace(0.1, 0.2, 10)]
     users = np.repeat([0, 1], 10)
     decisions = decided(noise, users, DecisionSettings(budget="20%"))
-    assert np.flatnonzero(~decisions.keep).tolist() == [0, 1, 18, 19]
-    assert decisions.protected.tolist() == [False] * 2 + [True] * 8 + [False] * 10
+    assert np.flatnonzero(~decisions.keep).tolist() == [0, 1, 2, 19]
+    assert decisions.protected.tolist() == [False] * 3 + [True] * 7 + [False] * 10
 
 
 def test_a_spared_row_stays_and_the_next_worst_of_its_user_goes() -> None:
@@ -203,7 +203,7 @@ def test_spared_rows_stay_and_sparing_none_changes_nothing(rows: list, spared: s
     decisions = decided(noise, users, limits, chosen)
     assert decisions.keep[chosen].all()
     for user in np.unique(users):
-        assert (~decisions.keep[users == user]).sum() <= (users == user).sum() * 0.2 + 1e-9
+        assert (~decisions.keep[users == user]).sum() <= (users == user).sum() * 0.3 + 1e-9
     without, with_none = decided(noise, users, limits), decided(noise, users, limits, np.zeros(len(rows), bool))
     assert (without.keep == with_none.keep).all()
     assert (without.protected == with_none.protected).all()

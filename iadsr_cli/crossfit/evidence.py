@@ -49,8 +49,6 @@ SAID = {
 # In joint spaces items are near by either.
 _JOINED = ("words and taste", "text and taste", "words and around", "text and around")
 FAMILIES = (*SAID, *_JOINED)
-DIFFERENCES = ("apart", "text alone")
-"""The families of what one piece says beyond another."""
 _PAIRED = ("mean", "nearest", "beside", "far", "against history")
 # How likely one item makes another is not how likely that makes the first, so there is no agreement of the other rows
 # among each other to compare with.

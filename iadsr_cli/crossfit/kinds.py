@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from iadsr_cli import noise
-from iadsr_cli.crossfit.evidence import DIFFERENCES, FAMILIES, beyond
+from iadsr_cli.crossfit.evidence import FAMILIES, beyond
 from iadsr_cli.sequences import Sequences
 
 
@@ -53,15 +53,8 @@ class Kind:
 
     @property
     def unseen(self) -> list[int]:
-        """The columns of the evidence that do not count for it.
-
-        Plain noise is neither a run nor like in text: heads that saw differences took too much for it where there was
-        much.
-        """
-        if self.whole:
-            return beyond(["history"])
-        hidden = ("history", *DIFFERENCES) if self.plain else ("history",)
-        return beyond([name for name in FAMILIES if name not in hidden])
+        """The columns of the evidence that do not count for it."""
+        return beyond(["history"] if self.whole else [name for name in FAMILIES if name != "history"])
 
     def counted(self, sequences: Sequences) -> np.ndarray:
         """Return which rows it is learned and read from, bool [N]: one of each long history, or all.
