@@ -46,8 +46,12 @@ OF_OTHERS = ("insert-burst", "insert-account")
 TABLES = ("compared", "ablation", "bound", "left out", "copies", "shares", "small", "few", "fit")
 Trial = tuple[Sequences, np.ndarray, np.ndarray, int]
 """A log, which of its rows are noise, which of them count, and the seed."""
-MIN_ITEM_ROWS = (0, DecisionSettings().min_item_rows, 2)
-"""How many rows items keep: none, as many as by default, and more."""
+LIMITS = {
+    "by default": DecisionSettings(),
+    **{f"--min-item-rows {least}": DecisionSettings(min_item_rows=least) for least in (0, 2)},
+    **{f"--max-user-share {most}": DecisionSettings(max_user_share=most) for most in (0.2, 0.5)},
+}
+"""What is removed: by default, and where items keep no row or two, and users may lose less or more."""
 SMALL = (300, 1000)
 """Users of small logs."""
 FEW = (100, 300, 500)
@@ -188,12 +192,11 @@ def compare(bench: Bench, kind: str, trials: list[Trial]) -> None:
         judge, score = bench.judge(sequences, seed)
         found["crossfit"].append(auroc(score[counted], is_noise[counted]))
         extra["precision among the top 2%"].append(top(score[counted], is_noise[counted]))
-        for least in MIN_ITEM_ROWS:
-            decision = DecisionSettings(min_item_rows=least)
+        for option, decision in LIMITS.items():
             removed = ~decide(score, sequences.user_index, sequences.codes, decision).keep
             whole = metrics.detection(score, is_noise, removed, sequences.codes)
             for name in ("removed_share", "precision", "recall", "over_denoising", "cold_gap"):
-                extra[f"--min-item-rows {least}: {name}"].append(whole[name] or 0.0)
+                extra[f"{option}: {name}"].append(whole[name] or 0.0)
         extra["share estimated"].append(sum(judge.shares.values()))
         extra["share of noise"].append(float(is_noise.mean()))
         error = metrics.calibration(score, is_noise)["expected_calibration_error"]
