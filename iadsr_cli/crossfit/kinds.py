@@ -1,6 +1,5 @@
 """The kinds of noise that are learned from, and what is known of each before any log is seen."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,29 +10,13 @@ from iadsr_cli.sequences import Sequences
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Where the share of a kind is read, see `shares.estimate`.
-
-    Attributes:
-        parts: of the injected rows that look worst, ascending.
-        end: the part where a straight line through what is seen at these is followed to: 0 or, where what is genuine
-            looks like the kind, below.
-        certain: whether as many of the log's rows are left out of account as may look like that by chance.
-    """
-
-    parts: Sequence[float]
-    end: float = 0.0
-    certain: bool = False
-
-
-@dataclass(frozen=True)
 class Kind:
     """A kind of noise.
 
     Attributes:
-        rate: at which it is injected: a low one, for the noise of a history makes its other rows look worse.
-        readings: of its share; the lowest counts.
         injected: what `noise.inject` calls it.
+        rate: at which it is injected: a low one, for the noise of a history makes its other rows look worse.
+        end: where its share is read, see `shares.estimate`: 0 or, where what is genuine looks like it, below.
         from_strangers: whether it is taken from users who do not teach what judges it. Of a burst that somebody has
             copied the original stands in the log, and a head that has learned from copies looks for it; others stand
             nowhere else.
@@ -43,9 +26,9 @@ class Kind:
             does.
     """
 
-    rate: float
-    readings: Sequence[Reading]
     injected: str
+    rate: float
+    end: float = 0.0
     from_strangers: bool = False
     plain: bool = False
     doubtful: bool = False
@@ -68,24 +51,14 @@ class Kind:
         return found
 
 
-_PARTS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)
-# Genuine rows are the fewer the worse rows look: at the limit, where no injected row is, there would be none.
-_LIMIT = (Reading(_PARTS),)
-_BURST = (Reading((0.15, 0.3), end=-0.075),)
-# Genuine rows soon look like those near in text.
-_SIMILAR = (Reading((0.05, 0.1)), Reading((0.1, 0.2), end=-0.025))
-_ACCOUNT = (Reading(_PARTS, end=-0.225),)
-# Who is taken for a bot may go as a whole, so nothing is followed, and a few who look like one are none.
-_BOT = tuple(Reading((part, 2 * part), end=part, certain=True) for part in (0.1, 0.4))
-
 # The plain ones come first.
 KINDS = {
-    "insert-uniform": Kind(0.02, _LIMIT, "insert-uniform", plain=True),
-    "insert-popular": Kind(0.02, _LIMIT, "insert-popular", plain=True),
-    "insert-burst": Kind(0.005, _BURST, "insert-burst", doubtful=True),
-    "insert-new-burst": Kind(0.005, _BURST, "insert-burst", from_strangers=True, doubtful=True),
-    "insert-similar": Kind(0.0025, _SIMILAR, "insert-similar", doubtful=True),
-    "insert-account": Kind(0.0075, _ACCOUNT, "insert-account", doubtful=True),
-    "replace-history": Kind(0.05, _BOT, "replace-history", whole=True),
+    "insert-uniform": Kind("insert-uniform", 0.02, plain=True),
+    "insert-popular": Kind("insert-popular", 0.02, plain=True),
+    "insert-burst": Kind("insert-burst", 0.005, -0.15, doubtful=True),
+    "insert-new-burst": Kind("insert-burst", 0.005, -0.15, doubtful=True, from_strangers=True),
+    "insert-similar": Kind("insert-similar", 0.0025, -0.05, doubtful=True),
+    "insert-account": Kind("insert-account", 0.0075, -0.225, doubtful=True),
+    "replace-history": Kind("replace-history", 0.05, whole=True),
 }
 """By name, in the order in which they are injected."""

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from iadsr_cli.crossfit.kinds import Kind, Reading
+from iadsr_cli.crossfit.kinds import Kind
 
+# Parts of the injected rows, those that look worst, where the share of a kind is read; and of whole histories.
+_PARTS, _OF_WHOLE = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), (0.1, 0.2, 0.4, 0.8)
 # Of doubtful kinds only what others, plain noise and doubtful kinds before them, do not explain so many times over is
 # believed, and so much of a log at most.
 _PLAIN_COMPANY, _OTHER_COMPANY, _MOST_DOUBTFUL = 2, 3, 0.1
@@ -40,9 +42,9 @@ def estimate(
     present = [number for number in range(count) if len(of_log[number]) and (counted[number] & (kind == number)).any()]
     for number in present:
         own = of_injected[counted[number] & (kind == number), number]
-        seen[number] = _read(of_log[number], own, kinds[number].readings)
+        seen[number] = _read(of_log[number], own, kinds[number])
         for other in present:
-            mixed[number, other] = max(0.0, _read(of_injected[kind == other, number], own, kinds[number].readings))
+            mixed[number, other] = max(0.0, _read(of_injected[kind == other, number], own, kinds[number]))
     found = np.maximum(0.0, seen)
     first = [number for number, each in enumerate(kinds) if each.plain]
     if first:
@@ -71,25 +73,25 @@ def told_apart(of_log: np.ndarray, of_injected: np.ndarray) -> float:
     return float((ranks.mean() - (len(ranks) + 1) / 2) / len(of_log))
 
 
-def _read(ratio: np.ndarray, of_injected: np.ndarray, readings: Sequence[Reading]) -> float:
+def _read(ratio: np.ndarray, of_injected: np.ndarray, kind: Kind) -> float:
     """Return the share of rows that look like injected ones, beyond what genuine rows would: 1 for injected rows.
 
-    A straight line through what is seen where some parts of the injected rows lie above is followed to the end of the
-    reading, though never up from where most of them do.
+    It is what is seen where some parts of the injected rows lie. Genuine rows are the fewer the worse the rows look, so
+    a straight line through it is followed to where no injected row is, or beyond, though never up. Who is taken for a
+    bot may go as a whole, so of whole histories the lowest counts as it is, and a standard error less: a few may look
+    like one by chance.
     """
 
-    def at(part: float, certain: bool) -> float:
-        bound = np.quantile(of_injected, 1 - part)
-        # Steps make many rows equal: all that reach the bound count, here and there.
-        count = float((ratio >= bound).sum())
-        if certain:
-            # A standard error less.
-            count -= count**0.5
-        return float(count / len(ratio) / (of_injected >= bound).mean())
+    def above(part: float) -> tuple[float, float]:
+        """Return how many of the rows, and which part of the injected ones, reach the bound of a part.
 
-    found = []
-    for reading in readings:
-        seen = [at(part, reading.certain) for part in reading.parts]
-        slope, level = np.polyfit(reading.parts, seen, 1)
-        found.append(min(seen[-1], float(level + slope * reading.end)))
-    return min(found)
+        Steps make many equal, so that may be more.
+        """
+        bound = np.quantile(of_injected, 1 - part)
+        return float((ratio >= bound).sum()), float((of_injected >= bound).mean())
+
+    if kind.whole:
+        return min((count - count**0.5) / len(ratio) / part for count, part in map(above, _OF_WHOLE))
+    seen = [count / len(ratio) / part for count, part in map(above, _PARTS)]
+    slope, level = np.polyfit(_PARTS, seen, 1)
+    return min(seen[-1], float(level + slope * kind.end))
