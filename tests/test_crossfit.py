@@ -2,6 +2,7 @@
 itself."""
 
 import itertools
+import warnings
 from bisect import bisect_right
 from collections.abc import Iterator
 
@@ -696,6 +697,25 @@ def test_heads_are_learned_from_the_users_of_the_other_side() -> None:
     ratios = head.ratios(heads, low, np.array([0, 1]))
     assert ratios[0, 0] > 5, "side 0 is judged by what the injected rows of side 1 look like"
     assert ratios[1, 0] == pytest.approx(1, abs=0.5)
+
+
+def test_learning_leaves_warnings_alone_whatever_scikit_learn_does_to_them(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    learn_one = head.fit
+
+    def careless(*arguments: object) -> head.NoiseHead:
+        warnings.resetwarnings()
+        warnings.warn("nobody has to hear this", stacklevel=1)
+        return learn_one(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(head, "fit", careless)
+    generator = np.random.default_rng(0)
+    evidence, kind, side = generator.normal(size=(400, 2)), np.arange(400) % 3 - 1, np.arange(400) // 3 % 2
+    before = list(warnings.filters)
+    head.fit_kinds(evidence, kind, side, [[], []], 0)
+    assert warnings.filters == before
+    assert not recwarn.list
 
 
 def test_a_head_does_not_see_what_does_not_count_for_its_kind() -> None:

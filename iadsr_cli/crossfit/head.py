@@ -10,6 +10,7 @@ kinds would be worse at each: a burst agrees with its neighbours and a misclick 
 genuine rows hides the other.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -233,7 +234,10 @@ def fit_kinds(
         return fit(seen, kind[chosen] == number, seed)
 
     both = np.repeat([0, 1], len(unseen)), np.tile(np.arange(len(unseen)), 2)
-    heads = side_by_side(learned, *both, at_once=_AT_ONCE)
+    # Scikit-learn changes the filters of warnings as it learns, which are those of all threads: for a moment there may
+    # be none, and it would warn of that, or leave them so.
+    with warnings.catch_warnings(record=True):
+        heads = side_by_side(learned, *both, at_once=_AT_ONCE)
     return [Heads.of(heads[: len(unseen)]), Heads.of(heads[len(unseen) :])]
 
 

@@ -16,7 +16,8 @@ class Kind:
     Attributes:
         injected: what `noise.inject` calls it.
         rate: at which it is injected: a low one, for the noise of a history makes its other rows look worse.
-        end: where its share is read, see `shares.estimate`: 0 or, where what is genuine looks like it, below.
+        end: the part of the injected rows that look worst to which a line is followed to read its share, see `shares`:
+            0 or, where what is genuine looks like the kind, below.
         from_strangers: whether it is taken from users who do not teach what judges it. Of a burst that somebody has
             copied the original stands in the log, and a head that has learned from copies looks for it; others stand
             nowhere else.

@@ -3,7 +3,7 @@
 A head gives the ratio of two densities, that of injected rows over that of the log's rows. Where the injected rows are
 that look worst, nearly all rows of the log are noise, and their share there, over that of the injected ones, is that of
 the noise (Elkan and Noto, KDD 2008, and Blanchard et al., JMLR 2010: it is at most the lowest ratio of the two
-densities).
+densities). It is read where several parts of the injected rows are, and a line through these followed to none of them.
 """
 
 from collections.abc import Sequence
