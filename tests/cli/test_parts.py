@@ -666,7 +666,7 @@ def test_a_budget_takes_the_worst_rows_first_and_of_equal_ones_the_earliest(
     assert np.flatnonzero(rule.decide(found)[0]).tolist() == sorted(wanted.tolist())
 
 
-@pytest.mark.parametrize(("unjudged", "may_go"), [(0, 20), (5, 4)])
+@pytest.mark.parametrize(("unjudged", "may_go"), [(0, 20), (5, 6)])
 def test_events_that_are_not_judged_speak_for_no_bot(unjudged: int, may_go: int) -> None:
     rows, never = np.arange(20), np.zeros(20, dtype=bool)
     bucket = buckets.Bucket(rows, np.zeros(20, np.int64), rows, None, never, rows >= unjudged)
