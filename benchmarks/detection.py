@@ -326,7 +326,7 @@ def few_histories(bench: Bench, seeds: range) -> None:
             with mock.patch.object(lessons, "_LEAST_LONG", 0):
                 _, score = log.judge(sequences, seed)
             removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
-            # Of others a fifth at most may go.
+            # Who is no bot keeps more than half.
             whole = np.bincount(sequences.user_index[removed], minlength=len(log.sequences.lengths))
             taken.append(int((whole > sequences.lengths / 2).sum()))
         told = ", ".join(map(str, taken))

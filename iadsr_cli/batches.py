@@ -52,15 +52,15 @@ class Batch:
 
 def make_batch(
     sequences: Sequences,
-    next_codes: np.ndarray,
+    following: np.ndarray,
     windows: Windows,
     device: torch.device,
     group: Group,
     prepare: Callable[[Tensor], Prepared] | None,
 ) -> Batch:
-    """Return a batch on the host, ready to be sent to the device."""
+    """Return a batch on the host, ready to be sent to the device; `following` is what `next_codes` returns."""
     flat, valid = windows.grid()
-    items, targets = sequences.codes[flat] * valid, next_codes[flat] * valid
+    items, targets = sequences.codes[flat] * valid, following[flat] * valid
     share = group.share(items, targets)
     own = [
         pinned(torch.from_numpy(np.ascontiguousarray(array[share.rows])), device) for array in (flat, items, targets)
