@@ -19,7 +19,7 @@ from iadsr_cli.crossfit import Judge, head
 from iadsr_cli.crossfit import judge as judge_module
 from iadsr_cli.crossfit import lessons as lessons_module
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, SAID, beyond, family, gather
-from iadsr_cli.crossfit.kinds import KINDS, Kind
+from iadsr_cli.crossfit.kinds import KINDS, Kind, Sort
 from iadsr_cli.crossfit.lack import Lack
 from iadsr_cli.crossfit.lessons import lessons
 from iadsr_cli.crossfit.order import times
@@ -742,7 +742,7 @@ def test_the_share_of_each_kind_is_read_where_only_noise_is() -> None:
     of_kind = [ratios(40_000, 4, 3, 4), ratios(40_000, 3, 4, 4), ratios(40_000, 0, 0, 4)]
     of_injected, kind = np.concatenate(of_kind), np.repeat([0, 1, 2], 40_000)
     clean = ratios(100_000, 0, 0, 0)
-    kinds = [Kind("", 0.1, plain=True), Kind("", 0.1, plain=True), Kind("", 0.1, doubtful=True)]
+    kinds = [Kind("", 0.1, sort) for sort in (Sort.PLAIN, Sort.PLAIN, Sort.DOUBTFUL)]
     counted = [np.ones(120_000, dtype=bool)] * 3
     # Of the third kind, 10% are believed at most, and none beside as much of the plain ones.
     for true, estimated in (
@@ -768,7 +768,7 @@ def test_a_few_that_look_like_bots_are_none() -> None:
     bots = np.linspace(10, 20, 100)
     for alike, share in ((0, 0.0), (1, 0.0), (16, 12 / 500), (100, 90 / 500)):
         log = np.concatenate([np.zeros(500 - alike), np.full(alike, 30.0)])
-        found = estimate([log], bots[:, None], np.zeros(100, int), [np.ones(100, bool)], [Kind("", 0.1, whole=True)])
+        found = estimate([log], bots[:, None], np.zeros(100, int), [np.ones(100, bool)], [Kind("", 0.1, Sort.WHOLE)])
         # The lowest is where four fifths of the bots are.
         assert found == pytest.approx([share / 0.8], abs=1e-9)
 

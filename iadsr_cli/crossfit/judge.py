@@ -10,7 +10,7 @@ from scipy import sparse
 from iadsr_cli import noise
 from iadsr_cli.crossfit import head
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, beyond, family, gather
-from iadsr_cli.crossfit.kinds import KINDS, Kind
+from iadsr_cli.crossfit.kinds import KINDS, Kind, Sort
 from iadsr_cli.crossfit.lack import Lack
 from iadsr_cli.crossfit.lessons import Lesson, accompanied, lessons
 from iadsr_cli.crossfit.order import reliability, times
@@ -263,7 +263,7 @@ class Judge:
                 name: float(share * (in_long if each.whole else 1))
                 for (name, each), share in zip(taught.kinds.items(), found, strict=True)
             }
-        believed = np.maximum(found, [_AT_LEAST * each.doubtful for each in kinds])
+        believed = np.maximum(found, [_AT_LEAST * (each.sort is Sort.DOUBTFUL) for each in kinds])
         # Where no noise is seen at all, rows still have an order.
         least = np.array([each.rate for each in kinds])
         weights = believed + least / least.sum() * 0.5 / judged.sum()

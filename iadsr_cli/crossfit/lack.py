@@ -13,6 +13,11 @@ _OF_HISTORIES = [column for column, name in enumerate(NAMES) if family(name) == 
 _ALIKE = (21, 201)
 
 
+def of_long_histories(sequences: Sequences) -> np.ndarray:
+    """Return one row of each long history, int64 [n]: what is known of a whole history is known of any row of it."""
+    return sequences.offsets[:-1][sequences.lengths >= noise.LONG_HISTORY]
+
+
 @dataclass(frozen=True)
 class Lack:
     """How much less the items of histories of some lengths have to do with each other than those of others of a log.
@@ -34,9 +39,8 @@ class Lack:
         """Return what long histories of a log lack, from the evidence about its rows [N, E]."""
         from scipy.ndimage import median_filter
 
-        long = np.flatnonzero(sequences.lengths >= noise.LONG_HISTORY)
-        # One row of each.
-        rows = sequences.offsets[long[np.argsort(sequences.lengths[long], kind="stable")]]
+        rows = of_long_histories(sequences)
+        rows = rows[np.argsort(sequences.lengths[sequences.user_index[rows]], kind="stable")]
         found = cls([], [])
         for column in _OF_HISTORIES:
             known = rows[~np.isnan(evidence[rows, column])]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from iadsr_cli.crossfit.kinds import Kind
+from iadsr_cli.crossfit.kinds import Kind, Sort
 
 # Parts of the injected rows, those that look worst, where the share of a kind is read; and of whole histories.
 _PARTS, _OF_WHOLE = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3), (0.1, 0.2, 0.4, 0.8)
@@ -43,14 +43,16 @@ def estimate(
     for number in present:
         own = of_injected[counted[number] & (kind == number), number]
         seen[number] = _read(of_log[number], own, kinds[number])
+        # How much of a kind looks like this one. Whole histories are told by other evidence than the rest.
         for other in present:
-            mixed[number, other] = max(0.0, _read(of_injected[kind == other, number], own, kinds[number]))
+            if not kinds[number].whole and not kinds[other].whole:
+                mixed[number, other] = max(0.0, _read(of_injected[kind == other, number], own, kinds[number]))
     found = np.maximum(0.0, seen)
-    first = [number for number, each in enumerate(kinds) if each.plain]
+    first = [number for number, each in enumerate(kinds) if each.sort is Sort.PLAIN]
     if first:
         # They look like each other, and are told apart together.
         found[first] = nnls(mixed[np.ix_(first, first)], seen[first])[0]
-    doubted = [number for number, each in enumerate(kinds) if each.doubtful]
+    doubted = [number for number, each in enumerate(kinds) if each.sort is Sort.DOUBTFUL]
     for place, number in enumerate(doubted):
         before = doubted[:place]
         by_others = _PLAIN_COMPANY * mixed[number, first] @ found[first]
