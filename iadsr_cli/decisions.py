@@ -88,6 +88,8 @@ def within_limits(
     keep an item. `item_rows` is how many rows each item has in the whole log, int64 [V].
     """
     bots = _of_bots(noise, users, settings)
+    # What its item keeps in any case takes no other row's place within the limit of its user.
+    may_go = may_go & (bots | (np.append(item_rows, np.inf)[items] > settings.min_item_rows))
     if settings.budget is None:
         may_go = may_go & (bots | _above_doubt(noise, items, item_rows, settings))
     allowed = _within_users(noise, users, may_go, bots, settings)

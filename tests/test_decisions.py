@@ -83,6 +83,17 @@ def test_an_item_keeps_its_least_suspicious_rows() -> None:
     assert np.flatnonzero(~budget.keep).tolist() == [0, 1, 3, 4], "a budget goes to other rows"
 
 
+def test_what_an_item_keeps_anyway_takes_no_place_within_the_limit_of_a_user() -> None:
+    # The worst three of ten rows are of items that nobody else has.
+    noise = np.array([0.99, 0.98, 0.97, 0.9, 0.8, 0.7, 0.6, 0.1, 0.1, 0.1, 0.1, 0.1])
+    users = np.array([0] * 10 + [1] * 2)
+    items = np.array([0, 1, 2, 3, 3, 3, 3, 4, 4, 4, 4, 4])
+    for asked in ({}, {"budget": "50%"}, {"threshold": 0.65}):
+        decisions = decide(noise, users, items, DecisionSettings(**asked))  # type: ignore[arg-type]
+        assert np.flatnonzero(~decisions.keep).tolist() == [3, 4, 5]
+        assert decisions.protected[:3].all()
+
+
 def test_a_row_of_a_rare_item_has_to_look_worse() -> None:
     items, users = np.repeat([0, 1, 2, 3], [1, 2, 4, 100]), np.arange(107)
     some = [1, 3, 7]  # of items of 2, 4 and 100 rows
