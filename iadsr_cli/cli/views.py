@@ -195,9 +195,30 @@ def show_study(face: Face, found: dict[str, Any], output: Path | None) -> None:
         )
         if record["recovered_share"] is not None:
             face.note(f"recovered share of what the noise cost: {record['recovered_share']:.2f}")
+    if found["thresholds"]:
+        _show_thresholds(face, found["thresholds"])
     face.facts(found["verdict"], [("slowest", face.slowest())])
     if output is not None:
         face.facts(f"Wrote {output}", [("report", str(output / "report.html"))])
+
+
+def _show_thresholds(face: Face, found: dict[str, Any]) -> None:
+    """Print what each threshold takes and gives, next to the decision that was asked for, and which is advised."""
+    rows = [("as set", found["own"]), *((f"{one['threshold']:g}", one) for one in found["thresholds"])]
+    face.table(
+        f"{found['recommender']}: HR@10 by threshold, at the items before the last and at the last",
+        ["threshold", "removed", "before the last", "last"],
+        [
+            [name, f"{one['removed_share']:.1%}", *map(_hit_rate, (one["validation"], one["test"]))]
+            for name, one in rows
+        ],
+    )
+    face.note(found["advice"])
+
+
+def _hit_rate(found: dict[str, Any]) -> str:
+    change = found["change"]
+    return f"{found['HR@10']:.4f}" + (f"  {_change(change)}" if change else "")
 
 
 def _mean(values: list[float] | None) -> str:

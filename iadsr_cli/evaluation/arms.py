@@ -134,13 +134,21 @@ def make_arms(
     }
     if is_noise is not None:
         masks[ORACLE] = (_sparing(part, is_noise),) * 2
-    arms = []
-    for name, gone in masks.items():
-        training, history = (sequences if mask is None else _without(sequences, mask) for mask in gone)
-        arm = Arm(name, training, history)
-        check_hidden(arm, sequences)
-        arms.append(arm)
-    return arms
+    return [_arm(name, sequences, *gone) for name, gone in masks.items()]
+
+
+def cleaned(sequences: Sequences, removed: np.ndarray) -> Arm:
+    """Return the arm "cleaned training and history" alone, as `make_arms` does."""
+    removed = _sparing(training_part(sequences), removed)
+    return _arm(CLEANED_HISTORY, sequences, removed, removed)
+
+
+def _arm(name: str, sequences: Sequences, trained: np.ndarray | None, shown: np.ndarray | None) -> Arm:
+    """Return an arm without some rows of the training part in what is trained on and in what is shown."""
+    training, history = (sequences if mask is None else _without(sequences, mask) for mask in (trained, shown))
+    arm = Arm(name, training, history)
+    check_hidden(arm, sequences)
+    return arm
 
 
 def _sparing(part: Sequences, removed: np.ndarray) -> np.ndarray:

@@ -111,6 +111,7 @@ def _page(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "notes": metrics.get("notes") or [],
         "facts": _facts(log),
         "ranking": [_ranking(study, draw) for study in metrics.get("ranking") or []],
+        "thresholds": _thresholds(metrics.get("thresholds")),
         "detection": _detection(metrics, draw),
         "cleaning": _cleaning(metrics, draw),
         "suspicious": [_suspicious(row) for row in metrics.get("suspicious") or []],
@@ -171,6 +172,28 @@ def _ranking(study: Mapping[str, Any], draw: _Drawing) -> dict[str, Any]:
         "facts": facts,
         "chart": chart,
         "table": Table(f"Ranking metrics: {heading}", "trained on", names, rows) if rows else None,
+    }
+
+
+def _thresholds(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what each threshold takes and gives, and which is advised."""
+    tried = (found or {}).get("thresholds") or []
+    if not found or not tried:
+        return None
+    places = {"validation": "HR@10, the items before the last", "test": "HR@10, the last items"}
+    rows = []
+    for name, one in [
+        ("as set", found.get("own") or {}),
+        *((wording.plain(one.get("threshold")), one) for one in tried),
+    ]:
+        cells = [_ranking_cell(one.get(place) or {}, "HR@10") for place in places]
+        rows.append((name, [Cell(wording.percent(one.get("removed_share"))), *cells]))
+    label = f"Thresholds, by {wording.plain(found.get('recommender'))}"
+    facts = [("users", wording.count(found.get("users"))), ("seeds", wording.count(found.get("seeds")))]
+    return {
+        "facts": facts,
+        "table": Table(label, "threshold", ["removed", *places.values()], rows),
+        "advice": found.get("advice"),
     }
 
 

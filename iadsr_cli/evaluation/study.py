@@ -18,7 +18,7 @@ from iadsr_cli.config import NOISE_KINDS, RECOMMENDERS, SCORERS, TRAINED_SCORERS
 from iadsr_cli.decisions import decide
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.errors import InputError, UsageError
-from iadsr_cli.evaluation import arms, baselines, findings, labels, metrics
+from iadsr_cli.evaluation import arms, baselines, findings, labels, metrics, thresholds
 from iadsr_cli.evaluation.findings import Outcome
 from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.pipeline import Workspace, warn_of_no_fit
@@ -46,6 +46,7 @@ def study(workspace: Workspace) -> Outcome:
         lab.note(f"A quick study leaves out {left}, which train a recommender first: ask for one with --scorer.")
     detection, curves = lab.detection()
     ranking = list(lab.ranking())
+    tried = lab.thresholds()
     judged = lab.judged(None, config.run.seed)
     cleaning = findings.cleaning(judged)
     workspace.check_unchanged()
@@ -61,6 +62,7 @@ def study(workspace: Workspace) -> Outcome:
             "detection": detection,
             **curves,
             "ranking": ranking,
+            "thresholds": tried,
             "cleaning": cleaning,
         },
         lab.inputs(),
@@ -294,6 +296,13 @@ class _Lab:
                         outcomes.setdefault(arm.name, []).append(self._rank(recommender, arm, seed))
                 name = self.config.backbone.backbone if recommender == "backbone" else recommender
                 yield self._compared_arms(name, f"insert-uniform {share}" if share else None, outcomes)
+
+    def thresholds(self) -> dict[str, Any] | None:
+        """Return which threshold serves item neighbours best on the log as it is, or None where they are not asked."""
+        if "neighbours" not in self.config.study.recommender:
+            return None
+        noise = [self.judged(None, seed).scores.noise for seed in self._seeds]
+        return thresholds.compare(self.sequences, noise, self.config.decision, self.config.run.seed, self.reporter)
 
     def _arms(self, share: str | None, seed: int) -> list[arms.Arm]:
         sequences, is_noise = self.sequences, None

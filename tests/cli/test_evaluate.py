@@ -53,6 +53,13 @@ def test_a_quick_study_answers_all_questions(run, shop: Path) -> None:
         assert change["mean"] == pytest.approx((arms[name]["HR@10"] - raw) / raw)
         assert change["low"] <= change["mean"] <= change["high"]
 
+    tried = said["thresholds"]
+    assert (tried["recommender"], tried["users"], tried["seeds"]) == ("neighbours", ranking["users"], 1)
+    assert tried["own"]["removed_share"] == said["cleaning"]["removed_share"]
+    assert tried["own"]["test"]["HR@10"] == arms["cleaned training and history"]["HR@10"]
+    removed = [one["removed_share"] for one in tried["thresholds"]]
+    assert removed[0] < removed[-1]
+
     log = pd.read_csv(shop, keep_default_na=False, dtype=str)
     rows = pq.read_table("report/rows.parquet").to_pandas()
     assert len(rows) == said["cleaning"]["rows"] == len(log) - 2 * (log["user_id"].value_counts() >= 3).sum()
@@ -173,6 +180,8 @@ def test_the_terminal_shows_the_tables_and_the_verdict(run, shop: Path) -> None:
     shown = run("evaluate", shop, "--quick", "--budget", "5%", *SHORT).stderr
     for words in ("AUROC", "insert-uniform 10%", "co-occurrence", "neighbours: the last item of", "random removal"):
         assert words in shown
+    assert re.search(r"as set +[45]\.\d% +0\.\d{4} +0\.\d{4} *\n", shown)
+    assert re.search(r"\n +0\.7 +[0-9.]+% +0\.\d{4} +[+-][0-9.]+% \[", shown)
     assert re.search(r"Cleaning removes [45]\.\d% of rows and .*: neighbours HR@10 [+-]", " ".join(shown.split()))
 
 

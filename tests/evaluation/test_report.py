@@ -94,6 +94,10 @@ def arm(name, hr, change=None):
     }
 
 
+def tried(hr, change=None):
+    return {"HR@10": hr, "change": None if change is None else {"HR@10": interval(change)}}
+
+
 def detection():
     rng = np.random.default_rng(0)
     results = []
@@ -169,6 +173,15 @@ def rich():
             for recommender in ("item-neighbours", "gru4rec")
             for noise in (None, "insert-uniform 30%")
         ],
+        "thresholds": {
+            "recommender": "neighbours", "users": 20000, "seeds": 3, "advised": 0.3,
+            "advice": "--threshold 0.3 would serve item neighbours better: it removes 9.5% of the rows.",
+            "own": {"removed_share": 0.05, "validation": tried(0.0801), "test": tried(0.0641)},
+            "thresholds": [
+                {"threshold": 0.5, "removed_share": 0.05, "validation": tried(0.0801, 0), "test": tried(0.0641, 0)},
+                {"threshold": 0.3, "removed_share": 0.0951, "validation": tried(0.09, 0.12), "test": tried(0.07, 0.1)},
+            ],
+        },
         "cleaning": {
             "rows": 198502, "removed": 9925, "removed_share": 0.05, "protected": 1204, "unscored": 311,
             "users_touched": 8044, "by_frequency_fifth": [0.0912, 0.0633, 0.0441, 0.0312, 0.0204],
@@ -231,6 +244,7 @@ def test_the_verdict_is_the_first_heading(rich, page):
 def test_sections_come_in_the_order_of_a_readers_questions(page):
     headings = [
         "Does a recommender get better?",
+        "Would another threshold serve better?",
         "Are noisy rows found?",
         "Whom does cleaning hurt?",
         "The most suspicious rows",
@@ -238,6 +252,13 @@ def test_sections_come_in_the_order_of_a_readers_questions(page):
     ]
     places = [page.texts.index(heading) for heading in headings]
     assert places == sorted(places)
+
+
+def test_thresholds_stand_next_to_the_decision_as_it_was_set(rich, page):
+    assert rich["thresholds"]["advice"] in page.texts
+    text = " ".join(page.text.split())
+    assert "as set 5.0% 0.0801 0.0641 0.5 5.0%" in text
+    assert "0.3 9.5% 0.0900 +12.0% (+10.8 to +13.2) 0.0700 +10.0% (+8.8 to +11.2)" in text
 
 
 def test_what_a_log_says_stays_text(rich):
@@ -329,6 +350,7 @@ def test_a_page_can_be_attached_to_a_message(rich):
 def test_any_section_may_be_missing(rich):
     shown = {
         "ranking": "Does a recommender get better?",
+        "thresholds": "Would another threshold serve better?",
         "precision_recall": "Precision and recall, insert-uniform",
         "histogram": "Distribution of scores",
         "calibration": "Calibration of the scores",
