@@ -32,14 +32,31 @@ def ranking_table(record: dict[str, Any]) -> None:
     print(f"\n{record['recommender']}, {record['noise'] or 'the log as it is'}, {record['seeds']} seeds")
     print("| trained on | HR@10 | NDCG@10 | change of HR@10 | cold HR@10 | coverage |\n|---|---|---|---|---|---|")
     for arm in record["arms"]:
-        change = arm["change"] and arm["change"]["HR@10"]
-        told = "-"
-        if change and change["mean"] is not None:
-            told = f"{change['mean']:+.1%} [{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
+        change = told(arm["change"])
         cold = "-" if arm["cold_HR@10"] is None else f"{arm['cold_HR@10']:.4f}"
-        print(f"| {arm['arm']} | {arm['HR@10']:.4f} | {arm['NDCG@10']:.4f} | {told} | {cold} | {arm['coverage']:.0%} |")
+        print(
+            f"| {arm['arm']} | {arm['HR@10']:.4f} | {arm['NDCG@10']:.4f} | {change} | {cold} | {arm['coverage']:.0%} |"
+        )
     if record["recovered_share"] is not None:
         print(f"recovered share: {record['recovered_share']:.2f}")
+
+
+def told(change: dict[str, Any] | None) -> str:
+    """Return a change of HR@10 and its interval."""
+    found = change and change["HR@10"]
+    if not found or found["mean"] is None:
+        return "-"
+    return f"{found['mean']:+.1%} [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+
+
+def threshold_table(found: dict[str, Any]) -> None:
+    """Print what thresholds are worth."""
+    print(f"\n{found['recommender']} by threshold, {found['seeds']} seeds")
+    print("| threshold | removed | before the last | change | last | change |\n|---|---|---|---|---|---|")
+    for one in [found["own"], *found["thresholds"]]:
+        places = [f"{at['HR@10']:.4f} | {told(at['change'])}" for at in (one["validation"], one["test"])]
+        print(f"| {one.get('threshold', 'as set')} | {one['removed_share']:.1%} | {' | '.join(places)} |")
+    print(found["advice"])
 
 
 def main() -> None:
@@ -52,6 +69,8 @@ def main() -> None:
         detection_table(found, metric)
     for record in found["ranking"]:
         ranking_table(record)
+    if found["thresholds"]:
+        threshold_table(found["thresholds"])
 
 
 if __name__ == "__main__":
