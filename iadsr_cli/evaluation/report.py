@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from iadsr_cli.evaluation import charts, wording
+from iadsr_cli.evaluation import charts, tables, wording
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-FIFTHS = ["rarest", "2nd", "3rd", "4th", "most frequent"]
 KINDS = {
     "insert-uniform": "at a random place of a history, an item that the user does not have, every item as likely",
     "insert-popular": "the same, but frequent items are drawn more often",
@@ -35,37 +34,6 @@ _BADGES = {
     "unclear": ("◆", "unclear"),
     "mixed": ("◆", "unclear"),
 }
-_RANKING = {"HR@10": "HR@10", "NDCG@10": "NDCG@10", "MRR@10": "MRR@10", "cold_HR@10": "cold HR@10"}
-_CHANGES = ["HR@10", "NDCG@10"]
-_DECISION = ["precision", "recall", "f1", "over_denoising", "under_denoising", "removed_share", "cold_gap"]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A table's cell: its text, a second and smaller line, and whether it is the best of its column."""
-
-    text: str
-    below: str = ""
-    best: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table: each row has a name and one cell per column.
-
-    Attributes:
-        label: what the table holds, for those who cannot see it.
-        corner: what the rows are.
-        columns: name of each column.
-        rows: name and cells of each row.
-        groups: names over several columns, with how many of them each spans; none if empty.
-    """
-
-    label: str
-    corner: str
-    columns: list[str]
-    rows: list[tuple[str, list[Cell]]]
-    groups: list[tuple[str, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -151,7 +119,7 @@ def _facts(log: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _ranking(study: Mapping[str, Any], draw: _Drawing) -> dict[str, Any]:
     """Return one recommender on one log: a chart of changes against raw, and the table."""
     arms = study.get("arms") or []
-    changes = {arm["arm"]: [_interval(arm, metric) for metric in _CHANGES] for arm in arms if arm.get("change")}
+    changes = {arm["arm"]: [_interval(arm, metric) for metric in tables.CHANGES] for arm in arms if arm.get("change")}
     # An arm without any number would be an empty line.
     changes = {arm: values for arm, values in changes.items() if not np.isnan([value[0] for value in values]).all()}
     heading = f"{wording.plain(study.get('recommender'))}, {study.get('noise') or 'the log as it is'}"
@@ -160,18 +128,15 @@ def _ranking(study: Mapping[str, Any], draw: _Drawing) -> dict[str, Any]:
         caption = "HR@10 against raw: " + wording.listed(
             [f"{arm} {_verbal(values[0])}" for arm, values in changes.items()]
         )
-        chart = draw(charts.relative_changes, "Change against raw", caption, changes, key=_CHANGES)
-    columns = [key for key in (*_RANKING, "coverage") if any(key in arm for arm in arms)]
-    rows = [(wording.plain(arm.get("arm")), [_ranking_cell(arm, key) for key in columns]) for arm in arms]
+        chart = draw(charts.relative_changes, "Change against raw", caption, changes, key=tables.CHANGES)
     facts = [("users", wording.count(study.get("users"))), ("seeds", wording.count(study.get("seeds")))]
     if wording.finite(study.get("recovered_share")) is not None:
         facts.append(("of the loss to noise recovered", wording.percent(study["recovered_share"])))
-    names = [_RANKING.get(key, key) for key in columns]
     return {
         "heading": heading,
         "facts": facts,
         "chart": chart,
-        "table": Table(f"Ranking metrics: {heading}", "trained on", names, rows) if rows else None,
+        "table": tables.of_arms(arms, heading),
     }
 
 
@@ -180,19 +145,10 @@ def _thresholds(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     tried = (found or {}).get("thresholds") or []
     if not found or not tried:
         return None
-    places = {"validation": "HR@10, the items before the last", "test": "HR@10, the last items"}
-    rows = []
-    for name, one in [
-        ("as set", found.get("own") or {}),
-        *((wording.plain(one.get("threshold")), one) for one in tried),
-    ]:
-        cells = [_ranking_cell(one.get(place) or {}, "HR@10") for place in places]
-        rows.append((name, [Cell(wording.percent(one.get("removed_share"))), *cells]))
-    label = f"Thresholds, by {wording.plain(found.get('recommender'))}"
     facts = [("users", wording.count(found.get("users"))), ("seeds", wording.count(found.get("seeds")))]
     return {
         "facts": facts,
-        "table": Table(label, "threshold", ["removed", *places.values()], rows),
+        "table": tables.of_thresholds(found.get("own") or {}, tried, found.get("recommender")),
         "advice": found.get("advice"),
     }
 
@@ -211,16 +167,6 @@ def _verbal(interval: tuple[float, float, float]) -> str:
     return f"{wording.change(mean)} ({side})"
 
 
-def _ranking_cell(arm: Mapping[str, Any], key: str) -> Cell:
-    text = wording.percent(arm.get(key)) if key == "coverage" else wording.decimal(arm.get(key), 4)
-    found = (arm.get("change") or {}).get(key)
-    # Intervals of the other metrics are in metrics.json; here they would make the table too wide to be read.
-    if not found or key not in _CHANGES:
-        return Cell(text)
-    low, high = (wording.change(found.get(end), "") for end in ("low", "high"))
-    return Cell(text, f"{wording.change(found.get('mean'))} ({low} to {high})")
-
-
 def _detection(metrics: Mapping[str, Any], draw: _Drawing) -> dict[str, Any] | None:
     """Return how well injected rows are found: by scorer and kind of noise, then the tool's own scorer."""
     results = metrics.get("detection") or []
@@ -233,11 +179,11 @@ def _detection(metrics: Mapping[str, Any], draw: _Drawing) -> dict[str, Any] | N
     if not results and not drawn:
         return None
     mine = [result for result in results if result.get("scorer") == own]
-    decided = [result for result in mine if any(wording.finite(result.get(key)) is not None for key in _DECISION)]
+    decided = [result for result in mine if any(wording.finite(result.get(key)) is not None for key in tables.DECISION)]
     return {
         "own": own,
-        "scorers": _scorer_table(results) if results else None,
-        "decisions": _decision_table(decided, own) if decided else None,
+        "scorers": tables.of_scorers(results) if results else None,
+        "decisions": tables.of_decisions(decided, own) if decided else None,
         "charts": drawn,
     }
 
@@ -249,69 +195,6 @@ def _own_scorer(metrics: Mapping[str, Any]) -> str:
     settings = metrics.get("settings") or {}
     wanted = [settings.get("decision.method"), settings.get("method"), "iadsr"]
     return next((str(name) for name in [*wanted, *scorers] if name in scorers), "iadsr")
-
-
-def _grouped(results: Iterable[Mapping[str, Any]], *keys: str) -> dict[tuple[Any, ...], list[Mapping[str, Any]]]:
-    """Return the results by the values of `keys`, in order of appearance: those of one group differ in seed."""
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for result in results:
-        groups.setdefault(tuple(result.get(key) for key in keys), []).append(result)
-    return groups
-
-
-def _scorer_table(results: Sequence[Mapping[str, Any]]) -> Table:
-    cells = _grouped(results, "scorer", "kind", "rate")
-    scorers = list(dict.fromkeys(scorer for scorer, _, _ in cells))
-    kinds = list(dict.fromkeys(kind for _, kind, _ in cells))
-    columns = [(kind, rate) for kind in kinds for rate in dict.fromkeys(r for _, k, r in cells if k == kind)]
-    table = []
-    for scorer in scorers:
-        values = [[run.get("auroc") for run in cells.get((scorer, *column), [])] for column in columns]
-        table.append(
-            [
-                Cell(wording.decimal(wording.mean(value)), wording.half_interval(value, wording.decimal))
-                for value in values
-            ]
-        )
-    for place in range(len(columns)):
-        shown = [row[place].text for row in table]
-        best = max((text for text in shown if text != wording.DASH), default=None)
-        for row in table:
-            row[place] = Cell(row[place].text, row[place].below, row[place].text == best)
-    groups = [(wording.plain(kind), sum(kind == other for other, _ in columns)) for kind in kinds]
-    rates = [_rate(rate) for _, rate in columns]
-    rows = list(zip(map(wording.plain, scorers), table, strict=True))
-    return Table("AUROC by scorer and kind of noise", "AUROC", rates, rows, groups)
-
-
-def _rate(rate: Any) -> str:
-    """Return a rate of noise, which is a number or already in words; labelled noise has none."""
-    number = wording.finite(rate)
-    if number is not None:
-        return f"{100 * number:.4g}%"
-    return "" if rate is None else wording.plain(rate)
-
-
-def _decision_table(results: Sequence[Mapping[str, Any]], own: str) -> Table:
-    names = ["precision", "recall", "F1", "over-denoising", "under-denoising", "removed", "cold gap, points"]
-    rows = []
-    for (kind, rate), runs in _grouped(results, "kind", "rate").items():
-        cells = []
-        for key in _DECISION:
-            show = _points if key == "cold_gap" else wording.percent
-            values = [run.get(key) for run in runs]
-            cells.append(
-                Cell(
-                    show(wording.mean(values)),
-                    wording.half_interval(values, lambda half: wording.percent(half).rstrip("%")),
-                )
-            )
-        rows.append((f"{wording.plain(kind)} {_rate(rate)}", cells))
-    return Table(f"What {own} removed, by kind of noise", "noise", names, rows)
-
-
-def _points(value: Any) -> str:
-    return wording.change(value, "")
 
 
 def _distributions(histogram: Mapping[str, Any] | None, draw: _Drawing) -> list[Chart]:
@@ -340,7 +223,7 @@ def _precision_recall(results: Sequence[Mapping[str, Any]], own: str, draw: _Dra
     """Return one chart per kind of noise, the tool's own scorer first."""
     drawn = []
     drawable = [result for result in results if result.get("recall") and result.get("precision")]
-    for (kind,), found in _grouped(drawable, "kind").items():
+    for (kind,), found in tables.grouped(drawable, "kind").items():
         ordered = sorted(found, key=lambda result: result.get("scorer") != own)
         curves = [(wording.numbers(result["recall"]), wording.numbers(result["precision"])) for result in ordered]
         share = next((number for result in found if (number := wording.finite(result.get("share"))) is not None), None)
@@ -390,7 +273,7 @@ def _cleaning(metrics: Mapping[str, Any], draw: _Drawing) -> dict[str, Any] | No
         facts.append(("cold gap", wording.change(found["cold_gap"], " points")))
     if not (facts or drawn or mine):
         return None
-    return {"facts": facts, "charts": drawn, "injected": _fifths_table(mine, own) if mine else None}
+    return {"facts": facts, "charts": drawn, "injected": tables.of_fifths(mine, own) if mine else None}
 
 
 def _by_frequency(found: Mapping[str, Any], draw: _Drawing) -> list[Chart]:
@@ -401,7 +284,9 @@ def _by_frequency(found: Mapping[str, Any], draw: _Drawing) -> list[Chart]:
         f"Of the rows of the rarest fifth of items {wording.percent(values[0])} are removed, "
         f"of those of the most frequent fifth {wording.percent(values[-1])}.{_dashed(found)}"
     )
-    groups = FIFTHS if len(values) == len(FIFTHS) else [str(number) for number in range(1, len(values) + 1)]
+    groups = (
+        tables.FIFTHS if len(values) == len(tables.FIFTHS) else [str(number) for number in range(1, len(values) + 1)]
+    )
     title = "Removed share by item frequency"
     overall = wording.finite(found.get("removed_share"))
     return [draw(charts.shares, title, caption, groups, values, overall, "fifths of the items, by frequency")]
@@ -434,24 +319,6 @@ def _range(start: Any, end: Any) -> str:
     if wording.finite(end) is None:
         return f"{wording.count(start)}+"
     return wording.count(start) if start == end else f"{wording.count(start)}–{wording.count(end)}"
-
-
-def _fifths_table(runs: Sequence[Mapping[str, Any]], own: str) -> Table:
-    columns: dict[str, tuple[str, Callable[[Any], str]]] = {
-        "rows": ("rows", wording.count),
-        "noise": ("noise", wording.count),
-        "auroc": ("AUROC", wording.decimal),
-        "removed_share": ("removed", wording.percent),
-        "over_denoising": ("over-denoising", wording.percent),
-        "under_denoising": ("under-denoising", wording.percent),
-    }
-    rows = []
-    for place, name in enumerate(FIFTHS):
-        fifths = [run["by_frequency_fifth"][place] for run in runs if place < len(run["by_frequency_fifth"])]
-        means = {key: wording.mean([fifth.get(key) for fifth in fifths]) for key in columns}
-        rows.append((name, [Cell(show(means[key])) for key, (_, show) in columns.items()]))
-    label = f"{own} on known noise by item frequency, the mean of {len(runs)} runs"
-    return Table(label, "item frequency", [name for name, _ in columns.values()], rows)
 
 
 def _suspicious(row: Mapping[str, Any]) -> dict[str, Any]:
