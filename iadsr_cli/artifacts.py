@@ -7,7 +7,7 @@ every input and output. There is no time and no path in it: the same inputs and 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -73,9 +73,21 @@ def file_digest(path: Path) -> str:
 
 
 def _no_artifact(folder: Path) -> str | None:
-    if (folder / MANIFEST).is_file():
-        return None
-    return f"holds no {MANIFEST}, so it is not a folder that iadsr wrote"
+    try:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        written = {*content["outputs"], MANIFEST}
+    except OSError:
+        return f"holds no {MANIFEST}, so it is not a folder that iadsr wrote"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None  # a damaged one: to make it again is what is advised where it is read
+    return others_in(folder, written)
+
+
+def others_in(folder: Path, written: Collection[str]) -> str | None:
+    """Return that a folder holds a file besides those that were written to it, as a reason to leave it; else None."""
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    other = next((name for name in found if name not in written), None)
+    return other and f"holds {other}, which iadsr did not write"
 
 
 def check_folder(folder: Path, *, force: bool, foreign: Callable[[Path], str | None] = _no_artifact) -> None:

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from iadsr_cli.artifacts import cached, check_folder, checkpoint_of, read_manifest, write_artifact
+from iadsr_cli.artifacts import MANIFEST, cached, check_folder, checkpoint_of, read_manifest, write_artifact
 from iadsr_cli.errors import ArtifactError, OutputError
 from iadsr_cli.progress import Silent
 
@@ -185,7 +186,7 @@ def test_a_killed_process_s_drafts_in_the_cache_are_removed(tmp_path: Path) -> N
 BUILDER = """
 import sys, time
 from pathlib import Path
-from iadsr_cli.artifacts import cached, write_artifact
+from iadsr_cli.artifacts import MANIFEST, cached, write_artifact
 from iadsr_cli.progress import Silent
 
 class Spoken(Silent):
@@ -249,6 +250,22 @@ def test_an_output_folder_is_checked_before_any_work(tmp_path: Path) -> None:
     ]:
         with pytest.raises(OutputError, match=message):
             check_folder(tmp_path / folder, force=force)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "deeper/notes.txt"])
+def test_what_somebody_put_into_an_artifact_is_not_lost_with_it(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "one"
+    write(folder)
+    foreign = folder / name
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.touch()
+    told = f"{folder} holds {name}, which iadsr did not write, and --force does not replace it."
+    with pytest.raises(OutputError, match=re.escape(told)):
+        check_folder(folder, force=True)
+    # Where its manifest does not say what was written, making it again is the advice for that.
+    for damaged in ("{", "[]", '{"outputs": 3}', "{}", "[" * 100_000):
+        (folder / MANIFEST).write_text(damaged)
+        check_folder(folder, force=True)
 
 
 # A process that is killed between the two renames of a replacement.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from iadsr_cli import __version__
-from iadsr_cli.artifacts import check_folder
+from iadsr_cli.artifacts import check_folder, others_in
 from iadsr_cli.drafts import draft_folder
 from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.logs.files import base_folder, is_several, lies_in, would_hold
@@ -142,6 +142,4 @@ def _foreign(folder: Path) -> str | None:
         written = {*content["files"], MARKER}
     except (OSError, ValueError, KeyError, TypeError):
         return f"holds no {MARKER}, so it is not a folder that iadsr wrote"
-    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    other = next((name for name in found if name not in written), None)
-    return other and f"holds {other}, which iadsr did not write"
+    return others_in(folder, written)
