@@ -204,21 +204,20 @@ def show_study(face: Face, found: dict[str, Any], output: Path | None) -> None:
 
 def _show_thresholds(face: Face, found: dict[str, Any]) -> None:
     """Print what each threshold takes and gives, next to the decision that was asked for, and which is advised."""
-    rows = [("as set", found["own"]), *((f"{one['threshold']:g}", one) for one in found["thresholds"])]
+    places = ("validation", "test")
+    own = found["own"]
     face.table(
-        f"{found['recommender']}: HR@10 by threshold, at the items before the last and at the last",
-        ["threshold", "removed", "before the last", "last"],
+        f"{found['recommender']} by threshold: HR@10 as set, and by how much others change it",
+        ["threshold", "removed", "before the last", "the last item"],
         [
-            [name, f"{one['removed_share']:.1%}", *map(_hit_rate, (one["validation"], one["test"]))]
-            for name, one in rows
+            ["as set", f"{own['removed_share']:.1%}", *(f"{own[place]['HR@10']:.4f}" for place in places)],
+            *(
+                [f"{one['threshold']:g}", f"{one['removed_share']:.1%}", *(_change(one[at]["change"]) for at in places)]
+                for one in found["thresholds"]
+            ),
         ],
     )
     face.note(found["advice"])
-
-
-def _hit_rate(found: dict[str, Any]) -> str:
-    change = found["change"]
-    return f"{found['HR@10']:.4f}" + (f"  {_change(change)}" if change else "")
 
 
 def _mean(values: list[float] | None) -> str:

@@ -15,6 +15,7 @@ from iadsr_cli.config import Config, EncoderSettings, LogSettings, RunSettings, 
 from iadsr_cli.evaluation import arms, baselines, findings, study
 from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.evaluation.study import _Lab
+from iadsr_cli.evidence import Scores
 from iadsr_cli.pipeline import open_log
 from iadsr_cli.progress import Silent
 
@@ -87,6 +88,30 @@ def test_arms_of_the_same_rows_are_ranked_once(lab: Lab, monkeypatch: pytest.Mon
     for arm in arms.make_arms(made.sequences, removed, made.config.decision, 0):
         made._rank("neighbours", arm, 0)
     assert len(fitted) == 4, "each of the others; the log as it is was ranked before"
+
+
+def test_thresholds_are_tried_with_the_scores_of_each_seed_on_the_log_as_it_is(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histories = [(f"u{user}", [*around(user), "v", f"t{user}"]) for user in range(10)]
+    assert lab(histories, recommender=("backbone",)).thresholds() is None
+    made = lab(histories, recommender=("neighbours",))
+    made.config = replace(made.config, study=replace(made.config.study, seeds=2))
+    judged = []
+
+    def scores(material: baselines.Material) -> Scores:
+        judged.append((material.seed, material.sequences.digest()))
+        noise = np.full(len(material.sequences.codes), material.seed / 2 + 0.3)
+        return Scores(noise, np.zeros((len(noise), 3)), np.zeros(len(noise), np.int8))
+
+    monkeypatch.setitem(baselines.METHODS, made.config.decision.method, scores)
+    found = made.thresholds()
+    part = arms.training_part(made.sequences).digest()
+    assert judged == [(0, part), (1, part)]
+    assert found is not None
+    # Of seven rows two may go, of five that are judged: by the second seed's scores, and below 0.3 by both.
+    assert found["own"]["removed_share"] == pytest.approx(0.2)
+    assert [one["removed_share"] for one in found["thresholds"]] == pytest.approx([0.2] * 5 + [0.4] * 2)
 
 
 def test_rows_that_are_held_out_do_not_count(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
