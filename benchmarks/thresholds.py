@@ -1,10 +1,12 @@
-"""What a recommender wins back by thresholds, of the loss by injected noise: at the validation items and the targets.
+"""What a recommender wins back by thresholds, of the loss by noise: at the validation items and at the targets.
 
     python benchmarks/thresholds.py LOG [--recommender neighbours] [--share 30%] [--thresholds 0.3 0.4 ...] [--seeds 3]
+    python benchmarks/thresholds.py toys-labelled-noise.parquet --label is_noise --recommender sasrec
 
-Noise of any item is injected into histories, and the training part is judged and cleaned as `iadsr evaluate` does it:
-a threshold is to be chosen by the validation items, and what it is worth to be read at the targets. "random" removes as
-many rows as the default does. Changes are those of the mean over seeds, with the 95% interval over users.
+Noise of any item is injected into histories, or others have labelled it. The training part is judged and cleaned as
+`iadsr evaluate` does it: a threshold is to be chosen by the validation items, and what it is worth to be read at the
+targets. "random removal" takes as many rows as the default does. Changes are those of the mean over seeds, with the 95%
+interval over users.
 """
 
 import argparse
@@ -16,7 +18,7 @@ from detection import Bench
 
 from iadsr_cli.cli.console import Face
 from iadsr_cli.config import BackboneSettings, Config, DecisionSettings, RunSettings
-from iadsr_cli.evaluation import arms, metrics
+from iadsr_cli.evaluation import arms, labels, metrics
 from iadsr_cli.evaluation.arms import Arm
 from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.hardware import pick_device
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("log")
     parser.add_argument("--recommender", default="neighbours", help="or the name of a backbone")
     parser.add_argument("--share", default="30%")
+    parser.add_argument("--label")
     parser.add_argument("--thresholds", type=float, nargs="+", default=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cache-dir")
@@ -60,7 +63,11 @@ def main() -> None:
     found: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
     told: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     for seed in range(arguments.seeds):
-        sequences, noisy, _ = bench.noisy("insert-uniform", parse_share(arguments.share, "--share"), seed)
+        if arguments.label:
+            sequences = bench.sequences
+            noisy = labels.read(workspace.log, arguments.label)[sequences.row_ids]
+        else:
+            sequences, noisy, _ = bench.noisy("insert-uniform", parse_share(arguments.share, "--share"), seed)
         part, is_noise = arms.training_part(sequences), noisy[~arms.held_out(sequences)]
         _, score = bench.judge(part, seed)
         default = DecisionSettings()
@@ -80,7 +87,8 @@ def main() -> None:
         for arm in made:
             for place, from_end in PLACES.items():
                 found[place][arm.name].append(hits(workspace.with_seed(seed), name, arm, from_end))
-        print(f"{name}, {arguments.share} of any item, seeds 0 to {seed}", flush=True)
+        what = arguments.label or f"{arguments.share} of any item"
+        print(f"{name}, {what}, seeds 0 to {seed}", flush=True)
         print("| rows above | go | of them noise | the rarest fifth loses more by | validation | | test | |")
         print("|---|---|---|---|---|---|---|---|")
         for row in found["test"]:
