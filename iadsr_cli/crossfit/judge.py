@@ -233,42 +233,57 @@ class Judge:
             stage.advance(len(taught.kind))
         ratios = head.ratios(heads, taught.evidence, taught.side)
         self.fit = taught.fit(ratios)
-
-        def of_log(number: int) -> np.ndarray:
-            """Return what the head of a kind says of the rows of the log that its share is read from."""
-            if not kinds[number].whole:
-                # Injected rows are in histories with others, which makes these look worse: so are rows of lessons.
-                return ratios[~taught.injected, number]
-            # A history with injected rows looks more like a bot's, but a bot's own no more so.
-            rows = judged & kinds[number].counted(self._sequences)
-            return head.ratios(heads, evidence[rows], side[rows])[:, number]
-
-        found = np.zeros(len(kinds))
         # Else nearly all of it would be taken for noise.
-        if self.fit >= _TOLD_APART:
-            told = taught.injected
-            found = estimate(
-                [*map(of_log, range(len(kinds)))],
-                ratios[told],
-                taught.kind[told],
-                [rows[told] for rows in taught.counted],
-                kinds,
-            )
-            # Of whole histories their own number says how sure that is.
-            found *= [1 if each.whole else judged.sum() / (judged.sum() + _ROWS_OF_DOUBT) for each in kinds]
-            # Of the log's rows; that of whole histories is one of long ones.
-            lengths = self._sequences.lengths
-            in_long = lengths[lengths >= noise.LONG_HISTORY].sum() / judged.sum()
-            self.shares = {
-                name: float(share * (in_long if each.whole else 1))
-                for (name, each), share in zip(taught.kinds.items(), found, strict=True)
-            }
+        told = self.fit >= _TOLD_APART
+        found = self._found(taught, heads, ratios, evidence, judged) if told else np.zeros(len(kinds))
         believed = np.maximum(found, [_AT_LEAST * (each.sort is Sort.DOUBTFUL) for each in kinds])
         # Where no noise is seen at all, rows still have an order.
         least = np.array([each.rate for each in kinds])
         weights = believed + least / least.sum() * 0.5 / judged.sum()
         self._learned = head.Mixture(heads, weights)
         return _scored(self._learned, judged, evidence, side, self.shares)
+
+    def _found(
+        self,
+        taught: _Taught,
+        heads: Sequence[head.Heads],
+        ratios: np.ndarray,
+        evidence: np.ndarray,
+        judged: np.ndarray,
+    ) -> np.ndarray:
+        """Return how much of what it is read from is noise of each kind, float64 [K], and set `shares`, of the log.
+
+        Args:
+            taught: rows of lessons.
+            heads: what was learned from them.
+            ratios: what those say of them, [n, K].
+            evidence: about the rows of the log [N, E].
+            judged: which of those are judged, bool [N].
+        """
+        kinds, injected = list(taught.kinds.values()), taught.injected
+        side = self._side[self._sequences.user_index]
+
+        def of_log(number: int) -> np.ndarray:
+            """Return what the head of a kind says of the rows of the log that its share is read from."""
+            if not kinds[number].whole:
+                # Injected rows are in histories with others, which makes these look worse: so are rows of lessons.
+                return ratios[~injected, number]
+            # A history with injected rows looks more like a bot's, but a bot's own no more so.
+            rows = judged & kinds[number].counted(self._sequences)
+            return head.ratios(heads, evidence[rows], side[rows])[:, number]
+
+        counted = [rows[injected] for rows in taught.counted]
+        found = estimate([*map(of_log, range(len(kinds)))], ratios[injected], taught.kind[injected], counted, kinds)
+        # Of whole histories their own number says how sure that is.
+        found *= [1 if each.whole else judged.sum() / (judged.sum() + _ROWS_OF_DOUBT) for each in kinds]
+        # That of whole histories is one of long ones.
+        lengths = self._sequences.lengths
+        in_long = lengths[lengths >= noise.LONG_HISTORY].sum() / judged.sum()
+        self.shares = {
+            name: float(share * (in_long if each.whole else 1))
+            for (name, each), share in zip(taught.kinds.items(), found, strict=True)
+        }
+        return found
 
     def teaching(self) -> Teaching:
         """Return what all users of the log teach; call `scores` first."""
