@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 from detection import Bench
+from study import told
 
 from iadsr_cli.cli.console import Face
 from iadsr_cli.config import BackboneSettings, Config, DecisionSettings, RunSettings
@@ -61,7 +62,7 @@ def main() -> None:
     workspace = open_log(arguments.log, None, config, Face(quiet=True))
     bench = Bench.of(workspace)
     found: dict[str, dict[str, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
-    told: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    figures: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     for seed in range(arguments.seeds):
         if arguments.label:
             sequences = bench.sequences
@@ -79,7 +80,7 @@ def main() -> None:
             cleaned = several[arms.CLEANED_HISTORY]
             made.append(replace(cleaned, name=f"{threshold:g}"))
             of_all = metrics.detection(score, is_noise, removed, part.codes)
-            told[f"{threshold:g}"].append(
+            figures[f"{threshold:g}"].append(
                 (float(of_all["removed_share"]), float(of_all["precision"] or 0), float(of_all["cold_gap"] or 0))
             )
             if threshold == default.threshold:
@@ -92,14 +93,15 @@ def main() -> None:
         print("| rows above | go | of them noise | the rarest fifth loses more by | validation | | test | |")
         print("|---|---|---|---|---|---|---|---|")
         for row in found["test"]:
-            cells = [f"{value:.3f}" for value in np.mean(told[row], axis=0)] if row in told else ["", "", ""]
+            cells = [f"{value:.3f}" for value in np.mean(figures[row], axis=0)] if row in figures else ["", "", ""]
             for by_arm in found.values():
                 worth = {other: np.mean(values, axis=0) for other, values in by_arm.items()}
-                lost = worth[arms.ORACLE].mean() - worth[arms.RAW].mean()
-                change = metrics.relative_bootstrap(worth[arms.RAW], worth[row], 0)
-                low, high = (100 * (change[bound] or 0) for bound in ("low", "high"))
-                cells.append(f"{worth[row].mean():.4f}, {change['mean']:+.1%} [{low:+.1f}, {high:+.1f}]")
-                cells.append(f"{(worth[row].mean() - worth[arms.RAW].mean()) / lost:.2f}")
+                raw, oracle = worth[arms.RAW], worth[arms.ORACLE]
+                cells.append(
+                    f"{worth[row].mean():.4f}, {told({'HR@10': metrics.relative_bootstrap(raw, worth[row], 0)})}"
+                )
+                lost = oracle.mean() - raw.mean()
+                cells.append(f"{(worth[row].mean() - raw.mean()) / lost:.2f}" if lost > 0 else "-")
             print(f"| {row} | {' | '.join(cells)} |", flush=True)
 
 

@@ -23,6 +23,22 @@ from iadsr_cli.progress import Reporter
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
+FILES = (
+    MANIFEST,
+    "history.jsonl",
+    "items.parquet",
+    "metrics.json",
+    "noise.parquet",
+    "ranks.parquet",
+    "report.html",
+    "rows.parquet",
+    "vectors.safetensors",
+    "vocabulary.parquet",
+    "weights.safetensors",
+)
+"""Names of the files of artifacts that are written where a user says."""
+# What systems leave where somebody looked.
+_LEFT_BY_SYSTEMS = (".DS_Store", "Thumbs.db", "desktop.ini")
 
 _REBUILD = {
     "embed": "iadsr embed",
@@ -75,19 +91,21 @@ def file_digest(path: Path) -> str:
 def _no_artifact(folder: Path) -> str | None:
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        written = {*content["outputs"], MANIFEST}
+        return others_in(folder, {*content["outputs"], MANIFEST})
     except OSError:
         return f"holds no {MANIFEST}, so it is not a folder that iadsr wrote"
     except (ValueError, KeyError, TypeError, RecursionError):
-        return None  # a damaged one: to make it again is what is advised where it is read
-    return others_in(folder, written)
+        # To make a damaged one again is what is advised where it is read.
+        return others_in(folder, FILES)
 
 
 def others_in(folder: Path, written: Collection[str]) -> str | None:
-    """Return that a folder holds a file besides those that were written to it, as a reason to leave it; else None."""
-    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
-    other = next((name for name in found if name not in written), None)
-    return other and f"holds {other}, which iadsr did not write"
+    """Return that a folder holds something besides the files that were written to it, or None where it does not."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name not in written and path.name not in _LEFT_BY_SYSTEMS and (path.is_symlink() or not path.is_dir()):
+            return f"holds {name}, which iadsr did not write"
+    return None
 
 
 def check_folder(folder: Path, *, force: bool, foreign: Callable[[Path], str | None] = _no_artifact) -> None:
@@ -110,7 +128,9 @@ def check_folder(folder: Path, *, force: bool, foreign: Callable[[Path], str | N
                 )
             why = foreign(folder)
             if why is not None:
-                raise OutputError(f"{folder} {why}, and --force does not replace it.", "Name another folder.")
+                raise OutputError(
+                    f"{folder} {why}, and --force does not replace it.", "Name another folder, or move that one away."
+                )
     parent = folder.absolute().parent
     if not parent.is_dir():
         raise OutputError(

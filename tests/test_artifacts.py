@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from iadsr_cli.artifacts import MANIFEST, cached, check_folder, checkpoint_of, read_manifest, write_artifact
+from iadsr_cli.artifacts import FILES, cached, check_folder, checkpoint_of, read_manifest, write_artifact
 from iadsr_cli.errors import ArtifactError, OutputError
 from iadsr_cli.progress import Silent
 
@@ -186,7 +186,7 @@ def test_a_killed_process_s_drafts_in_the_cache_are_removed(tmp_path: Path) -> N
 BUILDER = """
 import sys, time
 from pathlib import Path
-from iadsr_cli.artifacts import MANIFEST, cached, write_artifact
+from iadsr_cli.artifacts import cached, write_artifact
 from iadsr_cli.progress import Silent
 
 class Spoken(Silent):
@@ -252,19 +252,26 @@ def test_an_output_folder_is_checked_before_any_work(tmp_path: Path) -> None:
             check_folder(tmp_path / folder, force=force)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "deeper/notes.txt"])
-def test_what_somebody_put_into_an_artifact_is_not_lost_with_it(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["notes.txt", "deeper/notes.txt", "link"])
+@pytest.mark.parametrize("manifest", [None, "{", "[]", '{"outputs": 3}', "{}", "[" * 100_000])
+def test_what_somebody_put_into_an_artifact_is_not_lost_with_it(
+    tmp_path: Path, name: str, manifest: str | None
+) -> None:
     folder = tmp_path / "one"
     write(folder)
+    if manifest is not None:
+        # To make a damaged artifact again is advised where it is read, so what may be in one goes.
+        for written in ("a.txt", "b.txt"):
+            (folder / written).unlink()
+        for known in FILES:
+            (folder / known).write_text(manifest)
+    (folder / ".DS_Store").touch()
+    check_folder(folder, force=True)
     foreign = folder / name
     foreign.parent.mkdir(exist_ok=True)
-    foreign.touch()
+    foreign.symlink_to(tmp_path) if name == "link" else foreign.touch()
     told = f"{folder} holds {name}, which iadsr did not write, and --force does not replace it."
     with pytest.raises(OutputError, match=re.escape(told)):
-        check_folder(folder, force=True)
-    # Where its manifest does not say what was written, making it again is the advice for that.
-    for damaged in ("{", "[]", '{"outputs": 3}', "{}", "[" * 100_000):
-        (folder / MANIFEST).write_text(damaged)
         check_folder(folder, force=True)
 
 

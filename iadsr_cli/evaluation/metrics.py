@@ -186,6 +186,32 @@ def relative_bootstrap(base: np.ndarray, other: np.ndarray, seed: int, draws: in
     return {"mean": float(other_mean / base_mean - 1), "low": float(low), "high": float(high)}
 
 
+def better(base: np.ndarray, others: Sequence[np.ndarray], seed: int, draws: int = 2000) -> np.ndarray:
+    """Return which of several have a higher mean than `base` by more than chance can make the best of them; bool [T].
+
+    The best of several looks better than it is. So what one gains has to be more standard errors than the highest of
+    all reaches in 97.5% of the resamples of the users where none is better. These are the same users for all of them.
+
+    Args:
+        base: one value per user, float [U], or float [seeds, U], which is averaged over seeds first.
+        others: T of the same users and shape.
+        seed: the same arguments give the same answer.
+        draws: number of resamples of the users.
+
+    Source: White, "A reality check for data snooping", 2000, studentised as by Romano and Wolf, 2005.
+    """
+    gains = np.stack([np.atleast_2d(values).mean(axis=0) for values in others]) - np.atleast_2d(base).mean(axis=0)
+    gain, drawn = gains.mean(axis=1), _resampled_means(gains, seed, draws)
+    error = drawn.std(axis=1)
+    varying = error > 0
+    found = gain > 0
+    if varying.any():
+        gain, drawn, error = gain[varying], drawn[varying], error[varying]
+        highest = ((drawn - gain[:, None]) / error[:, None]).max(axis=0)
+        found[varying] = gain / error > np.quantile(highest, 0.975)
+    return found
+
+
 def _resampled_means(values: np.ndarray, seed: int, draws: int) -> np.ndarray:
     """Return the means of values [m, U] over users drawn with replacement, the same for each m; float [m, draws]."""
     generator = np.random.default_rng(seed)

@@ -21,7 +21,6 @@ THRESHOLDS = (0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 """Those that are tried; what removes fewer rows comes first."""
 PLACES = {"validation": 2, "test": 1}
 """What is ranked, by its place from the end of a history."""
-_NO_ADVICE = "By the items before the last, no other threshold serves item neighbours better by more than chance can."
 # Of more users intervals are narrow enough.
 _MOST_USERS = 20_000
 
@@ -44,8 +43,9 @@ def compare(
 ) -> dict[str, Any]:
     """Return what item neighbours reach on a log cleaned with each threshold, and which threshold is advised.
 
-    That is the one with the best HR@10 at the validation items, and of equally good ones the highest, if the decision
-    that was asked for is worse by more than chance makes it. Else none is.
+    Those that have a better HR@10 at the validation items than the decision that was asked for, by more than chance,
+    are candidates (`metrics.better`). The best of them is advised, and of equally good ones the highest, unless the
+    last items speak against it.
 
     Args:
         sequences: whole histories.
@@ -75,33 +75,53 @@ def compare(
         {"threshold": threshold, **_record(outcomes, own, seed)}
         for threshold, outcomes in zip(THRESHOLDS, others, strict=True)
     ]
-    best = max(records, key=lambda record: record["validation"]["HR@10"])
-    better = (best["validation"]["change"]["HR@10"]["low"] or 0) > 0
+    hits = [np.stack([one.hits["validation"] for one in outcomes]) for outcomes in tried]
+    candidates = [
+        record for record, better in zip(records, metrics.better(hits[0], hits[1:], seed), strict=True) if better
+    ]
+    best = max(candidates, key=lambda record: record["validation"]["HR@10"], default=None)
+    advised, advice = _advice(best)
     return {
         "recommender": "neighbours",
         "users": len(users),
         "seeds": len(noise),
         "own": _record(own, None, seed),
         "thresholds": records,
-        "advised": best["threshold"] if better else None,
-        "advice": _advice(best) if better else _NO_ADVICE,
+        "advised": advised,
+        "advice": advice,
     }
 
 
-def _advice(record: dict[str, Any]) -> str:
-    """Return in a sentence what a threshold is better by, and where that was not looked for, too."""
-    changes = {
-        place: "unknown"
-        if change["mean"] is None
-        else f"{change['mean']:+.1%} [{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
-        for place in PLACES
-        for change in [record[place]["change"]["HR@10"]]
-    }
-    return (
-        f"--threshold {record['threshold']:g} would serve item neighbours better: it removes "
-        f"{record['removed_share']:.1%} of the rows, and HR@10 changes by {changes['validation']} at the items before "
-        f"the last, by which it was chosen, and by {changes['test']} at the last, which it was not chosen by."
+def _advice(best: dict[str, Any] | None) -> tuple[float | None, str]:
+    """Return which threshold is advised, if any, and in words what it was chosen by and whether the rest confirm it."""
+    if best is None:
+        return None, (
+            "By the items before the last, none of these thresholds serves item neighbours better than the settings, "
+            "by more than chance."
+        )
+    threshold = best["threshold"]
+    before, last = (_told(best[place]) for place in PLACES)
+    removes = f"removing {best['removed_share']:.1%} of the rows that train"
+    change = best["test"]["change"]["HR@10"]
+    if (change["high"] or 0) < 0:
+        return None, (
+            f"By the items before the last, --threshold {threshold:g} would serve item neighbours better ({before}, "
+            f"{removes}), but the last items speak against it: {last}."
+        )
+    confirmed = "the last items confirm that" if (change["low"] or 0) > 0 else "the last items do not confirm that"
+    return threshold, (
+        f"By the items before the last, --threshold {threshold:g} serves item neighbours better: {before}, {removes}; "
+        f"{confirmed}: {last}."
     )
+
+
+def _told(found: dict[str, Any]) -> str:
+    """Return HR@10 somewhere, and its change and interval."""
+    change = found["change"]["HR@10"]
+    told = f"HR@10 {found['HR@10']:.4f}"
+    if change["mean"] is None:
+        return told
+    return f"{told}, {change['mean']:+.1%} [{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
 
 
 def _record(outcomes: Sequence[_Tried], own: Sequence[_Tried] | None, seed: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from iadsr_cli import __version__
-from iadsr_cli.artifacts import check_folder, others_in
+from iadsr_cli.artifacts import FILES, check_folder, others_in
 from iadsr_cli.drafts import draft_folder
 from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.logs.files import base_folder, is_several, lies_in, would_hold
@@ -15,19 +15,6 @@ from iadsr_cli.remote.addresses import is_remote, path_of
 
 # What reads such folders passes over names that begin with "_".
 MARKER = "_iadsr.json"
-
-# What the files of artifacts are called: a pattern that fits none of these names finds no artifact.
-_OF_ARTIFACTS = (
-    "history.jsonl",
-    "items.parquet",
-    "manifest.json",
-    "metrics.json",
-    "noise.parquet",
-    "ranks.parquet",
-    "report.html",
-    "rows.parquet",
-    "vocabulary.parquet",
-)
 
 
 def is_folder_target(source: str, target: str, format_override: str = "auto") -> bool:
@@ -81,7 +68,7 @@ def check_cache(cache: Path, source: str) -> None:
         OutputError: if it is.
     """
     entry = cache / "kind" / "entry"  # the cache itself may be the log's folder
-    if not is_remote(source) and would_hold(path_of(source), entry, _OF_ARTIFACTS):
+    if not is_remote(source) and would_hold(path_of(source), entry, FILES):
         raise OutputError(
             f"The cache folder {cache} lies in the log itself: the next run would read it as part of {source}.",
             "Name another one with --cache-dir.",
@@ -120,7 +107,7 @@ def check_made_folder(folder: Path, log: str, inputs: Mapping[str, str | Path | 
     if str(folder) == "-":
         raise UsageError("A folder cannot go to standard output.", "Name a folder.")
     if not is_remote(log):
-        check_outside(str(folder), path_of(log), _OF_ARTIFACTS)
+        check_outside(str(folder), path_of(log), FILES)
     check_spared(str(folder), {"the log itself": log, **inputs})
     check_folder(folder, force=force)
 

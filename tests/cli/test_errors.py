@@ -217,7 +217,7 @@ def test_an_output_folder_that_exists_is_left_alone(refused, run, shop: Path) ->
             "--force",
             code=1,
             error="mine holds no manifest.json, so it is not a folder that iadsr wrote",
-            hint="Name another folder.",
+            hint="Name another folder, or move that one away.",
         )
         Path("file").touch()
         refused(command, shop, "-o", "file", code=1, error="is a file, and a folder is to be written", hint="another")

@@ -281,3 +281,28 @@ def test_the_interval_over_seeds_is_students() -> None:
     assert seed_interval([1.0, 2.0, 3.0]) == pytest.approx({"mean": 2.0, "half": 4.302653 / np.sqrt(3)})
     assert seed_interval(np.array([0.5, 0.5])) == {"mean": 0.5, "half": 0.0}
     assert seed_interval([0.25]) == {"mean": 0.25, "half": None}
+
+
+def test_the_best_of_several_is_better_by_chance_no_more_often_than_one() -> None:
+    generator = np.random.default_rng(0)
+    alone, corrected = 0, 0
+    for _ in range(300):
+        base = (generator.random(400) < 0.3).astype(float)
+        others = [np.where(generator.random(400) < 0.1, generator.random(400) < 0.3, base) for _ in range(7)]
+        corrected += metrics.better(base, others, 0, draws=300).any()
+        alone += any(metrics.relative_bootstrap(base, other, 0, draws=300)["low"] > 0 for other in others)
+    assert corrected < 15
+    assert alone > 30
+
+
+def test_what_is_better_is_told_from_what_is_not() -> None:
+    generator = np.random.default_rng(0)
+    base = (generator.random(1000) < 0.3).astype(float)
+    more, fewer = np.maximum(base, generator.random(1000) < 0.05), np.minimum(base, generator.random(1000) < 0.8)
+    assert metrics.better(base, [base, more, fewer, more], 0).tolist() == [False, True, False, True]
+    assert metrics.better(base, [base], 0).tolist() == [False]
+    assert metrics.better(np.zeros(9), [np.zeros(9), np.ones(9)], 0).tolist() == [False, True]
+    assert metrics.better(np.stack([base, more]), [np.stack([more, base]), np.stack([more, more])], 0).tolist() == [
+        False,
+        True,
+    ]

@@ -1,5 +1,6 @@
 """Thresholds are chosen by the validation items alone, and only where that cannot be chance."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -47,10 +48,11 @@ def test_what_misleads_a_recommender_goes_by_the_threshold_that_removes_it(log: 
         assert own + 0.05 < other
         assert best[place]["change"]["HR@10"]["mean"] == pytest.approx(other / own - 1)
         assert found["thresholds"][0][place]["change"]["HR@10"] == {"mean": 0, "low": 0, "high": 0}
-    change = best["validation"]["change"]["HR@10"]
-    assert found["advice"].startswith(
-        "--threshold 0.3 would serve item neighbours better: it removes 16.7% of the rows, and HR@10 changes by "
-        f"{change['mean']:+.1%} [{100 * change['low']:+.1f}, {100 * change['high']:+.1f}] at the items before the last,"
+    assert re.fullmatch(
+        r"By the items before the last, --threshold 0.3 serves item neighbours better: HR@10 0.\d{4}, \+\d+.\d% "
+        r"\[\+\d+.\d, \+\d+.\d\], removing 16.7% of the rows that train; the last items confirm that: "
+        r"HR@10 0.\d{4}, \+\d+.\d% \[\+\d+.\d, \+\d+.\d\].",
+        found["advice"],
     )
 
 
@@ -58,7 +60,7 @@ def test_where_lower_thresholds_take_what_is_good_none_is_advised(log: Sequences
     found = thresholds.compare(log, [scores(log, 0.05, 0.35)], ASKED, 0, Silent())
     assert found["thresholds"][-1]["validation"]["HR@10"] < found["own"]["validation"]["HR@10"]
     assert found["advised"] is None
-    assert found["advice"] == thresholds._NO_ADVICE
+    assert found["advice"].startswith("By the items before the last, none of these thresholds serves item neighbours")
 
 
 def test_it_is_compared_with_what_was_asked_for(log: Sequences) -> None:
@@ -75,18 +77,20 @@ def test_it_is_compared_with_what_was_asked_for(log: Sequences) -> None:
 
 
 @pytest.mark.parametrize(
-    ("validation", "test", "advised"),
+    ("validation", "test", "advised", "said"),
     [
-        pytest.param(0.9, 0.0, 0.6, id="better by validation"),
-        pytest.param(0.5, 0.9, None, id="better at the targets alone"),
-        pytest.param(0.51, 0.9, None, id="better by chance"),
+        pytest.param(0.9, 0.9, 0.6, "; the last items confirm that: HR@10 0.9000, +80.0% [", id="better"),
+        pytest.param(0.9, 0.51, 0.6, "; the last items do not confirm that: HR@10 0.5100, +2.0% [", id="unconfirmed"),
+        pytest.param(0.9, 0.1, None, ", but the last items speak against it: HR@10 0.1000, -80.0% [", id="refuted"),
+        pytest.param(0.5, 0.9, None, "none of these thresholds", id="better at the last alone"),
+        pytest.param(0.51, 0.9, None, "none of these thresholds", id="better by chance"),
     ],
 )
-def test_targets_choose_nothing(
-    log: Sequences, monkeypatch: pytest.MonkeyPatch, validation: float, test: float, advised: float | None
+def test_the_items_before_the_last_choose_and_the_last_confirm(
+    log: Sequences, monkeypatch: pytest.MonkeyPatch, validation: float, test: float, advised: float | None, said: str
 ) -> None:
     def hits(arm: arms.Arm, users: np.ndarray) -> dict[str, np.ndarray]:
-        """Return so many hits for who has lost a row, and half for who has not."""
+        """Return so many hits where a row is gone, and half where none is."""
         all_there = len(arm.training.codes) == len(log.codes)
         shares = {"validation": 0.5, "test": 0.5} if all_there else {"validation": validation, "test": test}
         return {place: (np.arange(len(users)) < share * len(users)).astype(float) for place, share in shares.items()}
@@ -95,7 +99,26 @@ def test_targets_choose_nothing(
     noise = scores(log, 0.65, 0.05)
     found = thresholds.compare(log, [noise, noise], replace(ASKED, threshold=0.8), 0, Silent())
     assert found["advised"] == advised
+    assert said in found["advice"]
     assert found["thresholds"][-1]["test"]["HR@10"] == pytest.approx(test)
+
+
+def test_a_threshold_that_may_be_better_by_chance_hides_none_that_is(
+    log: Sequences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hits(arm: arms.Arm, users: np.ndarray) -> dict[str, np.ndarray]:
+        """Return 100 hits of 200, ten more without the stray items, and without others 60 more for 48 less."""
+        gone, place = len(log.codes) - len(arm.training.codes), np.arange(USERS)
+        found = (place < 110) if gone <= USERS else (place < 52) | (place >= 100) & (place < 160)
+        return {"validation": found & ((place < 100) | (gone > 0)), "test": found}
+
+    monkeypatch.setattr(thresholds, "_hits", hits)
+    noise = scores(log, 0.65, 0.05)
+    noise[::6] = 0.25
+    found = thresholds.compare(log, [noise], replace(ASKED, threshold=0.8), 0, Silent())
+    rates = [found["own"]["validation"]["HR@10"], *(one["validation"]["HR@10"] for one in found["thresholds"])]
+    assert rates == pytest.approx([0.5, 0.5, 0.55, 0.55, 0.55, 0.55, 0.56, 0.56])
+    assert found["advised"] == 0.6
 
 
 def test_seeds_are_averaged_and_runs_of_the_same_rows_made_once(

@@ -432,7 +432,7 @@ def test_a_folder_is_replaced_only_if_iadsr_wrote_all_of_it():
         ("mine", False): ("The output folder mine exists.", "--force"),
         ("mine", True): (
             "mine holds no _iadsr.json, so it is not a folder that iadsr wrote, and --force does not replace it.",
-            "Name another folder.",
+            "Name another folder, or move that one away.",
         ),
         ("file", True): ("file is a file, and a folder is to be written.", "another"),
         ("none/out", True): ("none is not a folder, so out cannot be written there.", "mkdir"),
