@@ -671,7 +671,7 @@ def test_events_that_are_not_judged_speak_for_no_bot(unjudged: int, may_go: int)
     rows, never = np.arange(20), np.zeros(20, dtype=bool)
     bucket = buckets.Bucket(rows, np.zeros(20, np.int64), rows, None, never, rows >= unjudged)
     scores = Scores(np.full(20, 0.9, np.float32), np.zeros((20, 3), np.float32), np.zeros(20, np.int8))
-    split = cast(buckets.Split, SimpleNamespace(item_rows=np.ones(20, np.int64)))
+    split = cast(buckets.Split, SimpleNamespace(item_rows=np.full(20, 2)))
     found = verdicts.judged(bucket, split, scores, Config(decision=DecisionSettings()), explained=False)
     assert found["allowed"].sum() == may_go
 
