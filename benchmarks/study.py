@@ -14,6 +14,8 @@ from typing import Any
 
 from measure import iadsr, interval
 
+from iadsr_cli.evaluation import wording
+
 
 def detection_table(found: dict[str, Any], metric: str) -> None:
     """Print a metric of all scorers, kind by kind."""
@@ -43,10 +45,7 @@ def ranking_table(record: dict[str, Any]) -> None:
 
 def told(change: dict[str, Any] | None) -> str:
     """Return a change of HR@10 and its interval."""
-    found = change and change["HR@10"]
-    if not found or found["mean"] is None:
-        return "-"
-    return f"{found['mean']:+.1%} [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+    return wording.change_within(change["HR@10"]) if change else "-"
 
 
 def threshold_table(found: dict[str, Any]) -> None:

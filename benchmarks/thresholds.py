@@ -15,34 +15,30 @@ from dataclasses import replace
 
 import numpy as np
 from detection import Bench
-from study import told
 
 from iadsr_cli.cli.console import Face
 from iadsr_cli.config import BackboneSettings, Config, DecisionSettings, RunSettings
-from iadsr_cli.evaluation import arms, labels, metrics
+from iadsr_cli.evaluation import arms, labels, metrics, thresholds, wording
 from iadsr_cli.evaluation.arms import Arm
-from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.hardware import pick_device
 from iadsr_cli.models.store import load_backbone
 from iadsr_cli.pipeline import Workspace, open_log
 from iadsr_cli.ranking import held_out_ranks
 from iadsr_cli.settings import parse_share
 
-PLACES = {"validation": 2, "test": 1}
-"""What is ranked, by its place from the end."""
 
-
-def hits(workspace: Workspace, recommender: str, arm: Arm, from_end: int) -> np.ndarray:
-    """Return whose item is among the first ten, bool [U], of a recommender that was trained on an arm."""
+def hits(workspace: Workspace, recommender: str, arm: Arm) -> dict[str, np.ndarray]:
+    """Return for each place whose item there is among the first ten, bool [U], by what was trained on an arm."""
     if recommender == "neighbours":
-        fitted = ItemNeighbours.fit(arm.training, arm.training.train_lengths(arms.HELD_OUT))
-        chunks = fitted.ranks(arm.history, from_end)
-    else:
-        backbone, *_ = load_backbone(workspace.pretrained(arm.training), pick_device("auto"))
-        chunks = held_out_ranks(backbone, arm.history, from_end)
-    found = [np.stack(both) for both in chunks]
-    users, ranks = np.concatenate(found, axis=1)
-    return ranks[np.argsort(users)] <= 10
+        return thresholds.hits(arm)
+    backbone, *_ = load_backbone(workspace.pretrained(arm.training), pick_device("auto"))
+    found = {}
+    for place, from_end in thresholds.PLACES.items():
+        users, ranks = (
+            np.concatenate(each) for each in zip(*held_out_ranks(backbone, arm.history, from_end), strict=True)
+        )
+        found[place] = ranks[np.argsort(users)] <= 10
+    return found
 
 
 def main() -> None:
@@ -76,18 +72,17 @@ def main() -> None:
         for threshold in sorted({default.threshold, *arguments.thresholds}):
             settings = replace(default, threshold=threshold)
             removed = ~arms.decide_on_training(score, sequences, settings).keep
-            several = {one.name: one for one in arms.make_arms(sequences, removed, settings, seed, is_noise)}
-            cleaned = several[arms.CLEANED_HISTORY]
-            made.append(replace(cleaned, name=f"{threshold:g}"))
+            made.append(replace(arms.cleaned(sequences, removed), name=f"{threshold:g}"))
             of_all = metrics.detection(score, is_noise, removed, part.codes)
             figures[f"{threshold:g}"].append(
                 (float(of_all["removed_share"]), float(of_all["precision"] or 0), float(of_all["cold_gap"] or 0))
             )
             if threshold == default.threshold:
-                made += [several[control] for control in (arms.RAW, arms.RANDOM, arms.ORACLE)]
+                several = arms.make_arms(sequences, removed, settings, seed, is_noise)
+                made += [arm for arm in several if arm.name in (arms.RAW, arms.RANDOM, arms.ORACLE)]
         for arm in made:
-            for place, from_end in PLACES.items():
-                found[place][arm.name].append(hits(workspace.with_seed(seed), name, arm, from_end))
+            for place, hit in hits(workspace.with_seed(seed), name, arm).items():
+                found[place][arm.name].append(hit)
         what = arguments.label or f"{arguments.share} of any item"
         print(f"{name}, {what}, seeds 0 to {seed}", flush=True)
         print("| rows above | go | of them noise | the rarest fifth loses more by | validation | | test | |")
@@ -97,9 +92,8 @@ def main() -> None:
             for by_arm in found.values():
                 worth = {other: np.mean(values, axis=0) for other, values in by_arm.items()}
                 raw, oracle = worth[arms.RAW], worth[arms.ORACLE]
-                cells.append(
-                    f"{worth[row].mean():.4f}, {told({'HR@10': metrics.relative_bootstrap(raw, worth[row], 0)})}"
-                )
+                change = metrics.relative_bootstrap(raw, worth[row], 0)
+                cells.append(f"{worth[row].mean():.4f}, {wording.change_within(change)}")
                 lost = oracle.mean() - raw.mean()
                 cells.append(f"{(worth[row].mean() - raw.mean()) / lost:.2f}" if lost > 0 else "-")
             print(f"| {row} | {' | '.join(cells)} |", flush=True)

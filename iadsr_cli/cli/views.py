@@ -229,10 +229,9 @@ def _figure(value: float | None) -> str:
 
 
 def _change(change: dict[str, dict[str, float | None]] | None) -> str:
-    found = change["HR@10"] if change else {"mean": None, "low": None, "high": None}
-    if found["mean"] is None or found["low"] is None or found["high"] is None:
-        return "-"
-    return f"{found['mean']:+.1%} [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+    from iadsr_cli.evaluation import wording
+
+    return wording.change_within(change["HR@10"]) if change else "-"
 
 
 def show_ranking(face: Face, outcome: "Ranking", output: Path | None) -> None:

@@ -4,7 +4,6 @@ Leave-one-out in time: the last item of a user is the target, the one before val
 Noise is judged, and rows are removed, in the training part only.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,10 +46,6 @@ class Outcome:
 
     ranks: np.ndarray
     shown: np.ndarray
-
-
-Recommender = Callable[[Arm, int], Outcome]
-"""Trains on an arm with a seed and ranks its targets."""
 
 
 def held_out(sequences: Sequences) -> np.ndarray:

@@ -18,7 +18,7 @@ from iadsr_cli import __version__
 from iadsr_cli.artifacts import Manifest, write_artifact
 from iadsr_cli.config import Config
 from iadsr_cli.decisions import Decisions
-from iadsr_cli.evaluation import arms, metrics
+from iadsr_cli.evaluation import arms, metrics, wording
 from iadsr_cli.evidence import Scores
 from iadsr_cli.explanations import explain
 from iadsr_cli.pipeline import Denoised, Workspace
@@ -206,10 +206,7 @@ def verdict(cleaning: dict[str, Any], ranking: list[dict[str, Any]]) -> dict[str
     else:
         kind = "mixed"
         says = ", ".join(_SAYS[effect].format(" and ".join(names)) for effect, names in by_effect.items())
-    figures = [
-        f"{name} HR@10 {change['mean']:+.1%} [{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
-        for name, change in known.items()
-    ]
+    figures = [f"{name} HR@10 {wording.change_within(change)}" for name, change in known.items()]
     figures += [f"{name} hit nothing" for name in changes if name not in known]
     gap = cleaning["cold_gap"]
     cold = "rare items lose no more than others" if gap <= 0.01 else f"rare items lose {100 * gap:.1f} points more"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from iadsr_cli.config import DecisionSettings
-from iadsr_cli.evaluation import arms, metrics
+from iadsr_cli.evaluation import arms, metrics, wording
 from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.progress import Reporter
 from iadsr_cli.ranking import hit_rate
@@ -67,7 +67,7 @@ def compare(
                 removed = ~arms.decide_on_training(scores, sequences, decision).keep
                 key = removed.tobytes()
                 if key not in known:
-                    known[key] = _Tried(float(removed.mean()), _hits(arms.cleaned(sequences, removed), users))
+                    known[key] = _Tried(float(removed.mean()), hits(arms.cleaned(sequences, removed), users))
                 outcomes.append(known[key])
                 stage.advance(1)
     own, *others = tried
@@ -75,10 +75,9 @@ def compare(
         {"threshold": threshold, **_record(outcomes, own, seed)}
         for threshold, outcomes in zip(THRESHOLDS, others, strict=True)
     ]
-    hits = [np.stack([one.hits["validation"] for one in outcomes]) for outcomes in tried]
-    candidates = [
-        record for record, better in zip(records, metrics.better(hits[0], hits[1:], seed), strict=True) if better
-    ]
+    base, *several = (np.stack([one.hits["validation"] for one in outcomes]) for outcomes in tried)
+    better = metrics.better(base, several, seed)
+    candidates = [record for record, is_better in zip(records, better, strict=True) if is_better]
     best = max(candidates, key=lambda record: record["validation"]["HR@10"], default=None)
     advised, advice = _advice(best)
     return {
@@ -119,23 +118,22 @@ def _told(found: dict[str, Any]) -> str:
     """Return HR@10 somewhere, and its change and interval."""
     change = found["change"]["HR@10"]
     told = f"HR@10 {found['HR@10']:.4f}"
-    if change["mean"] is None:
-        return told
-    return f"{told}, {change['mean']:+.1%} [{100 * change['low']:+.1f}, {100 * change['high']:+.1f}]"
+    return told if change["mean"] is None else f"{told}, {wording.change_within(change)}"
 
 
 def _record(outcomes: Sequence[_Tried], own: Sequence[_Tried] | None, seed: int) -> dict[str, Any]:
     """Return the figures of one decision, means over seeds, and changes against the own one, if that is given."""
     found: dict[str, Any] = {"removed_share": float(np.mean([one.removed_share for one in outcomes]))}
     for place in PLACES:
-        hits = np.stack([one.hits[place] for one in outcomes])
+        reached = np.stack([one.hits[place] for one in outcomes])
         base = None if own is None else np.stack([one.hits[place] for one in own])
-        change = None if base is None else {"HR@10": metrics.relative_bootstrap(base, hits, seed)}
-        found[place] = {"HR@10": float(hits.mean()), "change": change}
+        change = None if base is None else {"HR@10": metrics.relative_bootstrap(base, reached, seed)}
+        found[place] = {"HR@10": float(reached.mean()), "change": change}
     return found
 
 
-def _hits(arm: arms.Arm, users: np.ndarray) -> dict[str, np.ndarray]:
+def hits(arm: arms.Arm, users: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Return for each place whether item neighbours have the item there among the first ten, float64 [n] of n users."""
     fitted = ItemNeighbours.fit(arm.training, arm.training.train_lengths(arms.HELD_OUT))
     found = {}
     for place, from_end in PLACES.items():

@@ -56,6 +56,14 @@ def change(value: Any, unit: str = "%") -> str:
     return DASH if number is None else _shown(100 * number, "{:+.1f}", unit)
 
 
+def change_within(found: Mapping[str, float | None]) -> str:
+    """Return a change and its interval, in plain characters, as "+3.2% [+2.0, +4.4]"; "-" where there is none."""
+    mean, low, high = (found[name] for name in ("mean", "low", "high"))
+    if mean is None or low is None or high is None:
+        return "-"
+    return f"{mean:+.1%} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
 def seconds(value: Any) -> str:
     """Return 75 as "1 min 15 s"."""
     number = finite(value)

@@ -95,7 +95,7 @@ def test_the_items_before_the_last_choose_and_the_last_confirm(
         shares = {"validation": 0.5, "test": 0.5} if all_there else {"validation": validation, "test": test}
         return {place: (np.arange(len(users)) < share * len(users)).astype(float) for place, share in shares.items()}
 
-    monkeypatch.setattr(thresholds, "_hits", hits)
+    monkeypatch.setattr(thresholds, "hits", hits)
     noise = scores(log, 0.65, 0.05)
     found = thresholds.compare(log, [noise, noise], replace(ASKED, threshold=0.8), 0, Silent())
     assert found["advised"] == advised
@@ -112,7 +112,7 @@ def test_a_threshold_that_may_be_better_by_chance_hides_none_that_is(
         found = (place < 110) if gone <= USERS else (place < 52) | (place >= 100) & (place < 160)
         return {"validation": found & ((place < 100) | (gone > 0)), "test": found}
 
-    monkeypatch.setattr(thresholds, "_hits", hits)
+    monkeypatch.setattr(thresholds, "hits", hits)
     noise = scores(log, 0.65, 0.05)
     noise[::6] = 0.25
     found = thresholds.compare(log, [noise], replace(ASKED, threshold=0.8), 0, Silent())
@@ -125,13 +125,13 @@ def test_seeds_are_averaged_and_runs_of_the_same_rows_made_once(
     log: Sequences, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
-    original = thresholds._hits
+    original = thresholds.hits
 
     def counted(arm: arms.Arm, users: np.ndarray) -> dict[str, np.ndarray]:
         made.append(arm)
         return original(arm, users)
 
-    monkeypatch.setattr(thresholds, "_hits", counted)
+    monkeypatch.setattr(thresholds, "hits", counted)
     both = [scores(log, 0.35, 0.05), scores(log, 0.05, 0.05)]
     found = thresholds.compare(log, both, ASKED, 0, Silent())
     assert len(made) == 2 + 1
