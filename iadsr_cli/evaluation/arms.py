@@ -61,7 +61,8 @@ def training_part(sequences: Sequences) -> Sequences:
 def decide_on_training(noise: np.ndarray, sequences: Sequences, settings: DecisionSettings) -> Decisions:
     """Decide on the rows of the training part as `denoise` does on those of a whole log.
 
-    A budget is a share of the training part; of the limits for each user and each item, all their rows count.
+    A budget is a share of the training part. For the limit of each user all their rows count; of an item those of the
+    training part alone, or what is a target would have a say in what is trained on.
 
     Args:
         noise: noise score of the training part's rows, [N_training]; NaN where unscored.
@@ -74,7 +75,8 @@ def decide_on_training(noise: np.ndarray, sequences: Sequences, settings: Decisi
         settings = replace(settings, budget=repr(float(share)))
     whole = np.full(len(judged), np.nan)
     whole[judged] = noise
-    return decide(whole, sequences.user_index, sequences.codes, settings).take(np.flatnonzero(judged))
+    items = np.where(judged, sequences.codes, -1)
+    return decide(whole, sequences.user_index, items, settings).take(np.flatnonzero(judged))
 
 
 def check_hidden(arm: Arm, sequences: Sequences) -> None:
