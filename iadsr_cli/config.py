@@ -373,7 +373,9 @@ class StudySettings(Settings):
         f"Ask whether cleaning helps this recommender; repeat for both: {', '.join(RECOMMENDERS)} (see --backbone).",
         metavar="NAME",
     )
-    seeds: int = setting(3, "Seeds of noise, training and random removal, from --seed on.", low=1, high=100)
+    seeds: int | None = setting(
+        None, "Seeds of noise, training and random removal, from --seed on (3; with --quick 1).", low=1, high=100
+    )
     label: str | None = setting(
         None,
         "A column that says which rows are noise (is_noise), or a comparison ('rating<=2'); no model sees it.",
@@ -395,6 +397,22 @@ class StudySettings(Settings):
             for share in shares:
                 if not 0 < parse_share(share, option) < 1:
                     raise UsageError(f'{option} cannot be "{share}".', "Give a share between 0 and 1, such as 10%.")
+
+    def resolved(self, method: str) -> "StudySettings":
+        """Return the settings with what was left open filled in, for a study of a `--method`."""
+        untrained = tuple(name for name in SCORERS if name not in TRAINED_SCORERS or name == method)
+        return replace(
+            self,
+            scorer=self.scorer or (untrained if self.quick else SCORERS),
+            noise=self.noise or (NOISE_KINDS[:1] if self.quick else NOISE_KINDS),
+            recommender=self.recommender or (RECOMMENDERS[:1] if self.quick else RECOMMENDERS),
+            seeds=self.seeds or (1 if self.quick else 3),
+        )
+
+    def trains(self, method: str) -> bool:
+        """Return whether a study of a `--method` trains a recommender."""
+        made = self.resolved(method)
+        return "backbone" in made.recommender or not {*TRAINED_SCORERS}.isdisjoint((method, *made.scorer))
 
 
 @dataclass(frozen=True)

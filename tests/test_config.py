@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from iadsr_cli.cli.options import GROUPS, command, read_config
-from iadsr_cli.config import BackboneSettings, Config, DecisionSettings, LogSettings, RunSettings
+from iadsr_cli.config import BackboneSettings, Config, DecisionSettings, LogSettings, RunSettings, StudySettings
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.settings import option_name, parse_share
 
@@ -276,6 +276,64 @@ def test_what_is_no_setting_in_the_environment_is_warned_of(tmp_path: Path) -> N
     for options in ({}, {"IADSR_QUIET": "1", **wrong}):
         result = CliRunner().invoke(app, ["denoise", str(tmp_path / "a.csv")], env={**environment, **options})
         assert len(result.stderr.splitlines()) == 2
+
+
+def test_what_a_study_leaves_open_is_filled_in() -> None:
+    assert StudySettings().resolved("crossfit").seeds == 3
+    assert StudySettings(quick=True).resolved("crossfit").seeds == 1
+    assert StudySettings(quick=True, seeds=2).resolved("crossfit").seeds == 2, "as it was asked for"
+    assert StudySettings(quick=True).resolved("iadsr").scorer[-2:] == ("iadsr", "crossfit")
+    assert StudySettings(quick=True).resolved("crossfit").scorer[-2:] == ("svd", "crossfit")
+    named = StudySettings(scorer=("text",), noise=("insert-burst",), recommender=("backbone",), seeds=5)
+    assert named.resolved("crossfit") == named
+
+
+NO_TRAINING = "no effect: --method crossfit trains no recommender; --method iadsr does."
+NO_RECOMMENDER = "no effect: nothing here trains a recommender; --recommender backbone does, and so do some scorers."
+READY = "no effect: --model was trained already, and scores by IADSR."
+
+
+@pytest.mark.parametrize(
+    ("words", "warnings"),
+    [
+        (["denoise", "--backbone", "sasrec"], [f"--backbone has {NO_TRAINING}"]),
+        (
+            ["denoise", "--loss", "full", "--window", "9", "--align-epochs", "2", "--hold-out", "1"],
+            [f"--window, --hold-out, --align-epochs and --loss have {NO_TRAINING}"],
+        ),
+        (["denoise", "--method", "iadsr", "--backbone", "sasrec"], []),
+        (["denoise", "--threshold", "0.4", "--encoder", "tfidf"], []),
+        (
+            ["denoise", "--model", "m", "--method", "crossfit", "--batch-size", "9"],
+            [f"--method and --batch-size have {READY}"],
+        ),
+        (["denoise", "--model", "m", "--encoder", "tfidf", "--threshold", "0.4"], [f"--encoder has {READY}"]),
+        (["evaluate", "--quick", "--backbone", "sasrec"], [f"--backbone has {NO_RECOMMENDER}"]),
+        (["evaluate", "--quick", "--backbone", "sasrec", "--recommender", "backbone"], []),
+        (["evaluate", "--quick", "--backbone", "sasrec", "--scorer", "semantic"], []),
+        (["evaluate", "--quick", "--backbone", "sasrec", "--method", "iadsr"], []),
+        (["evaluate", "--backbone", "sasrec"], []),
+        (
+            ["evaluate", "--label", "x", "--noise", "insert-burst"],
+            ["--noise has no effect: with --label no noise is injected to be found."],
+        ),
+        (
+            ["evaluate", "--model", "m", "--seeds", "2", "--threshold", "0.4", "--heads", "1"],
+            ["--threshold, --seeds and --heads have no effect: --model is only ranked with."],
+        ),
+    ],
+)
+def test_options_without_an_effect_are_warned_of(words: list[str], warnings: list[str], tmp_path: Path) -> None:
+    from iadsr_cli.cli.app import app
+
+    settings = {"COLUMNS": "200", "IADSR_CACHE_DIR": str(tmp_path / "cache")}
+    log = str(tmp_path / "a.csv")
+    result = CliRunner().invoke(app, [words[0], log, *words[1:]], env=settings)
+    assert result.exit_code == 1, "that a file does not exist"
+    assert result.stderr.splitlines()[:-2] == [f"warning: {warning}" for warning in warnings]
+    # What stands in the environment is for other runs, too.
+    result = CliRunner().invoke(app, ["denoise", log], env={**settings, "IADSR_BACKBONE": "sasrec"})
+    assert len(result.stderr.splitlines()) == 2
 
 
 def test_every_setting_of_a_command_can_stand_in_toml_and_environment() -> None:

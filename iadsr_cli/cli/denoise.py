@@ -1,14 +1,15 @@
 """`iadsr denoise`: a log in, the same log without its noise out."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.options import GROUPS, Force, ItemsFile, LogFile, check_items, command
+from iadsr_cli.cli.options import GROUPS, TRAINING, Force, ItemsFile, LogFile, check_items, command
 from iadsr_cli.cli.views import show_denoised, show_history, show_log
 from iadsr_cli.config import FORMATS, Config
 from iadsr_cli.errors import UsageError
@@ -62,7 +63,9 @@ GROUPS_OF_DENOISE = tuple(group for group in GROUPS if group != "study")
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
 
-    @command(app, "denoise", "iadsr denoise logs.parquet -o clean.parquet --removed removed.csv", GROUPS_OF_DENOISE)
+    example = "iadsr denoise logs.parquet -o clean.parquet --removed removed.csv"
+
+    @command(app, "denoise", example, GROUPS_OF_DENOISE, _idle)
     def denoise(
         log: LogFile,
         config: Config,
@@ -142,6 +145,15 @@ def register(app: typer.Typer) -> None:
         face.summary(summary, data_on_stdout="-" in (plan.output, plan.removed))
         if denoised.refusal is not None:
             raise denoised.refusal
+
+
+def _idle(config: Config, values: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]]:
+    """Return what has no effect, see `options.Idle`."""
+    if values["model"] is not None:
+        return {"--model was trained already, and scores by IADSR.": ("method", "encoder", *TRAINING)}
+    if config.decision.method != "iadsr":
+        return {f"--method {config.decision.method} trains no recommender; --method iadsr does.": TRAINING}
+    return {}
 
 
 def _check_parts(report: Path | None, explain_user: str | None) -> None:

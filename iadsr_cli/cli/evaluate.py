@@ -1,12 +1,13 @@
 """`iadsr evaluate`: does the score find noise in this log, does cleaning help, and whom does it hurt?"""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.options import GROUPS, Force, ItemsFile, LogFile, check_items, command
+from iadsr_cli.cli.options import GROUPS, TRAINING, Force, ItemsFile, LogFile, check_items, command
 from iadsr_cli.cli.views import show_log, show_ranking, show_study
 from iadsr_cli.config import Config
 from iadsr_cli.remote import Staging
@@ -34,7 +35,7 @@ GROUPS_OF_EVALUATE = tuple(group for group in GROUPS if group not in {"protectio
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
 
-    @command(app, "evaluate", "iadsr evaluate logs.parquet -o report/ --quick", GROUPS_OF_EVALUATE)
+    @command(app, "evaluate", "iadsr evaluate logs.parquet -o report/ --quick", GROUPS_OF_EVALUATE, _idle)
     def evaluate(
         log: LogFile,
         config: Config,
@@ -82,3 +83,16 @@ def register(app: typer.Typer) -> None:
             findings.save(found, output)
         show_study(face, found.metrics, output)
         face.summary(found.metrics)
+
+
+def _idle(config: Config, values: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]]:
+    """Return what has no effect, see `options.Idle`."""
+    if values["model"] is not None:
+        return {"--model is only ranked with.": ("decision", "study", "encoder", *TRAINING)}
+    found: dict[str, tuple[str, ...]] = {}
+    if not config.study.trains(config.decision.method):
+        why = "nothing here trains a recommender; --recommender backbone does, and so do some scorers."
+        found[why] = TRAINING
+    if config.study.label is not None:
+        found["with --label no noise is injected to be found."] = ("noise", "noise_share")
+    return found

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -101,10 +101,19 @@ class FaceSettings(Settings):
     debug: bool = setting(False, "Show the traceback of an error.", recorded=False)
 
 
-def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) -> Callable[..., Any]:
+TRAINING = ("backbone", "pretrain", "align", "loop")
+"""The groups of settings that only training takes."""
+Idle = Callable[[Config, Mapping[str, Any]], Mapping[str, tuple[str, ...]]]
+"""Takes the settings and a command's own arguments; returns why which groups or settings have no effect with them."""
+
+
+def command(
+    app: typer.Typer, name: str, example: str, groups: tuple[str, ...], idle: Idle | None = None
+) -> Callable[..., Any]:
     """Register a command whose function takes its own arguments and then `config`, `face` and `staging`.
 
-    Its options are those of `groups` (fields of Config), after its own; errors are printed and become exit codes.
+    Its options are those of `groups` (fields of Config), after its own; errors are printed and become exit codes, and
+    options that `idle` names are warned of.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -130,6 +139,8 @@ def command(app: typer.Typer, name: str, example: str, groups: tuple[str, ...]) 
                 _check_places(values, config)
                 face = _face(shown)
                 _warn_of_unknown(face)
+                if idle is not None:
+                    _warn_of_idle(context, idle(config, values), face)
                 with staged(config.run, face) as staging:
                     face.shown = staging.shown
                     function(**values, config=config, face=face, staging=staging)
@@ -188,8 +199,8 @@ def _keep_one_rule(context: typer.Context, values: dict[str, Any]) -> None:
         return
     # By the names of Click's sources, which order them from the command line down to the default.
     ranks = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP", "DEFAULT")
-    sources = (context.get_parameter_source(name) for name in ("threshold", "budget"))
-    threshold, budget = (ranks.index(source.name) if source else len(ranks) for source in sources)
+    sources = (_source(context, name) for name in ("threshold", "budget"))
+    threshold, budget = (ranks.index(source) if source else len(ranks) for source in sources)
     if threshold < budget:
         values["budget"] = None
     elif threshold == budget:
@@ -212,10 +223,10 @@ def _take_negations(context: typer.Context, values: dict[str, Any]) -> None:
         negated = _TRUTH.get(word.strip().lower())
         if negated is None:
             raise UsageError(f'{variable} in the environment cannot be "{word}".', "Give true or false.")
-        source = context.get_parameter_source(item.name)
-        if source is None or source.name in {"DEFAULT", "DEFAULT_MAP"}:
+        source = _source(context, item.name)
+        if source in {None, "DEFAULT", "DEFAULT_MAP"}:
             values[item.name] = not negated
-        elif source.name == "ENVIRONMENT" and values[item.name] is negated:
+        elif source == "ENVIRONMENT" and values[item.name] is negated:
             raise UsageError(
                 f"{ENVIRONMENT}{item.name.upper()} and {variable} in the environment contradict each other.",
                 "Leave one of them out.",
@@ -236,6 +247,28 @@ def _warn_of_unknown(face: "Face") -> None:
             meant = near(variable.removeprefix(ENVIRONMENT), (name.removeprefix(ENVIRONMENT) for name in known))
             hint = f": did you mean {ENVIRONMENT}{meant[0]}?" if meant else "."
             face.warn(f"{variable} in the environment is no setting, and has no effect{hint}")
+
+
+def _warn_of_idle(context: typer.Context, idle: Mapping[str, tuple[str, ...]], face: "Face") -> None:
+    """Warn of options on the command line that have no effect; a file and the environment may be for other runs."""
+    for why, groups in idle.items():
+        names = [name for group in groups for name in _names(group)]
+        given = [name for name in names if _source(context, name) == "COMMANDLINE"]
+        if given:
+            *others, last = map(option_name, given)
+            options = f"{', '.join(others)} and {last} have" if others else f"{last} has"
+            face.warn(f"{options} no effect: {why}")
+
+
+def _names(group: str) -> list[str]:
+    """Return the settings of a group, or the one that has this name."""
+    return [item.name for item in fields(GROUPS[group][0])] if group in GROUPS else [group]
+
+
+def _source(context: typer.Context, name: str) -> str | None:
+    """Return what Click calls the source that a parameter's value is from."""
+    source = context.get_parameter_source(name)
+    return source and source.name
 
 
 def _face(shown: FaceSettings) -> "Face":

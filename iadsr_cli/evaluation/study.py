@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from iadsr_cli import noise
 from iadsr_cli.artifacts import read_manifest
-from iadsr_cli.config import NOISE_KINDS, RECOMMENDERS, SCORERS, TRAINED_SCORERS, Config
+from iadsr_cli.config import TRAINED_SCORERS, Config
 from iadsr_cli.decisions import decide
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.errors import InputError, UsageError
@@ -81,15 +81,7 @@ def _resolved(config: Config) -> Config:
             ),
             align=replace(config.align, align_epochs=min(config.align.align_epochs, _QUICK["align_epochs"])),
         )
-    untrained = [name for name in SCORERS if name not in TRAINED_SCORERS or name == config.decision.method]
-    chosen = replace(
-        asked,
-        scorer=asked.scorer or (tuple(untrained) if asked.quick else SCORERS),
-        noise=asked.noise or (NOISE_KINDS[:1] if asked.quick else NOISE_KINDS),
-        recommender=asked.recommender or (RECOMMENDERS[:1] if asked.quick else RECOMMENDERS),
-        seeds=1 if asked.quick else asked.seeds,
-    )
-    return replace(config, study=chosen)
+    return replace(config, study=asked.resolved(config.decision.method))
 
 
 class _Lab:
@@ -119,7 +111,9 @@ class _Lab:
 
     @property
     def _seeds(self) -> range:
-        return range(self.config.run.seed, self.config.run.seed + self.config.study.seeds)
+        count = self.config.study.seeds
+        assert count is not None, "a study is of settings that leave nothing open"
+        return range(self.config.run.seed, self.config.run.seed + count)
 
     def check(self) -> None:
         """Check before any work that the log can be studied, and leave out what it has no text or rows for."""
