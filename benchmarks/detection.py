@@ -4,12 +4,12 @@ costs cold items more than others, and how much of a log it takes for noise.
     python benchmarks/detection.py LOG [--label is_noise] [--kinds ...] [--tables ...] [--seeds 3] [--share 10%]
 
 Noise is injected into histories only and scorers see the log whole, as `denoise` would; labels are read after scoring.
-Figures are means over seeds ± half of the 95% interval; all tables but those of compared scorers, of small logs
-and of few histories are of the first seed.
+Figures are means over seeds ± half of the 95% interval; shares and fits are of the first seed.
 """
 
 import argparse
 import itertools
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -209,43 +209,61 @@ def compare(bench: Bench, kind: str, trials: list[Trial]) -> None:
         print(f"  {kind}: {name} {interval(values)}", flush=True)
 
 
-def ablate(bench: Bench, kind: str, trial: Trial) -> None:
-    """Print what the method reaches without some of it."""
-    sequences, is_noise, counted, seed = trial
+def ablate(bench: Bench, kind: str, trials: list[Trial]) -> None:
+    """Print what the method reaches without some of it, and what it loses in each trial by that."""
+    whole: list[float] = []
     for name, options in ABLATIONS.items():
-        _, score = bench.judge(sequences, seed, **options)
-        print(f"  {kind}, {name}: AUROC {auroc(score[counted], is_noise[counted]):.4f}", flush=True)
-        lost = " ".join(f"{share:.1%}" for share in lost_by_frequency(score, sequences, is_noise))
-        print(f"  {kind}, {name}: genuine rows lost with the worst 5%, rarest fifth of items first: {lost}")
+        reached: list[float] = []
+        lost: list[list[float]] = []
+        for sequences, is_noise, counted, seed in trials:
+            _, score = bench.judge(sequences, seed, **options)
+            reached.append(auroc(score[counted], is_noise[counted]))
+            lost.append(lost_by_frequency(score, sequences, is_noise))
+        whole = whole or reached
+        change = interval([one - all_of_it for one, all_of_it in zip(reached, whole, strict=True)])
+        fifths = " ".join(f"{share:.1%}" for share in np.mean(lost, axis=0))
+        gap = interval([fifth[0] - fifth[-1] for fifth in lost])
+        print(f"  {kind}, {name}: AUROC {interval(reached)}, which is {change} more than the whole")
+        print(
+            f"  {kind}, {name}: genuine rows lost with the worst 5%, rarest fifth of items first: {fifths}; {gap} more"
+        )
+        sys.stdout.flush()
 
 
-def bound(bench: Bench, kind: str, trial: Trial) -> None:
+def bound(bench: Bench, kind: str, trials: list[Trial]) -> None:
     """Print what the same evidence gives to heads that are told which rows of half of the users are the noise."""
-    sequences, is_noise, counted, seed = trial
-    _, scores = bench.scores(sequences, seed)
-    evidence, usable = scores.terms, ~np.isnan(scores.noise)
-    side = np.random.default_rng(seed).integers(0, 2, len(sequences.lengths))[sequences.user_index]
     learners: dict[str, tuple[Any, Any]] = {
         "additive heads": (head.fit, head.Heads),
         "trees of all evidence": (FlexibleHead, FlexibleHeads),
     }
-    for name, (fit, heads) in learners.items():
-        told = np.empty(len(is_noise))
-        for own in (0, 1):
-            learned = fit(evidence[usable & (side != own)], is_noise[usable & (side != own)], seed)
-            told[side == own] = heads.of([learned]).ratios(evidence[side == own])[:, 0]
-        reached = auroc(told[counted & usable], is_noise[counted & usable])
-        print(f"  {kind}, {name} told the truth about other users: AUROC {reached:.4f}", flush=True)
+    reached: dict[str, list[float]] = defaultdict(list)
+    for sequences, is_noise, counted, seed in trials:
+        _, scores = bench.scores(sequences, seed)
+        evidence, usable = scores.terms, ~np.isnan(scores.noise)
+        side = np.random.default_rng(seed).integers(0, 2, len(sequences.lengths))[sequences.user_index]
+        for name, (fit, heads) in learners.items():
+            told = np.empty(len(is_noise))
+            for own in (0, 1):
+                learned = fit(evidence[usable & (side != own)], is_noise[usable & (side != own)], seed)
+                told[side == own] = heads.of([learned]).ratios(evidence[side == own])[:, 0]
+            reached[name].append(auroc(told[counted & usable], is_noise[counted & usable]))
+    for name, values in reached.items():
+        print(f"  {kind}, {name} told the truth about other users: AUROC {interval(values)}", flush=True)
 
 
-def leave_out(bench: Bench, kind: str, trial: Trial) -> None:
+def leave_out(bench: Bench, kind: str, trials: list[Trial]) -> None:
     """Print what it reaches on a kind of noise that it has not learned from."""
-    sequences, is_noise, counted, seed = trial
+    if kind not in LEARNED:
+        return
     rest = {name: other for name, other in LEARNED.items() if other.injected != kind}
-    _, score = bench.judge(sequences, seed, kinds=rest)
-    error = metrics.calibration(score, is_noise)["expected_calibration_error"]
-    reached = auroc(score[counted], is_noise[counted])
-    print(f"  {kind}, never learned from: AUROC {reached:.4f}, calibration error {error:.4f}", flush=True)
+    reached: list[float] = []
+    errors: list[float] = []
+    for sequences, is_noise, counted, seed in trials:
+        _, score = bench.judge(sequences, seed, kinds=rest)
+        reached.append(auroc(score[counted], is_noise[counted]))
+        errors.append(metrics.calibration(score, is_noise)["expected_calibration_error"])
+    told = f"AUROC {interval(reached)}, calibration error {interval(errors)}"
+    print(f"  {kind}, never learned from: {told}", flush=True)
 
 
 def copies(bench: Bench, rate: float, seeds: range) -> None:
@@ -384,13 +402,11 @@ def main() -> None:
     else:
         for kind in arguments.kinds:
             trials[kind] = [(*bench.noisy(kind, rate, seed), seed) for seed in seeds]
-    if "compared" in arguments.tables:
+    by_kind = {"compared": compare, "ablation": ablate, "bound": bound, "left out": leave_out}
+    for name, table in by_kind.items():
         for kind, several in trials.items():
-            compare(bench, kind, several)
-    for name, table in {"ablation": ablate, "bound": bound, "left out": leave_out}.items():
-        for kind, several in trials.items():
-            if name in arguments.tables and (table is not leave_out or kind in LEARNED):
-                table(bench, kind, several[0])
+            if name in arguments.tables:
+                table(bench, kind, several)
     if "fit" in arguments.tables:
         fits(bench)
     injecting: dict[str, Callable[[], None]] = {
