@@ -303,6 +303,19 @@ READY = "no effect: --model was trained already, and scores by IADSR."
         ),
         (["denoise", "--method", "iadsr", "--backbone", "sasrec"], []),
         (["denoise", "--threshold", "0.4", "--encoder", "tfidf"], []),
+        (["denoise", "--method", "iadsr", "--heads", "1"], ["--heads has no effect: gru4rec has no attention."]),
+        (["pretrain", "-o", "x", "--backbone", "sasrec", "--heads", "1", "--layers", "3"], []),
+        (
+            ["pretrain", "-o", "x", "--backbone", "caser", "--heads", "1", "--layers", "3"],
+            [
+                "--heads has no effect: caser has no attention.",
+                "--layers has no effect: caser is one layer of convolutions.",
+            ],
+        ),
+        (
+            ["pretrain", "-o", "x", "--loss", "full", "--negatives", "9", "--item-table", "host"],
+            ["--negatives and --item-table have no effect: --loss full draws no items and changes all in a step."],
+        ),
         (
             ["denoise", "--model", "m", "--method", "crossfit", "--batch-size", "9"],
             [f"--method and --batch-size have {READY}"],
@@ -313,6 +326,10 @@ READY = "no effect: --model was trained already, and scores by IADSR."
         (["evaluate", "--quick", "--backbone", "sasrec", "--scorer", "semantic"], []),
         (["evaluate", "--quick", "--backbone", "sasrec", "--method", "iadsr"], []),
         (["evaluate", "--backbone", "sasrec"], []),
+        (
+            ["evaluate", "--backbone", "caser", "--layers", "2"],
+            ["--layers has no effect: caser is one layer of convolutions."],
+        ),
         (
             ["evaluate", "--label", "x", "--noise", "insert-burst"],
             ["--noise has no effect: with --label no noise is injected to be found."],

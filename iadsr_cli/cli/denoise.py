@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.options import GROUPS, TRAINING, Force, ItemsFile, LogFile, check_items, command
+from iadsr_cli.cli.options import GROUPS, TRAINING, Force, ItemsFile, LogFile, check_items, command, idle_in_training
 from iadsr_cli.cli.views import show_denoised, show_history, show_log
 from iadsr_cli.config import FORMATS, Config
 from iadsr_cli.errors import UsageError
@@ -153,7 +153,7 @@ def _idle(config: Config, values: Mapping[str, Any]) -> Mapping[str, tuple[str, 
         return {"--model was trained already, and scores by IADSR.": ("method", "encoder", *TRAINING)}
     if config.decision.method != "iadsr":
         return {f"--method {config.decision.method} trains no recommender; --method iadsr does.": TRAINING}
-    return {}
+    return idle_in_training(config)
 
 
 def _check_parts(report: Path | None, explain_user: str | None) -> None:

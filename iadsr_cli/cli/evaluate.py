@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.options import GROUPS, TRAINING, Force, ItemsFile, LogFile, check_items, command
+from iadsr_cli.cli.options import GROUPS, TRAINING, Force, ItemsFile, LogFile, check_items, command, idle_in_training
 from iadsr_cli.cli.views import show_log, show_ranking, show_study
 from iadsr_cli.config import Config
 from iadsr_cli.remote import Staging
@@ -89,10 +89,9 @@ def _idle(config: Config, values: Mapping[str, Any]) -> Mapping[str, tuple[str, 
     """Return what has no effect, see `options.Idle`."""
     if values["model"] is not None:
         return {"--model is only ranked with.": ("decision", "study", "encoder", *TRAINING)}
-    found: dict[str, tuple[str, ...]] = {}
+    found = idle_in_training(config)
     if not config.study.trains(config.decision.method):
-        why = "nothing here trains a recommender; --recommender backbone does, and so do some scorers."
-        found[why] = TRAINING
+        found = {"nothing here trains a recommender; --recommender backbone does, and so do some scorers.": TRAINING}
     if config.study.label is not None:
         found["with --label no noise is injected to be found."] = ("noise", "noise_share")
     return found

@@ -249,6 +249,19 @@ def _warn_of_unknown(face: "Face") -> None:
             face.warn(f"{variable} in the environment is no setting, and has no effect{hint}")
 
 
+def idle_in_training(config: Config) -> dict[str, tuple[str, ...]]:
+    """Return which settings have no effect where a recommender is trained, see `Idle`."""
+    backbone = config.backbone.backbone
+    found: dict[str, tuple[str, ...]] = {}
+    if backbone != "sasrec":
+        found[f"{backbone} has no attention."] = ("heads",)
+    if backbone == "caser":
+        found["caser is one layer of convolutions."] = ("layers",)
+    if config.loop.loss == "full":
+        found["--loss full draws no items and changes all in a step."] = ("negatives", "item_table")
+    return found
+
+
 def _warn_of_idle(context: typer.Context, idle: Mapping[str, tuple[str, ...]], face: "Face") -> None:
     """Warn of options on the command line that have no effect; a file and the environment may be for other runs."""
     for why, groups in idle.items():

@@ -3,7 +3,7 @@
 import typer
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.options import Force, LogFile, OutputFolder, Resume, command
+from iadsr_cli.cli.options import Force, LogFile, OutputFolder, Resume, command, idle_in_training
 from iadsr_cli.cli.views import show_log, show_training
 from iadsr_cli.config import Config
 from iadsr_cli.remote import Staging
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
         "pretrain",
         "iadsr pretrain logs.parquet -o gru4rec/",
         ("log", "backbone", "pretrain", "loop", "run", "workers"),
+        lambda config, _: idle_in_training(config),
     )
     def pretrain(
         log: LogFile,
