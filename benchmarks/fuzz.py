@@ -198,7 +198,8 @@ class Targets:
         return read
 
     def _config(self, content: bytes) -> None:
-        from iadsr_cli.cli.options import GROUPS, read_config
+        from iadsr_cli.cli.groups import GROUPS
+        from iadsr_cli.cli.settings_file import read_config
         from iadsr_cli.config import Settings
 
         path = self.folder / "iadsr.toml"

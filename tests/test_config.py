@@ -8,7 +8,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from iadsr_cli.cli.options import GROUPS, command, read_config
+from iadsr_cli.cli.groups import GROUPS
+from iadsr_cli.cli.options import command
+from iadsr_cli.cli.settings_file import read_config
 from iadsr_cli.config import BackboneSettings, Config, DecisionSettings, LogSettings, RunSettings, StudySettings
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.settings import option_name, parse_share

@@ -17,7 +17,7 @@ import iadsr_cli
 from iadsr_cli import artifacts
 from iadsr_cli.artifacts import MANIFEST, file_digest, read_manifest, write_artifact
 from iadsr_cli.checkpoints import Checkpoint
-from iadsr_cli.cli.options import GROUPS
+from iadsr_cli.cli.groups import GROUPS
 from iadsr_cli.config import BackboneSettings, EncoderSettings, LogSettings
 from iadsr_cli.encoders.contract import ItemVectors
 from iadsr_cli.encoders.folder import load_vectors, save_vectors

@@ -14,7 +14,7 @@ from packaging.version import Version
 
 from iadsr_cli import __version__
 from iadsr_cli.cli.app import app
-from iadsr_cli.cli.options import read_config
+from iadsr_cli.cli.settings_file import read_config
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = typer.main.get_command(app).commands

@@ -9,7 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.options import GROUPS, TRAINING, Force, ItemsFile, LogFile, check_items, command, idle_in_training
+from iadsr_cli.cli.groups import GROUPS, TRAINING
+from iadsr_cli.cli.options import Force, ItemsFile, LogFile, check_items, command
+from iadsr_cli.cli.sources import idle_in_training
 from iadsr_cli.cli.views import show_denoised, show_history, show_log
 from iadsr_cli.config import FORMATS, Config
 from iadsr_cli.errors import UsageError

@@ -3,7 +3,8 @@
 import typer
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.options import Force, LogFile, OutputFolder, Resume, command, idle_in_training
+from iadsr_cli.cli.options import Force, LogFile, OutputFolder, Resume, command
+from iadsr_cli.cli.sources import idle_in_training
 from iadsr_cli.cli.views import show_log, show_training
 from iadsr_cli.config import Config
 from iadsr_cli.remote import Staging
