@@ -429,14 +429,6 @@ class RunSettings(Settings):
         recorded=False,
         metavar="DIR",
     )
-    in_parts: str = setting(
-        "auto",
-        "Clean a log in parts on disk, in bounded memory: auto (where it would fill half of the memory), always or "
-        "never.",
-        choices=("auto", "always", "never"),
-        recorded=False,
-        metavar="WHEN",
-    )
 
     @property
     def cache(self) -> Path:
@@ -446,6 +438,20 @@ class RunSettings(Settings):
         from platformdirs import user_cache_path
 
         return user_cache_path("iadsr", appauthor=False)
+
+
+@dataclass(frozen=True)
+class PartsSettings(Settings):
+    """Whether `denoise` takes a log into memory."""
+
+    in_parts: str = setting(
+        "auto",
+        "Clean a log in parts on disk, in bounded memory: auto (where it would fill half of the memory), always or "
+        "never.",
+        choices=("auto", "always", "never"),
+        recorded=False,
+        metavar="WHEN",
+    )
 
 
 @dataclass(frozen=True)
@@ -515,5 +521,6 @@ class Config:
     protection: ProtectionSettings = ProtectionSettings()
     study: StudySettings = StudySettings()
     run: RunSettings = RunSettings()
+    parts: PartsSettings = PartsSettings()
     workers: WorkerSettings = WorkerSettings()
     engine: EngineSettings = EngineSettings()

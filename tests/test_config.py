@@ -303,6 +303,7 @@ READY = "no effect: --model was trained already, and scores by IADSR."
             ["denoise", "--loss", "full", "--window", "9", "--align-epochs", "2", "--hold-out", "1"],
             [f"--window, --hold-out, --align-epochs and --loss have {NO_TRAINING}"],
         ),
+        (["denoise", "--devices", "2", "--in-parts", "never"], [f"--devices has {NO_TRAINING}"]),
         (["denoise", "--method", "iadsr", "--backbone", "sasrec"], []),
         (["denoise", "--threshold", "0.4", "--encoder", "tfidf"], []),
         (["denoise", "--method", "iadsr", "--heads", "1"], ["--heads has no effect: gru4rec has no attention."]),

@@ -306,7 +306,8 @@ def test_items_that_nobody_else_has_do_not_make_a_log_of_random_users_fit() -> N
     scores = judge.scores()
     assert 0.3 < (np.bincount(codes.ravel()) == 1).sum() / codes.size < 0.45
     assert judge.shares == {}
-    assert np.nanmax(scores.noise) < 0.6 and (scores.noise > 0.5).mean() < 0.002
+    # Where nothing can be told, no kind is believed to be there, the doubtful ones neither.
+    assert np.nanmax(scores.noise) < 0.1
 
 
 def test_one_very_long_history_leaves_room_for_others_to_learn_from(monkeypatch: pytest.MonkeyPatch) -> None:

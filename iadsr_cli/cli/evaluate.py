@@ -31,7 +31,7 @@ Resume = Annotated[
     typer.Option("--resume", metavar="", help="Go on where an interrupted study was, as it does without this too."),
 ]
 
-GROUPS_OF_EVALUATE = tuple(group for group in GROUPS if group not in {"protection", "engine"})
+GROUPS_OF_EVALUATE = tuple(group for group in GROUPS if group not in {"protection", "parts", "engine"})
 
 
 def register(app: typer.Typer) -> None:

@@ -13,6 +13,7 @@ from iadsr_cli.config import (
     ItemsSettings,
     LogSettings,
     LoopSettings,
+    PartsSettings,
     PretrainSettings,
     ProtectionSettings,
     RunSettings,
@@ -34,10 +35,11 @@ GROUPS: dict[str, tuple[type[Settings], str]] = {
     "align": (AlignSettings, "Training"),
     "loop": (LoopSettings, "Training"),
     "run": (RunSettings, "Running"),
+    "parts": (PartsSettings, "Running"),
     "workers": (WorkerSettings, "Running"),
     "engine": (EngineSettings, "Running"),
 }
-TRAINING = ("backbone", "pretrain", "align", "loop")
+TRAINING = ("backbone", "pretrain", "align", "loop", "workers")
 """The groups of settings that only training takes."""
 
 

@@ -233,10 +233,11 @@ class Judge:
             stage.advance(len(taught.kind))
         ratios = head.ratios(heads, taught.evidence, taught.side)
         self.fit = taught.fit(ratios)
+        believed = np.zeros(len(kinds))
         # Else nearly all of it would be taken for noise.
-        told = self.fit >= _TOLD_APART
-        found = self._found(taught, heads, ratios, evidence, judged) if told else np.zeros(len(kinds))
-        believed = np.maximum(found, [_AT_LEAST * (each.sort is Sort.DOUBTFUL) for each in kinds])
+        if self.fit >= _TOLD_APART:
+            found = self._found(taught, heads, ratios, evidence, judged)
+            believed = np.maximum(found, [_AT_LEAST * (each.sort is Sort.DOUBTFUL) for each in kinds])
         # Where no noise is seen at all, rows still have an order.
         least = np.array([each.rate for each in kinds])
         weights = believed + least / least.sum() * 0.5 / judged.sum()

@@ -10,13 +10,11 @@ import numpy as np
 from iadsr_cli.config import EncoderSettings
 from iadsr_cli.encoders.contract import unit_rows
 from iadsr_cli.errors import EncoderError
+from iadsr_cli.logs.schema import candidates
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ITEM_NAMES = (
-    "item_id", "itemid", "item", "asin", "parent_asin", "movieid", "product_id", "track_id", "business_id"
-)  # fmt: skip
 SHAPE = "It should have an item id column (such as item_id) and one list column of numbers, one row per item."
 
 
@@ -54,7 +52,7 @@ class VectorTable:
             theirs, ours = next(iter(self._row), None), next(iter(ids), None)
             raise EncoderError(
                 f"{self._path} has vectors for none of the log's {len(ids):,} items.",
-                f'Its ids are like "{theirs}", the log\'s like "{ours}". Name the ids with --item-column.',
+                f'Its ids are like "{theirs}", the log\'s like "{ours}". Write ids as the log does.',
             )
         vectors = np.zeros((len(ids), self._vectors.shape[1]), dtype=np.float32)
         vectors[known] = self._vectors[place[known]]
@@ -137,11 +135,13 @@ def _roles(schema: "pa.Schema", path: Path) -> tuple[str, str]:
     if len(vectors) != 1:
         found = f"{len(vectors)} list columns of numbers" if vectors else "no list column of numbers"
         raise EncoderError(f"{path} has {found}. Columns: {columns}.", SHAPE)
-    named = {field.name: field.name.partition(":")[0].casefold() for field in schema if field.name not in vectors}
-    items = [name for name, folded in named.items() if folded in ITEM_NAMES]
+    items = candidates("item", [field.name for field in schema if field.name not in vectors])
     if len(items) != 1:
         found = "more than one item id column: " + ", ".join(items) if items else "no item id column"
-        raise EncoderError(f"{path} has {found}. Columns: {columns}.", f"{SHAPE} Known names: {', '.join(ITEM_NAMES)}.")
+        raise EncoderError(
+            f"{path} has {found}. Columns: {columns}.",
+            f"{SHAPE} Any name by which a log's item column is found will do.",
+        )
     return items[0], vectors[0]
 
 

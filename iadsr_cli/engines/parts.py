@@ -6,6 +6,7 @@ Every bucket that has been judged stays on disk until the output is whole, so th
 """
 
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from iadsr_cli.locks import one_at_a_time
 from iadsr_cli.logs.parted_reader import fills_memory, open_parts
 from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.reader import read_items
+from iadsr_cli.logs.source import Source
 from iadsr_cli.outputs import ANNOTATED, REMOVED, OutputPlan
 from iadsr_cli.pipeline import gate, made, noise_shares, warn_of_no_fit
 from iadsr_cli.progress import Reporter
@@ -58,14 +60,14 @@ def chosen(source: str, model: Path | None, config: Config) -> bool:
         UsageError: if the settings contradict each other.
     """
     if config.engine.engine == "ray":
-        if config.run.in_parts == "never":
+        if config.parts.in_parts == "never":
             raise UsageError(
                 f"--engine {config.engine.engine} cleans a log in parts, and --in-parts never does not.",
                 "Leave one of them out.",
             )
         return True
-    if config.run.in_parts != "auto":
-        return config.run.in_parts == "always"
+    if config.parts.in_parts != "auto":
+        return config.parts.in_parts == "always"
     if model is None and config.decision.method != "crossfit":
         return False
     return fills_memory(source, config.log)
@@ -86,24 +88,43 @@ def run(
     plan.check_parts(log)
     with opened(config.engine) as engine:
         scorer: Scorer
+        sources = log.sources()
         if model is not None:
             scorer = ModelScorer(model, config)
         else:
             texts = log.item_texts(reporter) if items is None else read_items(items, config.items.of(config.log))
+            sources = [*sources, *texts.sources]
             scorer = CrossfitScorer(texts, config, reporter, engine)
-        return denoise(log, scorer, plan, config, reporter, engine)
+        return denoise(log, sources, scorer, plan, config, reporter, engine)
 
 
 def denoise(
-    log: PartedLog, scorer: Scorer, plan: OutputPlan, config: Config, reporter: Reporter, engine: Engine
+    log: PartedLog,
+    sources: Sequence[Source],
+    scorer: Scorer,
+    plan: OutputPlan,
+    config: Config,
+    reporter: Reporter,
+    engine: Engine,
 ) -> DenoisedParts:
     """Score every row of a log, decide on it and write the outputs.
 
     What is reached on the way is kept in the cache until the outputs are written.
+
+    Args:
+        log: to clean.
+        sources: its files, and after them those of its items' texts.
+        scorer: what judges it.
+        plan: of the outputs.
+        config: the settings.
+        reporter: of the run.
+        engine: what the buckets are judged by.
+
+    Raises:
+        InputError: if one of the files was changed meanwhile.
     """
-    sources = log.sources()
     names = [str(within) for _, within in log.paths]
-    content = digest([[name, source.sha256] for name, source in zip(names, sources, strict=True)])
+    content = digest([[name, source.sha256] for name, source in zip(names, sources, strict=False)])
     count = buckets.count(log.num_rows)
     split_key = {
         "log": content,

@@ -37,6 +37,7 @@ def leave_one_out(workspace: Workspace, folder: Path) -> Ranking:
 
     Raises:
         ArtifactError: if it is of another log, or has seen the items it would be tested on.
+        InputError: if the log was changed meanwhile.
     """
     from iadsr_cli.hardware import pick_device
     from iadsr_cli.models.store import load_recommender
@@ -57,6 +58,7 @@ def leave_one_out(workspace: Workspace, folder: Path) -> Ranking:
             users.append(chunk)
             ranks.append(chunk_ranks)
             stage.advance(len(chunk))
+    workspace.check_unchanged()
     order = np.argsort(np.concatenate(users))
     every_rank = np.concatenate(ranks)[order]
     metrics = {

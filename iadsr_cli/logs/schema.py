@@ -60,7 +60,7 @@ def find_item(columns: Sequence[str], settings: LogSettings, source: str) -> str
         UsageError: there is no candidate, or there are several.
     """
     named = settings.item_column
-    if named is not None and _matching(named, columns) is None and _candidates("item", columns):
+    if named is not None and _matching(named, columns) is None and candidates("item", columns):
         named = None
     return _required("item", named, columns, source)
 
@@ -73,7 +73,7 @@ def find_text(columns: Sequence[str], settings: LogSettings, source: str) -> tup
     """
     named = settings.text_column
     if not named:
-        return tuple(_candidates("text", columns))
+        return tuple(candidates("text", columns))
     if NONE in named and _matching(NONE, columns) is None:
         if len(named) > 1:
             raise UsageError(
@@ -105,17 +105,17 @@ def _is_value(name: str) -> bool:
 def _found(role: str, named: str | None, columns: Sequence[str], source: str) -> str | None:
     if named is not None:
         return find_column(named, columns, source)
-    candidates = _candidates(role, columns)
-    if len(candidates) > 1:
+    found = candidates(role, columns)
+    if len(found) > 1:
         raise UsageError(
-            f"{len(candidates)} columns of {source} could be the {role} column: {_quoted(candidates)}.",
-            f"Choose with --{role}-column {_shell_word(candidates[0])}"
+            f"{len(found)} columns of {source} could be the {role} column: {_quoted(found)}.",
+            f"Choose with --{role}-column {_shell_word(found[0])}"
             + (" (or none, to use file order)." if role == "time" else "."),
         )
-    return candidates[0] if candidates else None
+    return found[0] if found else None
 
 
-def _candidates(role: str, columns: Sequence[str]) -> list[str]:
+def candidates(role: str, columns: Sequence[str]) -> list[str]:
     """Return the columns with a usual name of `role`, the most usual first."""
     names = _NAMES[role]
     return sorted(

@@ -585,6 +585,24 @@ def test_text_that_is_changed_while_it_is_cleaned_is_not_written(
     assert not Path("a.csv").exists()
 
 
+def test_items_that_are_changed_while_a_log_is_cleaned_in_parts(
+    clean: Callable[..., Result], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = tmp_path / "items.csv"
+    items.write_text("item_id,title\n" + "".join(f"{n},title {n % 7}\n" for n in range(60)), encoding="utf-8")
+    prepare = scorers.CrossfitScorer.prepare
+
+    def changing(self: scorers.CrossfitScorer, split: buckets.Split) -> None:
+        items.write_bytes(items.read_bytes() + b"99,another\n")
+        prepare(self, split)
+
+    monkeypatch.setattr(scorers.CrossfitScorer, "prepare", changing)
+    arguments = ["--in-parts", "always", "-o", "a.parquet", "--items", items, "--encoder", "tfidf"]
+    result = clean(*arguments, log=folder / "known.parquet", code=1)
+    assert f"{items} was changed while iadsr worked on what it had read from it" in result.stderr
+    assert not Path("a.parquet").exists()
+
+
 def test_text_that_would_fill_the_memory_is_cleaned_in_parts(
     clean: Callable[..., Result], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

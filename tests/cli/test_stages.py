@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
-from iadsr_cli import artifacts
+from iadsr_cli import artifacts, ranking
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ENCODER = ["--encoder", "tfidf"]
@@ -213,6 +214,23 @@ def test_evaluate_says_the_same_in_every_way(run, shop: Path, stages) -> None:
     again = succeed(run("evaluate", shop, "--model", "gru", "-o", "report2", "--json"))
     assert again["test"] == test
     assert files("report") == files("report2")
+
+
+def test_a_log_that_is_changed_while_it_is_ranked_is_not_told_of(
+    run, shop: Path, stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages()
+    summarise = ranking.held_out_ranks
+
+    def changing(*arguments: Any) -> Any:
+        shop.write_bytes(shop.read_bytes() + b"\n")
+        return summarise(*arguments)
+
+    monkeypatch.setattr(ranking, "held_out_ranks", changing)
+    result = run("evaluate", shop, "--model", "gru", "-o", "report")
+    assert result.exit_code == 1
+    assert "was changed while iadsr worked on what it had read from it" in result.stderr
+    assert not Path("report").exists()
 
 
 @pytest.mark.parametrize("command", ["embed", "pretrain", "evaluate", "denoise"])

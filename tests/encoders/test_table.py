@@ -37,6 +37,12 @@ def test_vectors_come_back_by_id_at_unit_length(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.parametrize("name", ["book_id", "Article-ID", "movieId", "parent_asin", "item_id:token"])
+def test_ids_have_any_name_that_those_of_a_log_have(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / "v.parquet", **{"price": [1, 2], name: ["x", "y"], "vector": GOOD})
+    assert lookup(path, ["y", "z"]).known.tolist() == [True, False]
+
+
 @pytest.mark.parametrize(
     "kind",
     [
