@@ -267,9 +267,13 @@ class DecisionSettings(Settings):
         metavar=SHARE,
     )
     max_user_share: float = setting(
-        0.3, "Never remove more than this share of one user's rows.", low=0, high=1, metavar=SHARE
+        0.3,
+        "Never remove more than this share of one user's rows; bots, see --whole-users, aside.",
+        low=0,
+        high=1,
+        metavar=SHARE,
     )
-    min_user_rows: int = setting(3, "Never leave a user with fewer rows than this by removing.", low=0)
+    min_user_rows: int = setting(3, "Never leave a user with fewer rows than this by removing; bots aside.", low=0)
     min_item_rows: int = setting(
         1,
         "Never leave an item with fewer rows than this by removing, and with a threshold, ask more of a row the fewer "

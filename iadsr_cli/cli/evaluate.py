@@ -23,12 +23,17 @@ Model = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="DIR", help="Folder for report.html, metrics.json, rows.parquet and noise.parquet."
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="Folder for report.html, metrics.json, rows.parquet and noise.parquet; with --model, metrics and ranks.",
     ),
 ]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", metavar="", help="Go on where an interrupted study was, as it does without this too."),
+    typer.Option(
+        "--resume", metavar="", help="Train nothing twice that an interrupted study trained, as without this too."
+    ),
 ]
 
 GROUPS_OF_EVALUATE = tuple(group for group in GROUPS if group not in {"protection", "parts", "engine"})
@@ -52,7 +57,7 @@ def register(app: typer.Typer) -> None:
         """Find out whether cleaning helps on this log, before anything is cleaned.
 
         Injects noise and looks who finds it; trains recommenders on the log raw, cleaned and at random thinned, and
-        ranks each user's last item. An interrupted study, run again, goes on where it was.
+        ranks each user's last item. An interrupted study, run again, trains nothing twice.
         """
         from iadsr_cli import pipeline
         from iadsr_cli.artifacts import manifest_kind, read_manifest
