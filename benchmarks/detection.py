@@ -223,9 +223,9 @@ def ablate(bench: Bench, kind: str, trials: list[Trial]) -> None:
         change = interval([one - all_of_it for one, all_of_it in zip(reached, whole, strict=True)])
         fifths = " ".join(f"{share:.1%}" for share in np.mean(lost, axis=0))
         gap = interval([fifth[0] - fifth[-1] for fifth in lost])
-        print(f"  {kind}, {name}: AUROC {interval(reached)}, which is {change} more than the whole")
+        print(f"  {kind}, {name}: AUROC {interval(reached)}, change {change}")
         print(
-            f"  {kind}, {name}: genuine rows lost with the worst 5%, rarest fifth of items first: {fifths}; {gap} more"
+            f"  {kind}, {name}: genuine rows lost with the worst 5%, rarest fifth of items first: {fifths}, gap {gap}"
         )
         sys.stdout.flush()
 
