@@ -10,7 +10,6 @@ import numpy as np
 from iadsr_cli.config import EncoderSettings
 from iadsr_cli.encoders.contract import unit_rows
 from iadsr_cli.errors import EncoderError
-from iadsr_cli.logs.schema import candidates
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,6 +124,8 @@ def _read(path: Path) -> tuple[list[str], np.ndarray]:
 def _roles(schema: "pa.Schema", path: Path) -> tuple[str, str]:
     """Return the names of the item id column and of the vector column."""
     from pyarrow import types
+
+    from iadsr_cli.logs.schema import candidates
 
     def is_vector(kind: "pa.DataType") -> bool:
         is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
