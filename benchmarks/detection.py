@@ -9,7 +9,6 @@ Figures are means over seeds ± half of the 95% interval; shares and fits are of
 
 import argparse
 import itertools
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -223,11 +222,11 @@ def ablate(bench: Bench, kind: str, trials: list[Trial]) -> None:
         change = interval([one - all_of_it for one, all_of_it in zip(reached, whole, strict=True)])
         fifths = " ".join(f"{share:.1%}" for share in np.mean(lost, axis=0))
         gap = interval([fifth[0] - fifth[-1] for fifth in lost])
-        print(f"  {kind}, {name}: AUROC {interval(reached)}, change {change}")
+        print(f"  {kind}, {name}: AUROC {interval(reached)}, change {change}", flush=True)
         print(
-            f"  {kind}, {name}: genuine rows lost with the worst 5%, rarest fifth of items first: {fifths}, gap {gap}"
+            f"  {kind}, {name}: genuine rows lost with the worst 5%, rarest fifth of items first: {fifths}, gap {gap}",
+            flush=True,
         )
-        sys.stdout.flush()
 
 
 def bound(bench: Bench, kind: str, trials: list[Trial]) -> None:

@@ -88,20 +88,20 @@ def run(
     plan.check_parts(log)
     with opened(config.engine) as engine:
         scorer: Scorer
-        sources = log.sources()
+        sources: Sequence[Source] = ()
         if model is not None:
             scorer = ModelScorer(model, config)
         else:
             texts = log.item_texts(reporter) if items is None else read_items(items, config.items.of(config.log))
-            sources = [*sources, *texts.sources]
+            sources = texts.sources
             scorer = CrossfitScorer(texts, config, reporter, engine)
-        return denoise(log, sources, scorer, plan, config, reporter, engine)
+        return denoise(log, scorer, sources, plan, config, reporter, engine)
 
 
 def denoise(
     log: PartedLog,
-    sources: Sequence[Source],
     scorer: Scorer,
+    scored_by: Sequence[Source],
     plan: OutputPlan,
     config: Config,
     reporter: Reporter,
@@ -113,8 +113,8 @@ def denoise(
 
     Args:
         log: to clean.
-        sources: its files, and after them those of its items' texts.
         scorer: what judges it.
+        scored_by: the files that it judges by, beside those of the log.
         plan: of the outputs.
         config: the settings.
         reporter: of the run.
@@ -123,8 +123,9 @@ def denoise(
     Raises:
         InputError: if one of the files was changed meanwhile.
     """
+    sources = log.sources()
     names = [str(within) for _, within in log.paths]
-    content = digest([[name, source.sha256] for name, source in zip(names, sources, strict=False)])
+    content = digest([[name, source.sha256] for name, source in zip(names, sources, strict=True)])
     count = buckets.count(log.num_rows)
     split_key = {
         "log": content,
@@ -167,7 +168,7 @@ def denoise(
         summary = {**verdicts.summary(files, rule, log.num_rows, split), **noise_shares(scorer.shares)}
         refusal = gate(summary["removed"], log.num_rows, config)
         summary["refused"] = refusal and refusal.message
-        for source in sources:
+        for source in (*sources, *scored_by):
             source.check_unchanged()
         if refusal is None:
             _write(log, files, rule, plan, config, reporter)

@@ -220,11 +220,11 @@ def test_a_log_that_is_changed_while_it_is_ranked_is_not_told_of(
     run, shop: Path, stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages()
-    summarise = ranking.held_out_ranks
+    rank = ranking.held_out_ranks
 
     def changing(*arguments: Any) -> Any:
         shop.write_bytes(shop.read_bytes() + b"\n")
-        return summarise(*arguments)
+        return rank(*arguments)
 
     monkeypatch.setattr(ranking, "held_out_ranks", changing)
     result = run("evaluate", shop, "--model", "gru", "-o", "report")
