@@ -28,7 +28,7 @@ from iadsr_cli import loop, training
 from iadsr_cli.config import AlignSettings, Config, EncoderSettings, LoopSettings, RunSettings
 from iadsr_cli.encoders import bundled
 from iadsr_cli.evidence import score_rows
-from iadsr_cli.models import make_backbone
+from iadsr_cli.models import make_backbone, recurrence
 from iadsr_cli.progress import Silent, SilentStage, Stage
 from iadsr_cli.sequences import Sequences
 
@@ -106,8 +106,12 @@ def time_steps(card: Card, items: int, batches: list[int], steps: int, *, compil
     for batch in batches:
         softmaxes, others = operations(items, batch)
         if card.device.type == "cuda":
-            took = seconds(make_recurrence(batch, card.device), card.device, steps)
-            print(f"GRU alone, {batch:,} histories, float32, as in any step: {took * 1e3:.2f} ms", flush=True)
+            kinds = {"the library's, float32": False}
+            if recurrence.is_persistent(card.device, LOW, H):
+                kinds["by one kernel, bfloat16, as in a step"] = True
+            for name, fused in kinds.items():
+                took = seconds(make_recurrence(batch, card.device, fused=fused), card.device, steps)
+                print(f"GRU alone, {batch:,} histories, {name}: {took * 1e3:.2f} ms", flush=True)
         for precision in (LOW, FULL):
             # On a processor the softmaxes alone are in the small type.
             other = precision if card.device.type == "cuda" else FULL
@@ -130,14 +134,18 @@ def time_steps(card: Card, items: int, batches: list[int], steps: int, *, compil
                 print(f"{name}: {batch / took:,.0f} users/s, {took * 1e3:.2f} ms, {compared}", flush=True)
 
 
-def make_recurrence(batch: int, device: torch.device) -> Callable[[], None]:
-    """Return a step of the GRU of the step by itself: the library's, which goes through T places one after another."""
+def make_recurrence(batch: int, device: torch.device, *, fused: bool) -> Callable[[], None]:
+    """Return a step of the GRU of the step by itself, which goes through T places one after another.
+
+    The library's, or, where `fused`, that of a kernel.
+    """
     gru = torch.nn.GRU(D, H, batch_first=True).to(device)
     given = torch.randn(batch, T, D, device=device, requires_grad=True)
+    upstream = torch.ones(batch, T, H, device=device)
 
     def step() -> None:
-        states, _ = gru(given)
-        states.backward(torch.ones_like(states))
+        states = recurrence.states(gru, given, LOW) if fused else gru(given)[0]
+        states.backward(upstream)
 
     return step
 

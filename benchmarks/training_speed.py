@@ -26,8 +26,8 @@ from iadsr_cli.hardware import pick_precision, step_precision
 from iadsr_cli.loop import PLACES_PER_SEQUENCE
 from iadsr_cli.models import make_backbone
 from iadsr_cli.models.alignment import AlignedModel
-from iadsr_cli.models.logsumexp import is_fused
 from iadsr_cli.models.losses import FullSoftmax
+from iadsr_cli.models.tiles import can_fuse
 from iadsr_cli.replays import Replays
 from iadsr_cli.sequences import bucketed_batches
 
@@ -76,7 +76,7 @@ def make_step(model: AlignedModel, batch: int, precision: torch.dtype, *, compil
     As in the loop, it is replayed where the loss is fused; not so a compiled one.
     """
     device, items = model.device, len(model.semantic) - 1
-    fused = is_fused(device, precision, H)
+    fused = can_fuse(device, precision, H)
     replayed = fused and not compiled
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, fused=True, capturable=replayed)
     codes = torch.randint(1, items + 1, (batch, T))

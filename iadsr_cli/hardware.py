@@ -45,6 +45,13 @@ def step_precision(precision: torch.dtype, device: torch.device) -> torch.autoca
     )
 
 
+def computed_precision(device: torch.device) -> torch.dtype:
+    """Return the number type that products are computed in where it is asked: that of a step, or float32."""
+    kind = device.type
+    stepping = kind in _AUTOCAST_DEVICES and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if stepping else torch.float32
+
+
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
     """Return the context of what is computed in its own number types within a step."""
     return torch.autocast(device.type, enabled=False) if device.type in _AUTOCAST_DEVICES else nullcontext()

@@ -18,8 +18,8 @@ from iadsr_cli.hardware import pick_device, pick_precision
 from iadsr_cli.loop import History, fit
 from iadsr_cli.models import Backbone, make_backbone
 from iadsr_cli.models.alignment import AlignedModel
-from iadsr_cli.models.logsumexp import is_fused
 from iadsr_cli.models.losses import FullSoftmax, NextItemLoss, SampledSoftmax
+from iadsr_cli.models.tiles import can_fuse
 from iadsr_cli.progress import Reporter
 from iadsr_cli.sequences import Sequences
 
@@ -234,7 +234,7 @@ def _replays(next_item: NextItemLoss, backbone: Backbone, loop: LoopSettings, gr
     """
     precision = pick_precision(loop.precision, backbone.device)
     size = max(backbone.item_embedding.embedding_dim, backbone.hidden_size)
-    return is_fused(backbone.device, precision, size) and isinstance(next_item, FullSoftmax) and group.size == 1
+    return can_fuse(backbone.device, precision, size) and isinstance(next_item, FullSoftmax) and group.size == 1
 
 
 @contextmanager

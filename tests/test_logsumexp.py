@@ -14,6 +14,7 @@ from iadsr_cli import loop, training
 from iadsr_cli.config import BackboneSettings, RunSettings
 from iadsr_cli.models import BACKBONES, logsumexp, losses, make_backbone
 from iadsr_cli.models.losses import FullSoftmax, info_nce
+from iadsr_cli.models.tiles import can_fuse
 from iadsr_cli.progress import Silent
 
 ITEMS = 40
@@ -50,7 +51,7 @@ def fused(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
 
     def choose(is_fused: bool) -> None:
         for room in (losses, training):
-            monkeypatch.setattr(room, "is_fused", lambda *_: is_fused)
+            monkeypatch.setattr(room, "can_fuse", lambda *_: is_fused)
 
     monkeypatch.setattr(losses, "linear_logsumexp", plain)
     monkeypatch.setattr(loop, "Replays", lambda step, _: step)
@@ -71,10 +72,10 @@ def test_the_kernels_give_sums_and_gradients_as_plain_arithmetic_does() -> None:
 
 def test_what_kernels_cannot_do_is_left_to_the_chunks() -> None:
     gpu, cpu, low = torch.device("cuda"), torch.device("cpu"), torch.bfloat16
-    assert not logsumexp.is_fused(cpu, low, 64)
-    assert not logsumexp.is_fused(gpu, torch.float32, 64)
-    assert not logsumexp.is_fused(gpu, low, 129)
-    assert logsumexp.is_fused(gpu, low, 128) == (importlib.util.find_spec("triton") is not None)
+    assert not can_fuse(cpu, low, 64)
+    assert not can_fuse(gpu, torch.float32, 64)
+    assert not can_fuse(gpu, low, 129)
+    assert can_fuse(gpu, low, 128) == (importlib.util.find_spec("triton") is not None)
 
 
 @pytest.mark.parametrize("repeat", [0.7, -4.0, 3.0])

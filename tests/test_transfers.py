@@ -94,7 +94,7 @@ def test_semantic_vectors_stay_on_the_host_wherever_the_model_goes() -> None:
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))
 def test_a_fused_step_waits_for_the_device_nowhere(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(losses, "is_fused", lambda *_: True)
+    monkeypatch.setattr(losses, "can_fuse", lambda *_: True)
     monkeypatch.setattr(
         losses, "linear_logsumexp", lambda queries, weight, bias, _: queries @ weight.sum(0) + bias.sum()
     )

@@ -3,7 +3,8 @@
 from torch import Tensor, nn
 
 from iadsr_cli.config import BackboneSettings
-from iadsr_cli.hardware import full_precision
+from iadsr_cli.hardware import computed_precision, full_precision
+from iadsr_cli.models import recurrence
 from iadsr_cli.models.backbone import Backbone
 
 
@@ -22,7 +23,11 @@ class GRU4Rec(Backbone):
 
     def states(self, embedded: Tensor) -> Tensor:
         """Return float [B, T, H]."""
+        device = embedded.device
+        precision = computed_precision(device)
+        if recurrence.is_persistent(device, precision, self.hidden_size):
+            return recurrence.states(self.gru, embedded, precision)
         # Autocast would have it in float16, whatever type it was told, and small gradients would vanish.
-        with full_precision(embedded.device):
+        with full_precision(device):
             output: Tensor = self.gru(embedded.float())[0]
         return output

@@ -2,15 +2,15 @@
 
 Passes over logits in memory are what takes a GPU's time in a softmax over many items: its arithmetic is far quicker.
 Here each tile of logits is made where it is used, and made again for the gradient of items (as in FlashAttention, Dao
-et al., 2022). Triton comes with PyTorch for CUDA; without it, and on other devices, `losses` goes over logits in
-chunks.
+et al., 2022). Where there are no kernels (`tiles.can_fuse`), `losses` goes over logits in chunks.
 """
 
-import importlib.util
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from iadsr_cli.models.tiles import padded_size
 
 # What no item's logit is below; the difference of two infinities would be no number.
 LOWEST = -1e30
@@ -20,16 +20,6 @@ _QUERIES, _ITEMS = 64, 128
 _WARPS, _STAGES = 4, 3
 # Programs that share the queries for gradients of few items, so that all of a GPU has something to do.
 _PROGRAMS = 1024
-
-
-# Numbers of a query beyond which tiles do not fit what a GPU keeps close to where it computes.
-_LARGEST = 128
-
-
-def is_fused(device: torch.device, precision: torch.dtype, size: int) -> bool:
-    """Return whether `linear_logsumexp` can be computed on a device, of queries of some size in a number type."""
-    possible = device.type == "cuda" and precision == torch.bfloat16 and size <= _LARGEST
-    return possible and importlib.util.find_spec("triton") is not None
 
 
 def linear_logsumexp(queries: Tensor, weight: Tensor, bias: Tensor, precision: torch.dtype = torch.bfloat16) -> Tensor:
@@ -93,7 +83,7 @@ def _tiles(queries: Tensor) -> dict[str, int]:
     size = queries.shape[1]
     return {
         "SIZE": size,
-        "PADDED": max(16, 1 << (size - 1).bit_length()),
+        "PADDED": padded_size(size),
         "QUERIES": _QUERIES,
         "ITEMS": _ITEMS,
         "num_warps": _WARPS,

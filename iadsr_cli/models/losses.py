@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from iadsr_cli.devices import WHOLE, Share, Spread
 from iadsr_cli.hardware import full_precision
 from iadsr_cli.models.backbone import Backbone, first_places, seen_before
-from iadsr_cli.models.logsumexp import LOWEST, is_fused, linear_logsumexp
+from iadsr_cli.models.logsumexp import LOWEST, linear_logsumexp
+from iadsr_cli.models.tiles import can_fuse
 
 # Logits held at once. Products in float32 gain by size. In a smaller type they are so quick that the passes over the
 # logits are what takes the time: then a fraction of it, few enough to stay in a processor's cache. A GPU wants more.
@@ -76,7 +77,7 @@ class FullSoftmax(NextItemLoss):
         self, backbone: Backbone, items: Tensor, states: Tensor, targets: Tensor, share: Share = WHOLE
     ) -> Tensor:
         """Return the mean over all positions with a target, a scalar; 0 if there is none."""
-        if not is_fused(states.device, self._precision, backbone.item_embedding.embedding_dim):
+        if not can_fuse(states.device, self._precision, backbone.item_embedding.embedding_dim):
             return super().__call__(backbone, items, states, targets, share)
         queries = backbone.query(states)
         with full_precision(states.device):
@@ -281,7 +282,7 @@ def info_nce(
     scaled, own = F.normalize(queries, dim=-1) / temperature, F.normalize(keys, dim=-1)
     normalised = spread.gathered(own)
     bias = normalised.new_zeros(len(normalised))
-    if is_fused(queries.device, precision, queries.shape[1]):
+    if can_fuse(queries.device, precision, queries.shape[1]):
         if counted is not None:
             bias = bias.masked_fill(~counted, LOWEST)
         with full_precision(queries.device):
