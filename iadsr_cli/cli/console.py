@@ -125,6 +125,13 @@ class Face:
         self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
         self._stage_over(name, bar, unit, elapsed)
 
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Say what was asked for by an option of its own, which `quiet` does not mean."""
+        spoken, self.spoken = self.spoken, not self.json
+        yield
+        self.spoken = spoken
+
     @property
     def _live(self) -> bool:
         return self.spoken and self.console.is_terminal

@@ -142,7 +142,8 @@ def register(app: typer.Typer) -> None:
         summary = {"input": face.shown(log), "output": output, **denoised.summary}
         if explain_user is not None:
             rows = explanations.history(workspace, denoised, explain_user)
-            show_history(face, explain_user, rows)
+            with face.answering():
+                show_history(face, explain_user, rows)
             summary["history"] = [asdict(row) for row in rows]
         face.summary(summary, data_on_stdout="-" in (plan.output, plan.removed))
         if denoised.refusal is not None:

@@ -338,6 +338,8 @@ def test_a_users_history_is_explained_row_by_row(run, shop: Path) -> None:
         assert table.count("█") >= len(theirs)
         first = theirs["title"].iloc[0]
         assert first[:12] in table
+    quiet = run("denoise", shop, *options, "--quiet", env={"COLUMNS": str(width)})
+    assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "", table), "it is what was asked for"
 
 
 @pytest.mark.usefixtures("scored")
