@@ -32,7 +32,7 @@ class LogSettings(Settings):
     )
     time_unit: str = setting(
         "auto",
-        "Unit of a numeric time column; guessed from its size.",
+        "Unit of a numeric time column; auto takes that in which its numbers are dates of 1980 to 2099.",
         choices=("auto", "s", "ms", "us", "ns"),
         metavar="UNIT",
     )

@@ -28,9 +28,9 @@ def seconds_of(times: Times, column: str, log: str) -> np.ndarray:
     """
     if times.seconds is None:
         raise InputError(
-            f'--session-gap needs times in a known unit, and the numbers in column "{column}" of {log} are too small '
-            "to tell it.",
-            "Say it with --time-unit s, ms, us or ns.",
+            f'--session-gap needs times in a known unit, and the numbers in column "{column}" of {log} are no dates of '
+            "1980 to 2099 in any.",
+            "Say it with --time-unit s, ms, us or ns; write dates such as 20240131 as 2024-01-31.",
         )
     return times.seconds()
 

@@ -16,10 +16,9 @@ from iadsr_cli.logs.values import comma_hint, first, plain_or_error, unusable, w
 
 _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-# The years 1980 to 2099 in seconds since 1970: a number that is in them in one unit is so in no other.
+# The years 1980 to 2099 in seconds since 1970: a number that is in them in one unit is so in no other. Others are
+# positions in an order, such as 20240131090000.
 _YEARS = (315_532_800, 4_102_444_800)
-# Where none is, epoch times from 1973 on: 1e8 s, 1e11 ms, ... Smaller numbers are taken for positions in an order.
-_MAGNITUDES = ((1e17, "ns"), (1e14, "us"), (1e11, "ms"), (1e8, "s"))
 _ISO = "ISO8601"
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
@@ -134,7 +133,7 @@ def times(records: Records, column: str, unit: str, missing: Sequence[str] = (""
     Args:
         records: the file's rows.
         column: the column's name.
-        unit: "s", "ms", "us", "ns", or "auto" to guess it from the numbers' sizes.
+        unit: "s", "ms", "us", "ns", or "auto" for that in which numbers are dates of the years 1980 to 2099.
         missing: strings that are no time.
 
     Raises:
@@ -150,7 +149,7 @@ def reading_of(stretches: Callable[[], Iterable[TimeColumn]], unit: str) -> Read
     Raises:
         InputError: a missing time, one that cannot be read as a time, or numbers in several units.
     """
-    missing, unspeakable, sizes, column = _Absent(), _Absent(), _Sizes(), None
+    missing, unspeakable, units, column = _Absent(), _Absent(), _Units(), None
     found: dict[pa.DataType | None, None] = {}
     for column in stretches():
         rows, absent = column.records.num_rows, pc.is_null(column.array)
@@ -159,7 +158,7 @@ def reading_of(stretches: Callable[[], Iterable[TimeColumn]], unit: str) -> Read
         if column.is_number or (column.is_text and column.number is not None):
             floats = pc.cast(column.numbers(column.number), pa.float64(), safe=False)
             finite = pc.fill_null(pc.is_finite(floats), False)
-            sizes.add(column, floats)
+            units.add(column, floats)
             if column.is_text:
                 unspeakable.add(column, rows, pc.and_not(pc.invert(finite), absent))
             else:
@@ -177,28 +176,25 @@ def reading_of(stretches: Callable[[], Iterable[TimeColumn]], unit: str) -> Read
     type = column.array.type
     if not (column.is_text or column.is_number or pa.types.is_timestamp(type) or pa.types.is_date(type)):
         raise unusable(column.records, column.name, "times", f"{type} values")
-    unit = sizes.unit(column, unit)
+    unit = units.unit(column, unit)
     return Reading(number if column.is_text else None, None, unit)
 
 
 @dataclass
-class _Sizes:
-    """How large the numbers are that were looked at.
+class _Units:
+    """In which units the numbers that were looked at are times.
 
     Attributes:
-        largest: the size of the largest.
         counts: how many of them are in `_YEARS`, by unit.
         firsts: the first of these, by unit: where it is, and what.
     """
 
-    largest: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
     firsts: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def add(self, column: TimeColumn, numbers: pa.Array) -> None:
         """Look at more rows: their numbers as float64."""
         values = numbers.to_numpy(zero_copy_only=False)  # null is NaN, and in no year
-        self.largest = max(self.largest, float(np.abs(values[np.isfinite(values)]).max(initial=0.0)))
         for unit, scale in _PER_SECOND.items():
             inside = (values >= _YEARS[0] * scale) & (values < _YEARS[1] * scale)
             count = int(np.count_nonzero(inside))
@@ -230,7 +226,7 @@ class _Sizes:
             )
         if said != "auto":
             return said
-        return next(iter(self.counts), next((unit for floor, unit in _MAGNITUDES if self.largest >= floor), ""))
+        return next(iter(self.counts), "")
 
 
 def _fractional(column: TimeColumn) -> bool:

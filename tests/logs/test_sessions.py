@@ -68,10 +68,13 @@ def test_sessions_need_times_of_a_known_unit(tmp_path: Path) -> None:
     (tmp_path / "none.csv").write_text("user,item\na,1\n")
     with pytest.raises(UsageError, match="--session-gap needs times, and no column of"):
         read_log(str(tmp_path / "none.csv"), LogSettings(session_gap="30m"))
-    (tmp_path / "order.csv").write_text("user,item,time\na,1,5\na,2,5000\n")
-    with pytest.raises(InputError, match="needs times in a known unit") as caught:
-        read_log(str(tmp_path / "order.csv"), LogSettings(session_gap="30m"))
-    assert "--time-unit" in caught.value.hint
+    # Digits of dates are no numbers of milliseconds.
+    for times in ((20240131090000, 20240131150000), (5, 5000)):
+        rows = "".join(f"a,{item},{time}\n" for item, time in enumerate(times))
+        (tmp_path / "order.csv").write_text(f"user,item,time\n{rows}")
+        with pytest.raises(InputError, match="needs times in a known unit, and .* no dates of 1980 to 2099") as caught:
+            read_log(str(tmp_path / "order.csv"), LogSettings(session_gap="30m"))
+        assert "--time-unit" in caught.value.hint
     log = read_log(str(tmp_path / "order.csv"), LogSettings(session_gap="30m", time_unit="s"))
     assert log.user_ids().to_pylist() == ["a#1", "a#2"]
 
