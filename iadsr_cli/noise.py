@@ -22,6 +22,8 @@ from iadsr_cli.settings import check_choice
 _SHORTEST_BURST, _LONGEST_BURST = 2, 5
 # Interactions of a history from which on all of it may be replaced: a few with nothing in common may well be genuine.
 LONG_HISTORY = 20
+# Interactions of a user in whose history there can be noise.
+SHORTEST_HISTORY = 3
 # Of two that share an account, the one to be found has so many rows for each of the other's, and so many at most.
 _PART_OF_ACCOUNT, _LONGEST_ACCOUNT = 2 / 3, 100
 # How often an item that the user has is drawn anew before its row is given up.
@@ -56,6 +58,7 @@ def inject(
     neighbours: np.ndarray | None = None,
     hold_out: int = 2,
     groups: np.ndarray | None = None,
+    catalogue: np.ndarray | None = None,
 ) -> Noisy:
     """Put noise into the histories of a log.
 
@@ -78,6 +81,7 @@ def inject(
         hold_out: interactions at the end of each sequence that noise stays out of.
         groups: of the users, int64 [U], if what comes from another user's history is to come from one of the same
             group; from any other if None.
+        catalogue: the codes of the items that are drawn evenly where a kind does so, int64 [n]; all if None.
 
     Raises:
         UsageError: if the kind or the rate is not possible, or `neighbours` is missing.
@@ -91,7 +95,7 @@ def inject(
             'Noise of the kind "insert-similar" needs the texts of the items, and there are none.',
             f"Give item texts, or choose another kind: {', '.join(other for other in NOISE_KINDS if other != kind)}.",
         )
-    lengths = np.where(sequences.lengths >= 3, np.maximum(sequences.lengths - hold_out, 0), 0)
+    lengths = np.where(sequences.lengths >= SHORTEST_HISTORY, np.maximum(sequences.lengths - hold_out, 0), 0)
     history = np.flatnonzero(positions(sequences.lengths) < lengths[sequences.user_index])
     if not len(history):
         raise InputError(
@@ -107,7 +111,7 @@ def inject(
     if kind == "insert-account":
         users, slots, items = _accounts(sequences, lengths, wanted, generator, groups)
         return _inserted(sequences, users, slots, items)
-    draw = _item_drawer(sequences, kind, lengths, neighbours, hold_out, generator)
+    draw = _item_drawer(sequences, kind, lengths, neighbours, hold_out, catalogue, generator)
     if kind in {"replace-uniform", "replace-history"}:
         if kind == "replace-uniform":
             places = generator.choice(history, wanted, replace=False)
@@ -166,10 +170,16 @@ def _item_drawer(
     lengths: np.ndarray,
     neighbours: np.ndarray | None,
     hold_out: int,
+    catalogue: np.ndarray | None,
     generator: np.random.Generator,
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function that draws an item for each of users [n]: codes [n], 0 where there is none to draw."""
     codes = sequences.codes
+
+    def evenly(users: np.ndarray) -> np.ndarray:
+        items = np.arange(1, len(sequences.items) + 1) if catalogue is None else catalogue
+        return items[generator.integers(len(items), size=len(users))]
+
     if kind in {"insert-popular", "replace-history"}:
         # A random interaction of the training part holds an item with a probability proportional to its count there.
         trained = codes[positions(sequences.lengths) < sequences.train_lengths(hold_out)[sequences.user_index]]
@@ -178,14 +188,14 @@ def _item_drawer(
         return lambda users: np.where(
             users % 2,
             generator.choice(trained, len(users)),
-            generator.integers(1, len(sequences.items), size=len(users), endpoint=True),
+            evenly(users),
         )
     if kind == "insert-similar" and neighbours is not None:
         return lambda users: neighbours[
             codes[sequences.offsets[users] + generator.integers(lengths[users])],
             generator.integers(neighbours.shape[1], size=len(users)),
         ]
-    return lambda users: generator.integers(1, len(sequences.items), size=len(users), endpoint=True)
+    return evenly
 
 
 def _slots(sequences: Sequences, lengths: np.ndarray, users: np.ndarray, generator: np.random.Generator) -> np.ndarray:

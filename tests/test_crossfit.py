@@ -5,6 +5,7 @@ import itertools
 import warnings
 from bisect import bisect_right
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -272,6 +273,7 @@ def test_pairs_are_counted_in_some_of_the_items_of_who_has_very_many(monkeypatch
     assert fold.together.sum() == 3**2 + 2**2 + 2 * 6**2
     assert fold.together[1, 2] >= 2, "those of others count all"
     assert fold.users.tolist() == fold.together.diagonal().tolist()
+    assert by_many.diagonal()[3:].sum() > 0, "not always the same ones"
     assert not np.isnan(fold.spaces["around"]).any(), "vectors are made of all"
 
 
@@ -320,6 +322,45 @@ def test_one_very_long_history_leaves_room_for_others_to_learn_from(monkeypatch:
         assert not lesson.sequences.lengths[longest].any()
 
 
+def test_of_one_long_history_and_pairs_the_long_one_is_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lessons_module, "_TAUGHT_ROWS", 300)
+    sequences = make([list(range(1, 41)), *([item, item + 1] for item in range(1, 90))], 100)
+    for lesson in lessons(sequences, KINDS, np.zeros(90, int), None, [0]):
+        assert lesson.sequences.lengths[0] > 40
+        assert set(lesson.sequences.user_index[lesson.injected]) == {0}
+
+
+@pytest.mark.usefixtures("few_lessons", "few_long")
+def test_nothing_is_learned_from_items_that_nobody_has() -> None:
+    sequences, vectors, titles = with_incoherent(400, 40, 60)
+    had = sequences.counts() > 0
+    # Those of targets, or of rows without a user: here every third one.
+    gone = np.arange(len(had)) % 3 == 1
+    sequences = sequences.where(~gone[sequences.codes])
+    neighbours = Judge(sequences, vectors, titles, 0, Silent())._neighbours
+    assert neighbours is not None
+    found = lessons(sequences, KINDS, np.zeros(len(sequences.lengths), int), neighbours, [0])
+    for number, kind in enumerate(KINDS):
+        items = np.concatenate([lesson.sequences.codes[lesson.kind == number] for lesson in found])
+        assert len(items), kind
+        assert not gone[items].any(), kind
+
+
+def test_every_lesson_is_of_other_users_and_of_few_whole_histories(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lessons_module, "_TAUGHT_ROWS", 2_000)
+    monkeypatch.setattr(lessons_module, "_LESSONS", (3, 3))
+    monkeypatch.setattr(lessons_module, "_LEAST_LONG", 10)
+    monkeypatch.setattr(lessons_module, "_MOST_REPLACED", 0.02)
+    sequences, *_ = with_incoherent(30, 20, 25)
+    found = lessons(sequences, KINDS, np.zeros(len(sequences.lengths), int), None, [0])
+    users = [tuple(np.flatnonzero(lesson.sequences.lengths)) for lesson in found]
+    assert len(set(users)) == len(users) > 2
+    for lesson in found:
+        whole = lesson.kind == list(KINDS).index("replace-history")
+        long = np.isin(lesson.sequences.user_index, np.flatnonzero(lesson.sequences.lengths >= 20))
+        assert 0 < whole.sum() <= 0.02 * long.sum() + 30, "so that most of the long ones are left"
+
+
 def test_new_bursts_come_from_users_who_do_not_teach_what_judges_them() -> None:
     sequences, *_ = genres()
     of_user = np.arange(len(sequences.lengths)) % 5
@@ -342,12 +383,17 @@ def test_new_bursts_come_from_users_who_do_not_teach_what_judges_them() -> None:
 
 
 @pytest.mark.usefixtures("few_rounds")
-def test_users_are_judged_by_other_users_alone() -> None:
+@pytest.mark.parametrize("in_time", [False, True])
+def test_users_are_judged_by_other_users_alone(in_time: bool) -> None:
     sequences, vectors, titles = genres()
+    if in_time:
+        order = np.lexsort((sequences.codes, sequences.user_index))
+        sequences = replace(sequences, codes=sequences.codes[order])
     before = Judge(sequences, vectors, titles, 0, Silent()).scores()
     judge = Judge(sequences, vectors, titles, 0, Silent())
     user = 7
     inside = judge._fold == judge._fold[user]
+    assert (judge._times(~inside) is not None) == in_time
     predictor = predict(sequences.codes, Pieces.of(sequences).of_users(~inside), judge._features, 0)
     others = taught_by(sequences.where(~inside[sequences.user_index]))
     fold = learn(*others, judge._texts, 0, judge._times(~inside), predictor)
@@ -441,7 +487,8 @@ def test_one_history_at_an_end_of_the_lengths_does_not_speak_for_the_others(end:
 @pytest.mark.parametrize("long", [499, 500])
 def test_bots_are_looked_for_where_enough_histories_of_the_log_are_long(long: int) -> None:
     histories = [list(range(1, 21))] * long + [list(range(1, 20))] * 200
-    lesson = lessons(make(histories, 200), KINDS, np.zeros(len(histories), int), None, [0])[0]
+    histories += [list(range(first, first + 18)) for first in range(21, 200, 18)]
+    lesson = lessons(make(histories, 220), KINDS, np.zeros(len(histories), int), None, [0])[0]
     assert (lesson.sequences.lengths >= 20).sum() > 510, "what is injected makes others long"
     assert (lesson.kind == list(KINDS).index("replace-history")).any() == (long == 500)
 
@@ -763,6 +810,25 @@ def test_the_share_of_each_kind_is_read_where_only_noise_is() -> None:
     only_first = estimate(log.T, of_kind[0], np.zeros(40_000, int), own, kinds)
     assert only_first[0] == pytest.approx(40 / 140, abs=0.02)
     assert only_first[1:].tolist() == [0, 0], "a kind that nothing was injected of cannot be seen"
+
+
+def test_a_share_is_never_more_than_is_seen_where_many_injected_rows_are() -> None:
+    # Of the log 1% looks as the worst fiftieth of the injected rows does, and none as the rest.
+    of_injected = np.linspace(0, 1, 10_000)
+    log = np.r_[np.full(9_900, -1.0), np.full(100, 0.99)]
+    found = estimate(
+        [log], of_injected[:, None], np.zeros(10_000, int), [np.ones(10_000, bool)], [KINDS["insert-burst"]]
+    )
+    assert found == pytest.approx([0.01 / 0.3], rel=0.01)
+
+
+def test_shares_of_all_kinds_are_no_more_than_all() -> None:
+    kinds = [Kind("", 0.1, Sort.PLAIN), Kind("", 0.1, Sort.WHOLE)]
+    of_injected = np.repeat(np.eye(2) * 10, 500, axis=0) + np.random.default_rng(0).normal(size=(1000, 2))
+    log = [np.r_[np.full(300, -9.0), np.full(700, 20.0)]] * 2
+    found = estimate(log, of_injected, np.repeat([0, 1], 500), [np.ones(1000, bool)] * 2, kinds)
+    assert found.sum() == pytest.approx(1)
+    assert found[0] / found[1] == pytest.approx(0.7 / 0.3 / ((0.7 - 700**0.5 / 1000) / 0.8), rel=0.05)
 
 
 def test_a_few_that_look_like_bots_are_none() -> None:

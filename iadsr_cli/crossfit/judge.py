@@ -315,7 +315,7 @@ class Judge:
         vectors = np.concatenate([np.zeros_like(self._texts.vectors[:1]), self._texts.vectors])
         if not vectors.any() or len(vectors) > noise.MOST_SIMILAR_ITEMS:
             return None
-        return noise.nearest_in_text(vectors, np.asarray(vectors.any(axis=1)))
+        return noise.nearest_in_text(vectors, vectors.any(axis=1) & (self._sequences.counts() > 0))
 
     def _asked(self, columns: list[int]) -> bool:
         """Return whether any of these columns of the evidence counts."""

@@ -61,8 +61,10 @@ def lessons(
         seed: of what is injected.
     """
     read = min(_TAUGHT_ROWS, len(sequences.codes))
+    # Not those that are known of from elsewhere: what nobody has looks like noise by that alone.
+    catalogue = np.flatnonzero(sequences.counts())
     return [
-        _lesson(sequences, kinds, fold, neighbours, seed, number)
+        _lesson(sequences, kinds, fold, neighbours, catalogue, seed, number)
         for number in range(np.clip(_READ_ROWS // max(1, read), *_LESSONS))
     ]
 
@@ -72,13 +74,15 @@ def _lesson(
     kinds: Mapping[str, Kind],
     fold: np.ndarray,
     neighbours: np.ndarray | None,
+    catalogue: np.ndarray,
     seed: list[int],
     lesson: int,
 ) -> Lesson:
     order = np.random.default_rng([*seed, 1, lesson]).permutation(len(sequences.lengths))
     # One history of very many rows would leave no room for others.
     usual = sequences.lengths[order] <= _TAUGHT_ROWS // _LEAST_TAUGHT
-    order = order[usual | ~usual.any()]
+    if (sequences.lengths[order[usual]] >= noise.SHORTEST_HISTORY).any():
+        order = order[usual]
     in_all = np.cumsum(sequences.lengths[order])
     enough = order[in_all <= max(_TAUGHT_ROWS, in_all[0])]
     taught = sequences.where(np.isin(sequences.user_index, enough))
@@ -103,6 +107,7 @@ def _lesson(
             neighbours if similar else None,
             hold_out=0,
             groups=fold if kind.from_strangers else None,
+            catalogue=catalogue,
         )
         found = np.where(noisy.is_noise, number, found[np.maximum(noisy.origin, 0)])
         taught = noisy.sequences
