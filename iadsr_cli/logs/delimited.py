@@ -4,6 +4,7 @@ import csv
 import itertools
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -153,7 +154,7 @@ def _header(lines: Lines, settings: LogSettings, more: bool) -> tuple[list[str],
     except csv.Error as error:
         if more and _unended(error):
             return None
-        raise _broken(lines, 0, error) from error
+        raise _separated_otherwise(lines) or _broken(lines, 0, error) from error
     if not first and more:
         return None
     if not first and settings.header:
@@ -166,11 +167,7 @@ def _header(lines: Lines, settings: LogSettings, more: bool) -> tuple[list[str],
             "Add --no-header, or leave --columns out.",
         )
     if other := _other_delimiter(first):
-        readable = first[0].replace("\t", r"\t")
-        raise UsageError(
-            f'{lines.name} has a single column, "{readable}".',
-            f"If it holds several, say what separates them: --delimiter {other}.",
-        )
+        raise _single(lines.name, first[0], other)
     check_names(first, lines.name)
     return first, replace(lines, offsets=lines.offsets[reader.line_num :])
 
@@ -192,12 +189,34 @@ def _given_names(name: str, first: list[str], settings: LogSettings) -> list[str
     return columns
 
 
+def _single(name: str, column: str, other: str) -> UsageError:
+    readable = column.replace("\t", r"\t")
+    return UsageError(
+        f'{name} has a single column, "{readable}".',
+        f"If it holds several, say what separates them: --delimiter {other}.",
+    )
+
+
+def _separated_otherwise(lines: Lines) -> UsageError | None:
+    """Return the error of a header whose quotes are only broken because something else separates its fields."""
+    for other in ",;|\t":
+        with suppress(csv.Error):
+            fields: list[str] = next(replace(lines, delimiter=other, written=None).reader(), [])
+            if len(fields) > 1:
+                return _single(lines.name, other.join(fields), _typed(other))
+    return None
+
+
+def _typed(delimiter: str) -> str:
+    return "'{}'".format(delimiter.replace("\t", r"\t"))
+
+
 def _other_delimiter(fields: list[str]) -> str | None:
     """Return what may separate the fields of a record that was read as a single one, as it is typed."""
     if len(fields) != 1:
         return None
     other = max(("::", *",;|\t"), key=fields[0].count)
-    return "'{}'".format(other.replace("\t", r"\t")) if other in fields[0] else None
+    return _typed(other) if other in fields[0] else None
 
 
 def _split_plain(

@@ -4,8 +4,9 @@ import contextlib
 import gzip
 import io
 import os
+import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, get_args
@@ -114,6 +115,16 @@ def has_names(source: str) -> bool:
     """Return whether a file's name says that its columns have names whatever it holds: Parquet and JSON."""
     known = named_format(source)
     return known is not None and known.kind in {"parquet", "jsonl"}
+
+
+def headerless(columns: Iterable[str], source: str) -> str | None:
+    """Return what to do where the names of columns look like a record's values, as some are numbers; else None."""
+    if has_names(source) or not any(re.fullmatch(r"[+-]?\d+([.,]\d+)?", name.strip()) for name in columns):
+        return None
+    return (
+        "The first line looks like a record, not like names: give it and its fields some with --no-header --columns, "
+        "as in user_id,item_id,..."
+    )
 
 
 def extension(name: str) -> str:

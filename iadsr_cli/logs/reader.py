@@ -150,11 +150,12 @@ def read_log(source: str, settings: LogSettings) -> Log:
     return Log(records.name, roles, records, sources, description, users, items, order, guessed, settings.missing)
 
 
-def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> ItemTexts:
+def read_items(source: str, settings: LogSettings, item: str | None = None, *, joined: bool = True) -> ItemTexts:
     """Read item texts from a file with an item and a text column: one of its own, or a log.
 
     The first non-empty text of an item counts. Where the file is `joined` to a log, the settings are
-    `ItemsSettings.of` the log's, and a column named for the log alone is looked for by its usual names.
+    `ItemsSettings.of` the log's, and a column named for the log alone is looked for by its usual names; of several with
+    such names that counts which is called as the log's, `item`.
 
     Raises:
         InputError: the file or a value in it cannot be used (see the message).
@@ -162,16 +163,16 @@ def read_items(source: str, settings: LogSettings, *, joined: bool = True) -> It
     """
     with _of_items() if joined else nullcontext():
         records, sources = _read(source, settings)
-        item = find_item(records.column_names, settings, records.name)
+        column = find_item(records.column_names, settings, records.name, item)
         text = find_text(records.column_names, settings, records.name)
         if not text:
-            columns = ", ".join(f'"{column}"' for column in records.column_names)
+            columns = ", ".join(f'"{each}"' for each in records.column_names)
             raise UsageError(
                 f"No column of {records.name} is used as text. Columns: {columns}.",
                 "Name it with --text-column.",
             )
-        records.load([item, *text])
-        items = canonical_ids(records, item, "item", settings.null_ids, settings.missing)
+        records.load([column, *text])
+        items = canonical_ids(records, column, "item", settings.null_ids, settings.missing)
     texts = texts_of(records, text, items, settings.missing, check=not joined and not settings.text_column)
     return replace(texts, sources=sources)
 

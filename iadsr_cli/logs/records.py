@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from iadsr_cli.errors import InputError
-from iadsr_cli.logs.formats import Format
+from iadsr_cli.logs.formats import Format, headerless
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,5 +88,5 @@ def check_names(columns: Sequence[str], name: str) -> None:
         if count > 1:
             raise InputError(
                 f'{name} has {count} columns named "{column}".',
-                "Rename all but one: columns are found by their names.",
+                headerless(columns, name) or "Rename all but one: columns are found by their names.",
             )

@@ -53,8 +53,10 @@ def find_roles(columns: Sequence[str], settings: LogSettings, source: str) -> Ro
     return roles
 
 
-def find_item(columns: Sequence[str], settings: LogSettings, source: str) -> str:
+def find_item(columns: Sequence[str], settings: LogSettings, source: str, usual: str | None) -> str:
     """Return the item column of an items file; `--item-column` may name the log's and be absent here.
+
+    Of several that could be it, the one that is called `usual`.
 
     Raises:
         UsageError: there is no candidate, or there are several.
@@ -62,6 +64,8 @@ def find_item(columns: Sequence[str], settings: LogSettings, source: str) -> str
     named = settings.item_column
     if named is not None and _matching(named, columns) is None and candidates("item", columns):
         named = None
+    if named is None and usual in candidates("item", columns):
+        named = usual
     return _required("item", named, columns, source)
 
 

@@ -1,8 +1,11 @@
 """What a column's values mean as times: numbers, instants, dates, texts of them; all read in one way."""
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -20,6 +23,9 @@ _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # positions in an order, such as 20240131090000.
 _YEARS = (315_532_800, 4_102_444_800)
 _ISO = "ISO8601"
+# Forms that are common and that pandas does not guess: of what Twitter, Goodreads and Foursquare give, and web servers.
+_COMMON = ("%a %b %d %H:%M:%S %z %Y", "%d/%b/%Y:%H:%M:%S %z")
+_HOUR_OF_TWELVE = re.compile(r"\b\d{1,2}(:[\d:.]+ ?)[AP]M\b", re.IGNORECASE)
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
@@ -270,17 +276,13 @@ class _Absent:
 
 def _reading_of_dates(stretches: Callable[[], Iterable[TimeColumn]]) -> Reading:
     """Tell how dates and times are written: ISO 8601 with or without offsets, else in the one format that fits all."""
-    from pandas.tseries.api import guess_datetime_format
-
     found = _read_as(stretches, _ISO)
     # A first "01/02/2020" is in January or February: where the guess fails, the row it fails at may tell.
     # Rows are never read each in a format of its own: that could put them in a wrong order without a word.
     for _ in range(2):
         if found.unread is None:
             break
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pandas warns where a day above 12 settles day and month
-            guess = guess_datetime_format(found.text)
+        guess = _guess(found.text)
         if guess is None:
             break
         attempt = _read_as(stretches, guess)
@@ -298,6 +300,21 @@ def _reading_of_dates(stretches: Callable[[], Iterable[TimeColumn]]) -> Reading:
             or "Write times as 2024-01-31T12:00:00Z or unix seconds, or pass --time-column none for file order.",
         )
     return Reading(None, found.format, found.unit)
+
+
+def _guess(text: str) -> str | None:
+    """Return the format that a time seems to be written in, or None."""
+    from pandas.tseries.api import guess_datetime_format
+
+    for format in _COMMON:
+        with suppress(ValueError):
+            datetime.strptime(text, format)
+            return format
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pandas warns where a day above 12 settles day and month
+        # An hour after noon, or the first one, is no hour to it.
+        guess: str | None = guess_datetime_format(_HOUR_OF_TWELVE.sub(r"1\1AM", text))
+    return guess
 
 
 def _check_numbers(stretches: Callable[[], Iterable[TimeColumn]]) -> None:

@@ -236,6 +236,22 @@ CASES = {
         r'a.csv has a single column, "user_id\titem_id".',
         r"--delimiter '\t'",
     ),
+    "quoted otherwise": (
+        "a.csv",
+        b'"User-ID";"ISBN";"Rating, 1 to 5"\n"1";"2";"3"\n',
+        {},
+        UsageError,
+        'a.csv has a single column, "User-ID;ISBN;Rating, 1 to 5".',
+        "--delimiter ';'",
+    ),
+    "no header, and a value twice": (
+        "a.csv",
+        b"1,1,5,978300760\n1,661,3,978302109\n",
+        {},
+        InputError,
+        'a.csv has 2 columns named "1".',
+        "looks like a record, not like names: give it and its fields some with --no-header --columns",
+    ),
     "commas": ("a.tsv", b"user_id,item_id\n1,2\n", {}, UsageError, "has a single column", "--delimiter ','"),
     "two colons": ("a.csv", b"user_id::item_id\n1::2\n", {}, UsageError, "has a single column", "--delimiter '::'."),
     "two colons, no header": (

@@ -72,7 +72,7 @@ def test_sessions_need_times_of_a_known_unit(tmp_path: Path) -> None:
     for times in ((20240131090000, 20240131150000), (5, 5000)):
         rows = "".join(f"a,{item},{time}\n" for item, time in enumerate(times))
         (tmp_path / "order.csv").write_text(f"user,item,time\n{rows}")
-        with pytest.raises(InputError, match="needs times in a known unit, and .* no dates of 1980 to 2099") as caught:
+        with pytest.raises(InputError, match=r"needs times in a known unit, and .* no dates of 1980 to 2099") as caught:
             read_log(str(tmp_path / "order.csv"), LogSettings(session_gap="30m"))
         assert "--time-unit" in caught.value.hint
     log = read_log(str(tmp_path / "order.csv"), LogSettings(session_gap="30m", time_unit="s"))
