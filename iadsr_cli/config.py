@@ -382,7 +382,7 @@ class StudySettings(Settings):
     )
     label: str | None = setting(
         None,
-        "A column that says which rows are noise (is_noise), or a comparison ('rating<=2'); no model sees it.",
+        "A column that says which rows are noise (is_noise), or a condition ('rating<=2'); no model sees it.",
         metavar="LABEL",
         alias="--label-column",
     )

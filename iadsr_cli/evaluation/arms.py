@@ -165,7 +165,14 @@ def _without(sequences: Sequences, removed: np.ndarray) -> Sequences:
 
 
 def _random_removal(sequences: Sequences, count: int, settings: DecisionSettings, seed: int) -> np.ndarray:
+    """Return so many rows of the training part, drawn at random, bool [N_training].
+
+    Where that is more than users may lose, as bots went whole, all that users have is drawn from.
+    """
     rows = int((~held_out(sequences)).sum())
     noise = np.random.default_rng(seed).random(rows)
-    share = repr(min(1.0, (count + 0.5) / max(1, rows)))
-    return ~decide_on_training(noise, sequences, replace(settings, budget=share)).keep
+    limits = replace(settings, budget=repr(min(1.0, (count + 0.5) / max(1, rows))))
+    removed = ~decide_on_training(noise, sequences, limits).keep
+    if removed.sum() < count:
+        removed = ~decide_on_training(noise, sequences, replace(limits, max_user_share=1.0)).keep
+    return removed

@@ -1,4 +1,4 @@
-"""Labels that a log brings: which rows are noise, by a column or a comparison. No model ever sees them."""
+"""Labels that a log brings: which rows are noise, by a column or a condition. No model ever sees them."""
 
 import re
 
@@ -7,49 +7,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.errors import InputError, UsageError, closest
+from iadsr_cli.logs.conditions import holding
 from iadsr_cli.logs.reader import Log
 
-_COMPARISON = re.compile(r"\s*(?P<column>.+?)\s*(?P<operator><=|>=|==|!=|<|>)\s*(?P<value>.+?)\s*")
-_OPERATORS = {
-    "<=": pc.less_equal,
-    ">=": pc.greater_equal,
-    "==": pc.equal,
-    "!=": pc.not_equal,
-    "<": pc.less,
-    ">": pc.greater,
-}
 _TRUE, _FALSE = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
+# What a condition has and the name of a column has not.
+_COMPARED = re.compile(r"[<>=!]|\bin\b")
 
 
 def read(log: Log, label: str) -> np.ndarray:
-    """Return which rows are noise, bool [rows], by a column's name or a comparison such as "rating<=2".
+    """Return which rows are noise, bool [rows], by a column's name or a condition such as "rating<=2".
 
     Raises:
-        UsageError: if there is no such column.
+        UsageError: if there is no such column, or the condition is none.
         InputError: if a value is missing or is no label, naming the first row.
     """
     names = log.column_names
-    comparison = None if label in names else _COMPARISON.fullmatch(label)
-    name = comparison["column"] if comparison else label
-    if name not in names:
-        near = ", ".join(f'"{candidate}"' for candidate in closest(name, names))
-        raise UsageError(f'--label names "{name}", which is no column of {log.name}.', f"Candidates: {near}.")
-    column = _column(log, name)
-    if comparison is None:
-        return _truth(log, name, column)
-    try:
-        number = float(comparison["value"])
-    except ValueError:
-        raise UsageError(
-            f'--label compares with "{comparison["value"]}", which is no number.', "Give it as in 'rating<=2'."
-        ) from None
-    try:
-        values = column.cast(pa.float64())
-    except pa.ArrowInvalid as error:
-        raise InputError(f'{log.name}: column "{name}" holds no numbers ({error}).', "Compare another one.") from None
-    _all_there(log, name, values)
-    found: np.ndarray = _OPERATORS[comparison["operator"]](values, number).to_numpy(zero_copy_only=False)
-    return found
+    if label in names:
+        return _truth(log, label, _column(log, label))
+    if not _COMPARED.search(label):
+        near = ", ".join(f'"{candidate}"' for candidate in closest(label, names))
+        raise UsageError(f'--label names "{label}", which is no column of {log.name}.', f"Candidates: {near}.")
+    held = holding(log.records, label, "--label")
+    _all_there(log, held, f"whether '{label}' holds is not known, as a value is missing")
+    return np.asarray(held.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _column(log: Log, name: str) -> pa.Array:
@@ -64,7 +45,7 @@ def _column(log: Log, name: str) -> pa.Array:
 
 def _truth(log: Log, name: str, column: pa.Array) -> np.ndarray:
     texts = pc.utf8_lower(column.cast(pa.string()))
-    _all_there(log, name, texts)
+    _all_there(log, texts, f'column "{name}" has no value')
     true, false = (pc.is_in(texts, pa.array(words)).to_numpy(zero_copy_only=False) for words in (_TRUE, _FALSE))
     neither = np.flatnonzero(~(true | false))
     if len(neither):
@@ -76,10 +57,10 @@ def _truth(log: Log, name: str, column: pa.Array) -> np.ndarray:
     return np.asarray(true)
 
 
-def _all_there(log: Log, name: str, column: pa.Array) -> None:
+def _all_there(log: Log, column: pa.Array, otherwise: str) -> None:
     missing = np.flatnonzero(column.is_null(nan_is_null=True).to_numpy(zero_copy_only=False))
     if len(missing):
         raise InputError(
-            f'{log.name}, {log.records.place(int(missing[0]))}: column "{name}" has no value.',
+            f"{log.name}, {log.records.place(int(missing[0]))}: {otherwise}.",
             "Give every row one, or another --label.",
         )

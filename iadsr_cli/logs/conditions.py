@@ -45,8 +45,17 @@ _EXAMPLES = """'event == "buy"' or '`unit price` < 10 and rating in (4, 5)'"""
 def rows_where(records: Records, condition: str, option: str) -> np.ndarray:
     """Return which rows a condition holds for, bool [rows].
 
+    No comparison with a missing value holds, and neither does its opposite. See `holding`.
+    """
+    held = pc.fill_null(holding(records, condition, option), False)
+    return np.asarray(held.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def holding(records: Records, condition: str, option: str) -> pa.Array:
+    """Return where a condition holds, bool [rows]; null where that depends on a missing value.
+
     Text columns, which all columns of CSV and TSV are, are compared as numbers where the value is a number; an empty
-    field is then a missing value. No comparison with a missing value holds, and neither does its opposite.
+    field is then a missing value.
 
     Args:
         records: the rows of a log.
@@ -58,8 +67,7 @@ def rows_where(records: Records, condition: str, option: str) -> np.ndarray:
         InputError: a text column holds something else than the numbers, or true and false, that it is compared with.
     """
     reader = _Reader(records, " ".join(condition.strip().splitlines()), option)
-    held = pc.fill_null(reader.where(reader.parsed()), False)
-    return np.asarray(held.to_numpy(zero_copy_only=False), dtype=bool)
+    return reader.where(reader.parsed())
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ def test_each_arm_loses_what_it_should_and_no_target() -> None:
     assert histories_of(made["cleaned training and history"].history) == cleaned
     assert len(made["random removal"].training.codes) == len(LOG.codes) - 2
     assert histories_of(made["oracle"].training) == [[2, 4, 5], [7], [8, 9, 10], [3, 9, 11]]
+    assert histories_of(made["oracle"].history) == histories_of(made["oracle"].training)
+    assert histories_of(made["random removal"].history) == histories_of(made["random removal"].training)
 
 
 def test_of_who_loses_everything_one_row_is_left_to_rank_by() -> None:
@@ -63,6 +65,26 @@ def test_as_many_rows_go_at_random_as_with_bots_that_go_whole() -> None:
     made = {arm.name: arm for arm in arms.make_arms(long, removed, DECISION, 0)}
     for name in ("cleaned training", "random removal"):
         assert len(made[name].training.codes) == len(long.codes) - 9
+
+
+@pytest.mark.parametrize("bots", [3, 5])
+def test_where_users_may_lose_less_than_bots_did_as_many_rows_go_at_random(bots: int) -> None:
+    long = sequences_of(*([*range(1, 13)] for _ in range(8)))
+    removed = arms.training_part(long).user_index < bots
+    for seed in range(5):
+        limits = DecisionSettings(max_user_share=0.3)
+        made = {arm.name: arm for arm in arms.make_arms(long, removed, limits, seed)}
+        for name in ("cleaned training", "random removal"):
+            assert len(made[name].training.codes) == len(long.codes) - 9 * bots
+
+
+def test_random_removal_leaves_everyone_something_to_rank_by() -> None:
+    long = sequences_of([1, 2, 3], *([*range(1, 13)] for _ in range(2)))
+    removed = np.ones(21, dtype=bool)
+    for seed in range(5):
+        settings = DecisionSettings(max_user_share=1.0, min_user_rows=0, min_item_rows=0)
+        arm = arms.make_arms(long, removed, settings, seed)[3]
+        assert arms.training_part(arm.training).lengths.min() == 1
 
 
 def test_limits_are_those_of_whole_histories_and_budgets_of_the_training_part() -> None:

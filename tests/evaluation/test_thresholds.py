@@ -148,3 +148,21 @@ def test_of_many_users_some_are_ranked(log: Sequences, monkeypatch: pytest.Monke
     assert found["users"] == 50
     assert (50 * found["own"]["test"]["HR@10"]) % 1 == pytest.approx(0, abs=1e-9)
     assert found == thresholds.compare(log, noise, ASKED, 0, Silent())
+
+
+def test_of_several_that_are_better_the_best_at_the_items_before_the_last_is_advised(
+    log: Sequences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hits(arm: arms.Arm, users: np.ndarray) -> dict[str, np.ndarray]:
+        """Return half where no row is gone, more where the strays are, and other ones where genuine rows are, too."""
+        gone = len(log.codes) - len(arm.training.codes)
+        validation, test = {0: (0.5, 0.5), USERS: (0.9, 0.7)}.get(gone, (0.8, 0.95))
+        shares = {"validation": validation, "test": test}
+        return {place: (np.arange(len(users)) < share * len(users)).astype(float) for place, share in shares.items()}
+
+    monkeypatch.setattr(thresholds, "hits", hits)
+    noise = scores(log, 0.65, 0.25)
+    found = thresholds.compare(log, [noise, noise], replace(ASKED, threshold=0.8), 0, Silent())
+    rates = [one["validation"]["HR@10"] for one in found["thresholds"]]
+    assert {0.8, 0.9} < {round(rate, 6) for rate in rates}
+    assert rates[thresholds.THRESHOLDS.index(found["advised"])] == pytest.approx(0.9)
