@@ -26,10 +26,8 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from iadsr_cli.artifacts import read_manifest
-from iadsr_cli.engines.found import count_found
 from iadsr_cli.errors import ArtifactError
 
 USERS, ITEMS, ROWS = 120, 150, 10
@@ -163,12 +161,14 @@ class Trials:
                 self.faults.append(f"{when}: {name} is neither the earlier one nor whole")
         for folder in (place / "cache").glob("*/[!.]*/"):
             try:
-                if folder.name.startswith("judged-"):  # a file for each bucket, whole by itself
-                    self.found["judged buckets: whole"] += sum(count_found(file) > 0 for file in folder.glob("[!.]*"))
+                if folder.name.startswith("judged-"):  # an artifact for each bucket
+                    for bucket in folder.glob("[!.]*"):
+                        read_manifest(bucket, "judged")
+                        self.found["judged buckets: whole"] += 1
                     continue
                 read_manifest(folder, folder.parent.name)
                 self.found["entries of the cache: whole"] += 1
-            except (ArtifactError, pa.ArrowException) as error:
+            except ArtifactError as error:
                 self.faults.append(f"{when}: {error}")
         hidden = [path for path in place.rglob(".*") if path.suffix in (".draft", ".old", ".checkpoint")]
         self.found.update(f"left: {path.suffix.removeprefix('.')}" for path in hidden)

@@ -46,6 +46,7 @@ _REBUILD = {
     "align": "iadsr align",
     "scores": "iadsr denoise",
     "buckets": "iadsr denoise",
+    "judged": "iadsr denoise",
     "evaluate": "iadsr evaluate",
 }
 _MAKES = {

@@ -22,6 +22,7 @@ from iadsr_cli.engines.work import Engine
 from iadsr_cli.errors import GateError, InputError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
+from iadsr_cli.logs.stand_ins import stand_ins, warn_of_stand_ins
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import find_protections
 from iadsr_cli.sequences import Sequences, check_trainable, make_sequences, share_by_fifth
@@ -253,9 +254,13 @@ def open_log(source: str, items: str | None, config: Config, reporter: Reporter)
         # With an items file the text columns are its own, whatever the log is called to have.
         settings = config.log if items is None else replace(config.log, text_column=("none",))
         log = read_log(source, settings)
-        texts = read_items(items, config.items.of(config.log)) if items is not None else log.item_texts()
+        texts = (
+            read_items(items, config.items.of(config.log), log.roles.item) if items is not None else log.item_texts()
+        )
         stage.advance(log.num_rows)
     _tell_of(texts, reporter)
+    found = {"user": stand_ins(log.user_ids()), "item": stand_ins(log.item_ids())}
+    warn_of_stand_ins(found, log.num_rows, reporter)
     # The log's items and no others: a catalogue may be much larger, and an item may be missing from it.
     ids = pc.unique(log.item_ids()).drop_null()
     joined = texts.ids

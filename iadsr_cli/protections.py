@@ -26,7 +26,7 @@ class Protections:
     Attributes:
         names: what rows were protected with, as it was typed.
         by: which of `names` protects a row, the first if several do, int8 [rows]; -1 where none does.
-        judged: False where a row's event is not among those that may be removed, bool [rows].
+        judged: False where a user's row has an event that is not among those that may be removed, bool [rows].
     """
 
     names: tuple[str, ...]
@@ -68,7 +68,8 @@ def find_protections(log: Log, sequences: Sequences, settings: ProtectionSetting
         column = find_column(settings.event_column, log.column_names, log.name)
         values = canonical_ids(log.records, column, "event", null_ids="keep")
         check_events(Counter(values.drop_null().to_pylist()), settings, column, log.name)
-        judged = judged_events(values, settings)
+        # Of a row without a user that is what there is to say.
+        judged = judged_events(values, settings) | log.user_ids().is_null().to_numpy(zero_copy_only=False)
     return Protections(wishes(settings), protected_by(log.num_rows, last, held), judged)
 
 

@@ -4,6 +4,7 @@ A bucket holds every row of its users, whichever part of the log it comes from: 
 id.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from iadsr_cli.logs.conditions import rows_where
 from iadsr_cli.logs.parts import Part, PartedLog
 from iadsr_cli.logs.schema import find_column
 from iadsr_cli.logs.sessions import session_numbers
+from iadsr_cli.logs.stand_ins import stand_ins
 from iadsr_cli.logs.values import canonical_ids
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import check_events, judged_events
@@ -29,7 +31,7 @@ from iadsr_cli.sequences import Sequences, in_sequence
 # Rows of a bucket, on average.
 _BUCKET_ROWS = 1 << 20
 _MOST_BUCKETS = 1024
-_ITEMS, _UNJUDGED = "items.arrow", b"rows without a user that are not judged"
+_ITEMS = "items.arrow"
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 _ROWS = pa.schema(
     {
@@ -42,6 +44,7 @@ _ROWS = pa.schema(
         "judged": pa.bool_(),
     }
 )
+_NO_ITEMS = pa.schema({"item": pa.large_string(), "rows": pa.int64(), "userless": pa.int64()}).empty_table()
 
 
 @dataclass(frozen=True)
@@ -134,14 +137,14 @@ class Split:
         return np.asarray(self._items.column("rows").to_numpy())
 
     @property
-    def unjudged_alone(self) -> int:
-        """How many rows have no user and an event that is not judged."""
-        return int(self._items.schema.metadata[_UNJUDGED])
-
-    @property
     def userless(self) -> np.ndarray:
         """How many of them have no user, int64 [V]."""
         return np.asarray(self._items.column("userless").to_numpy())
+
+    @property
+    def owned(self) -> pa.Array:
+        """The ids of the items that users have, in the order of these rows: the first of all items."""
+        return self.items[: int(np.count_nonzero(self.item_rows > self.userless))]
 
     def bucket(self, number: int) -> Bucket:
         """Read one bucket."""
@@ -187,22 +190,23 @@ def split(
 
     Rows without a user are in no bucket. Memory is that of a batch of rows and of all item ids.
     """
-    facts: dict[str, int] = {}
+    facts: dict[str, Any] = {}
     column = protection.event_column and find_column(protection.event_column, log.column_names, log.name)
     if column is not None:
         check_events(log.values(column, "event"), protection, column, log.name)
 
     def fill(draft: Path) -> None:
-        items: pa.Table | None = None
-        unjudged, held = 0, False
+        owned, alone, held = _NO_ITEMS, _NO_ITEMS, False
+        odd: dict[str, Counter[str]] = {"user": Counter(), "item": Counter()}
         with ExitStack() as stack, reporter.stage("split", log.num_rows, "rows") as stage:
             sinks = [
                 stack.enter_context(pa.ipc.new_file(path(draft, number), _ROWS, options=_OPTIONS))
                 for number in range(buckets)
             ]
             for part in log.parts(with_columns=protection.protect is not None or column is not None):
-                table, userless, judged = _rows(part, protection, column)
-                unjudged += int((~judged).sum())
+                table, userless = _rows(part, protection, column)
+                odd["user"] += stand_ins(part.users)
+                odd["item"] += stand_ins(part.items)
                 held = held or pc.any(table.column("held")).as_py() is True
                 hashed = _hashes(table.column("user")) % buckets
                 place = np.argsort(hashed, kind="stable")
@@ -211,19 +215,20 @@ def split(
                 for number, (first, end) in enumerate(zip(np.r_[0, ends[:-1]], ends, strict=True)):
                     if end > first:
                         sinks[number].write_table(table.slice(first, end - first))
-                items = _counted(items, table.column("item"), userless)
+                owned, alone = _counted(owned, table.column("item"), 0), _counted(alone, userless, 1)
                 stage.advance(len(part.users))
-        assert items is not None
-        items = items.replace_schema_metadata({_UNJUDGED: str(unjudged)})
+        items = _together([owned, alone])
         with pa.ipc.new_file(draft / _ITEMS, items.schema) as sink:
             sink.write_table(items)
-        facts.update(buckets=buckets, items=items.num_rows, held=held)
+        facts.update(
+            buckets=buckets, items=items.num_rows, held=held, stand_ins={role: dict(ids) for role, ids in odd.items()}
+        )
 
     return write_artifact(folder, "buckets", fill, config={}, inputs=inputs, facts=facts)
 
 
-def _rows(part: Part, protection: ProtectionSettings, column: str | None) -> tuple[pa.Table, pa.Array, np.ndarray]:
-    """Return the rows that have a user; and of those that have none the items, and which have an event to judge."""
+def _rows(part: Part, protection: ProtectionSettings, column: str | None) -> tuple[pa.Table, pa.ChunkedArray]:
+    """Return the rows that have a user, and the items of those that have none."""
     rows = np.arange(part.first, part.first + len(part.users))
     order = pa.nulls(len(rows), pa.int64()) if part.order is None else pa.array(part.order)
     held, judged = np.zeros(len(rows), dtype=bool), np.ones(len(rows), dtype=bool)
@@ -235,7 +240,7 @@ def _rows(part: Part, protection: ProtectionSettings, column: str | None) -> tup
     columns = [pa.array(rows), part.users, part.items, order, seconds, pa.array(held), pa.array(judged)]
     table = pa.table(columns, schema=_ROWS)
     alone = pc.is_null(part.users)
-    return table.filter(pc.invert(alone)), part.items.filter(alone), judged[alone.to_numpy(zero_copy_only=False)]
+    return table.filter(pc.invert(alone)), table.column("item").filter(alone)
 
 
 def _hashes(users: pa.ChunkedArray) -> np.ndarray:
@@ -248,17 +253,17 @@ def _hashes(users: pa.ChunkedArray) -> np.ndarray:
     return found
 
 
-def _counted(known: pa.Table | None, items: pa.ChunkedArray, userless: pa.Array) -> pa.Table:
-    """Return items, in order of appearance, how many rows each has, and how many without a user, with these rows too.
+def _counted(known: pa.Table, items: pa.ChunkedArray, userless: int) -> pa.Table:
+    """Return the items of `known` and of more rows: how many rows each has, and how many of these without a user."""
+    counts = pc.value_counts(items.combine_chunks().drop_null())
+    rows = counts.field("counts")
+    new = pa.table([counts.field("values"), rows, pc.multiply(rows, userless)], schema=_NO_ITEMS.schema)
+    return _together([known, new])
 
-    The first rows of an item count for its place, those without a user after those with one.
-    """
-    tables = [] if known is None else [known]
-    for these, alone in ((items.combine_chunks(), 0), (userless, 1)):
-        counts = pc.value_counts(these.drop_null())
-        rows = counts.field("counts")
-        tables.append(pa.table({"item": counts.field("values"), "rows": rows, "userless": pc.multiply(rows, alone)}))
-    both = (
+
+def _together(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return items, in order of appearance, with their rows of all tables."""
+    sums = (
         pa.concat_tables(tables).group_by("item", use_threads=False).aggregate([("rows", "sum"), ("userless", "sum")])
     )
-    return both.rename_columns({"rows_sum": "rows", "userless_sum": "userless"})
+    return sums.rename_columns({"rows_sum": "rows", "userless_sum": "userless"})

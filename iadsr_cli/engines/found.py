@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from iadsr_cli.drafts import draft_file
 from iadsr_cli.logs.parts import BATCH
 
+FOUND = "found.arrow"
+"""The name of such a file."""
 _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
@@ -26,7 +27,7 @@ def write_found(file: Path, columns: dict[str, np.ndarray], rows: int) -> None:
     """
     table = pa.table(columns)
     ends = np.searchsorted(columns["row"], np.arange(BATCH, rows + BATCH, BATCH))
-    with draft_file(file) as draft, pa.ipc.new_file(draft, table.schema, options=_OPTIONS) as sink:
+    with pa.ipc.new_file(file, table.schema, options=_OPTIONS) as sink:
         for first, end in zip(np.r_[0, ends[:-1]], ends, strict=True):
             sink.write_batch(_batch(table.slice(first, end - first)))
 
@@ -34,11 +35,6 @@ def write_found(file: Path, columns: dict[str, np.ndarray], rows: int) -> None:
 def _batch(table: pa.Table) -> pa.RecordBatch:
     batches = table.combine_chunks().to_batches()
     return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
-
-
-def count_found(file: Path) -> int:
-    """Return how many rows of a bucket something was found about."""
-    return sum(len(found["row"]) for found in read_found(file, ["row"]))
 
 
 def read_found(file: Path, columns: list[str] | None = None) -> Iterator[dict[str, np.ndarray]]:

@@ -29,6 +29,7 @@ from iadsr_cli.logs.parted_reader import fills_memory, open_parts
 from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.reader import read_items
 from iadsr_cli.logs.source import Source
+from iadsr_cli.logs.stand_ins import warn_of_stand_ins
 from iadsr_cli.outputs import ANNOTATED, REMOVED, OutputPlan
 from iadsr_cli.pipeline import gate, made, noise_shares, warn_of_no_fit
 from iadsr_cli.progress import Reporter
@@ -92,7 +93,11 @@ def run(
         if model is not None:
             scorer = ModelScorer(model, config)
         else:
-            texts = log.item_texts(reporter) if items is None else read_items(items, config.items.of(config.log))
+            texts = (
+                log.item_texts(reporter)
+                if items is None
+                else read_items(items, config.items.of(config.log), log.roles.item)
+            )
             sources = texts.sources
             scorer = CrossfitScorer(texts, config, reporter, engine)
         return denoise(log, scorer, sources, plan, config, reporter, engine)
@@ -133,7 +138,7 @@ def denoise(
         "times": [config.log.time_unit, config.log.gap],
         "reading": log.key(),
         "null_ids": [log.settings.null_ids, *log.settings.missing],
-        "buckets": count,
+        "buckets": [count, "items that users have first"],
         "protection": [config.protection.protect, config.protection.event_column, config.protection.events],
     }
     explained = plan.removed is not None or plan.annotate
@@ -148,8 +153,10 @@ def denoise(
             config,
             reporter,
         )
+        facts = read_manifest(folder, "buckets").facts
+        warn_of_stand_ins(facts["stand_ins"], log.num_rows, reporter)
         if config.protection.protect is not None:
-            warn_of_none(read_manifest(folder, "buckets").facts["held"], config.protection, reporter)
+            warn_of_none(facts["held"], config.protection, reporter)
         split = buckets.Split(folder, log.name, count, config.log.gap)
         judged = folder.with_name(f"judged-{judged_key}")
         judged.mkdir(exist_ok=True)
@@ -157,7 +164,7 @@ def denoise(
         judging = Judging(split, scorer, judged, log.num_rows, config, explained)
         files = judging.files
         with reporter.stage("score", log.num_rows, "rows") as stage:
-            at_hand = [number for number in range(count) if judging.at_hand(number)]
+            at_hand = [number for number in range(count) if judging.at_hand(number, reporter)]
             for number in at_hand:
                 stage.advance(judging.judge(number))
             others = sorted({*range(count)}.difference(at_hand))

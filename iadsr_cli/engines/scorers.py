@@ -140,7 +140,8 @@ class CrossfitScorer:
         Raises:
             InputError: if nothing can be learned from their users.
         """
-        self._items = split.items
+        # In memory, too, there are no others to learn from.
+        self._items = split.owned
         teaching: list[tuple[Bucket, np.ndarray]] = []
         left = TEACHING_ROWS
         for number in range(min(TEACHING_BUCKETS, split.count)):

@@ -167,7 +167,6 @@ def summary(files: list[Path], rule: Rule, rows: int, split: Split) -> dict[str,
     for name in ("kept", "unscored"):
         counted[name] += rows - in_buckets  # rows without a user
         items[name] |= split.userless > 0
-    counted["unjudged"] += split.unjudged_alone
     return {
         "rows": rows,
         "users": users_in_all,

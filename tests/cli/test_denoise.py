@@ -310,6 +310,32 @@ def test_the_default_method_finds_what_was_planted_and_says_why(run) -> None:
     assert {key: again[key] for key in ("kept", "removed")} == {key: said[key] for key in ("kept", "removed")}
 
 
+def test_of_an_items_file_the_column_called_as_in_the_log_joins(run, shop: Path) -> None:
+    log = pd.read_csv(shop, dtype=str).rename(columns={"item_id": "book_id"})
+    items = log[["book_id", "title"]].drop_duplicates("book_id")
+    items.insert(0, "asin", [f"B{number}" for number in range(len(items))])
+    log.drop(columns="title").to_csv("log.csv", index=False)
+    items.to_csv("items.csv", index=False)
+    result = run("denoise", "log.csv", "--items", "items.csv", "--encoder", "tfidf", "--dry-run")
+    assert result.exit_code == 0, result.output
+    assert f"title ({items['title'].notna().sum():,} of {len(items):,} items)" in result.stderr
+
+
+@pytest.mark.parametrize("way", ["never", "always"])
+def test_what_may_stand_for_a_missing_id_is_said(run, shop: Path, way: str) -> None:
+    log = pd.read_csv(shop, dtype=str)
+    log["user_id"] = log["user_id"].where(log.index % 3 > 0, "NA")
+    log["item_id"] = log["item_id"].where(log.index != 7, "null")
+    log.to_csv("log.csv", index=False)
+    result = run("denoise", "log.csv", "--encoder", "tfidf", "-o", "clean.csv", "--in-parts", way, "--json")
+    warnings = json.loads(result.stdout)["warnings"]
+    rows = -(-len(log) // 3)
+    said = f'The user of {rows:,} of {len(log):,} rows is "NA". If that stands for a missing id, add '
+    assert [text for text in warnings if "stands for" in text] == [f"{said}--null-values 'NA' --null-ids keep."]
+    quiet = run("denoise", "log.csv", "--encoder", "tfidf", "--dry-run", "--null-values", "NA", "--null-ids", "keep")
+    assert "stands for a missing id" not in quiet.stderr
+
+
 @pytest.mark.usefixtures("scored")
 def test_a_users_history_is_explained_row_by_row(run, shop: Path) -> None:
     log = pd.read_csv(shop, dtype=str)

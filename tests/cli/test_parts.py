@@ -146,6 +146,35 @@ def test_in_one_bucket_annotated_rows_and_reasons_are_those_of_memory(
     assert set(pc.unique(in_parts["reason"]).to_pylist()) >= {"unscored: user or item id is missing"}
 
 
+def test_rows_without_a_user_are_no_part_of_what_is_learned_from(
+    clean: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "_BUCKET_ROWS", ROWS)
+    table, _ = shelves()
+    alone = np.arange(ROWS) % 37 == 5
+    # Some stand before the first row that a user has of the same item, and some have items that no user has.
+    items = np.where(alone & (np.arange(ROWS) % 2 == 0), 900 + np.arange(ROWS), table["item_id"].to_numpy())
+    users = pa.array(table["user_id"].to_pylist(), mask=alone)
+    table = table.set_column(1, "user_id", users).set_column(2, "item_id", pa.array(items))
+    table = table.append_column("event", pa.array(["view" if n % 5 else "buy" for n in range(ROWS)]))
+    pq.write_table(table, tmp_path / "log.parquet")
+    options = ["--text-column", "title", "--encoder", "tfidf", "--null-ids", "keep", "--annotate"]
+    options += ["--event-column", "event", "--events", "view", "--threshold", "0.2"]
+    found = {}
+    for way in ("never", "always"):
+        outcome = clean(*options, "-o", f"{way}.parquet", "--in-parts", way, log=tmp_path / "log.parquet")
+        found[way] = json.loads(outcome.stdout)
+        for name in ("output", "seconds", "removed_share_by_item_frequency_fifth"):
+            del found[way][name]
+    memory, in_parts = (pq.read_table(f"{way}.parquet") for way in ("never", "always"))
+    assert in_parts.equals(memory)
+    assert found["always"] == found["never"]
+    assert found["never"]["removed"] > 20
+    reasons = np.array(memory["reason"].to_pylist())
+    assert set(reasons[alone]) == {"unscored: user or item id is missing"}
+    assert (reasons == "kept: not judged, as its event is not among --events").sum() == found["never"]["unjudged"] > 500
+
+
 def test_row_groups_and_compression_come_back(clean: Callable[..., Result], folder: Path) -> None:
     clean(
         "--model",
@@ -226,7 +255,8 @@ def test_of_larger_buckets_some_users_teach(
 def test_users_that_teach_are_whole_and_not_too_many(lengths: list[int], most: int) -> None:
     users = np.random.default_rng(0).permutation(np.repeat(np.arange(len(lengths)), lengths))
     nothing = np.zeros(len(users), dtype=bool)
-    bucket = buckets.Bucket(np.arange(len(users)), users, users, None, nothing, nothing)
+    order = np.arange(len(users))[::-1]
+    bucket = buckets.Bucket(np.arange(len(users)), users, users, order, nothing, nothing)
     rows = scorers._teaching_rows(bucket, most, 0)
     assert rows.tolist() == scorers._teaching_rows(bucket, most, 0).tolist()
     assert not set(users[rows].tolist()) & set(users[~rows].tolist())
@@ -235,6 +265,8 @@ def test_users_that_teach_are_whole_and_not_too_many(lengths: list[int], most: i
     else:
         assert most - max(lengths) < rows.sum() <= most
     taken = bucket.take(rows)
+    assert taken.order is not None
+    assert taken.order.tolist() == order[rows].tolist()
     assert sorted(np.bincount(taken.users)) == sorted(np.bincount(users[rows])[np.unique(users[rows])])
 
 
@@ -306,10 +338,21 @@ def test_an_interrupted_run_goes_on_with_the_buckets_it_has(
     assert Path("again.parquet").read_bytes() == Path("undisturbed.parquet").read_bytes()
 
     del judged[:]
+    clean(*arguments, "-o", "damaged.parquet", code=130)
+    [flipped] = Path("cache").glob("buckets/judged-*/0001/found.arrow")
+    content = bytearray(flipped.read_bytes())
+    content[len(content) // 2] ^= 1
+    flipped.write_bytes(content)
+    said = json.loads(clean(*arguments, "-o", "damaged.parquet").stdout)
+    assert judged == [3, 4, 5, 6, 1, *range(6, 10)]
+    assert [text for text in said["warnings"] if "judged again" in text and "found.arrow was changed" in text]
+    assert Path("damaged.parquet").read_bytes() == Path("undisturbed.parquet").read_bytes()
+
+    del judged[:]
     clean(*arguments, "-o", "newer.parquet", code=130)
     monkeypatch.setattr(artifacts, "__version__", "99.0")
     clean(*arguments, "-o", "newer.parquet")
-    assert judged == [3, 4, 5, 6, *range(10)], "another version may judge otherwise"
+    assert judged == [0, 1, 2, 3, *range(10)], "another version may judge otherwise"
 
 
 def test_a_log_without_times_may_leave_a_bucket_empty(

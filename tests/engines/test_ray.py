@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -152,11 +153,11 @@ def test_buckets_that_are_judged_are_not_judged_again(start: Start, tmp_path: Pa
     arguments = ["denoise", "log.parquet", "--model", "model", "--budget", "9%", "--max-removed", "1%"]
     arguments += ["-o", tmp_path / "clean.parquet"]
     ended(start(*arguments, "--in-parts", "always"), code=3)
-    files = sorted((tmp_path / "cache").glob("buckets/judged-*/bucket-*.arrow"))
+    files = sorted((tmp_path / "cache").glob("buckets/judged-*/*/found.arrow"))
     assert len(files) == 10
     first = {file: (file.stat().st_ino, file.read_bytes()) for file in files}
     for file in files[::2]:
-        file.unlink()
+        shutil.rmtree(file.parent)
     ended(start(*arguments, *RAY), code=3)
     again = {file: (file.stat().st_ino, file.read_bytes()) for file in files}
     assert [again[file] for file in files[1::2]] == [first[file] for file in files[1::2]]
