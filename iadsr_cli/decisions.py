@@ -52,8 +52,8 @@ def decide(
         settings: threshold or budget, and protections. Of one user's n rows at most
             min(n * max_user_share, n - min_user_rows) go, the most suspicious first; equal scores go in row order. With
             `whole_users`, more may go of those that look like bots, see `_of_bots`. Of the rows that an item has from
-            others than these, the `min_item_rows` least suspicious stay, and under a threshold all that do not look
-            worse than it by as much as the item is rare, see `_above_doubt`.
+            others than these, `min_item_rows` stay, see `BestOfItems`, and under a threshold all that do not look worse
+            than it by as much as the item is rare, see `_above_doubt`.
         spared: rows that may not go, bool [rows]; they count among their user's n, and as rows that their item keeps.
     """
     may_go = ~np.isnan(noise) if spared is None else ~np.isnan(noise) & ~spared

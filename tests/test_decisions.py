@@ -42,6 +42,29 @@ def test_a_user_loses_three_in_ten_rows_at_most_the_worst_first() -> None:
     assert decisions.protected.sum() == 7
 
 
+def test_shares_of_rows_are_whole_numbers_where_they_should_be() -> None:
+    # In floats 0.29 * 100 is less than 29.
+    noise, one = np.linspace(0.6, 0.9, 100), np.zeros(100, np.int64)
+    assert (~decided(noise, one, free(max_user_share=0.29, whole_users=False)).keep).sum() == 29
+    assert (~decided(noise, np.arange(100), free(budget="29%")).keep).sum() == 29
+
+
+def test_bots_lose_rows_of_rare_items_that_score_no_more_than_half() -> None:
+    noise = np.r_[np.full(20, 0.55), [0.55, 0.1, 0.1, 0.1]]
+    users, items = np.repeat([0, 1], [20, 4]), np.r_[np.repeat(np.arange(10), 2), [10, 11, 11, 10]]
+    gone = ~decide(noise, users, items, DecisionSettings()).keep
+    assert gone[:20].all(), "also of items with two rows, which ask for 0.67 of others"
+    assert not gone[20:].any()
+
+
+def test_under_a_budget_what_looks_as_bad_as_the_best_that_goes_is_not_protected() -> None:
+    noise = np.array([0.9, 0.8, 0.8, 0.85])
+    spared = np.array([False, False, True, True])
+    decisions = decided(noise, np.arange(4), free(budget="50%"), spared)
+    assert decisions.keep.tolist() == [False, False, True, True]
+    assert decisions.protected.tolist() == [False, False, False, True]
+
+
 def test_a_user_who_looks_like_a_bot_goes_whole_unless_that_is_not_wanted() -> None:
     noise = np.r_[np.full(27, 0.7), np.full(3, 0.2), np.full(26, 0.7), np.full(4, 0.2), np.full(19, 0.7)]
     users = np.repeat([0, 1, 2], [30, 30, 19])

@@ -10,6 +10,7 @@ import torch
 from iadsr_cli import batches, hardware, loop, training, validation
 from iadsr_cli.checkpoints import Checkpoint
 from iadsr_cli.config import AlignSettings, BackboneSettings, Config, LoopSettings, PretrainSettings, RunSettings
+from iadsr_cli.devices import ALONE
 from iadsr_cli.errors import ArtifactError, TrainingError, UsageError
 from iadsr_cli.evidence import score_rows
 from iadsr_cli.models import BACKBONES, make_backbone
@@ -127,6 +128,41 @@ def test_the_best_epoch_is_kept_and_patience_ends_training(monkeypatch: pytest.M
     assert [record["validation_NDCG"] for record in history] == [0.1, 0.5, 0.2, 0.3]
     assert all(torch.equal(value, states[1][name]) for name, value in backbone.state_dict().items())
     assert not backbone.training
+
+
+def test_a_resumed_run_keeps_the_best_epoch_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, states = iter([0.1, 0.5, 0.2, None, 0.3, 0.4]), []
+
+    def rank(backbone: torch.nn.Module, *rest: object) -> dict[str, float]:
+        states.append({name: value.clone() for name, value in backbone.state_dict().items()})
+        value = next(scores)
+        if value is None:
+            raise KeyboardInterrupt
+        return {"validation_NDCG": value, "validation_NDCG@10": value}
+
+    monkeypatch.setattr(validation, "rank", rank)
+    config = replace(CONFIG, pretrain=PretrainSettings(pretrain_epochs=5))
+    with pytest.raises(KeyboardInterrupt):
+        training.pretrain(make_sequences(), config, Silent(), Checkpoint(tmp_path / "checkpoint", "run"))
+    resumed = Checkpoint(tmp_path / "checkpoint", "run")
+    backbone, history = training.pretrain(make_sequences(), config, Silent(), resumed)
+    assert [record["validation_NDCG"] for record in history] == [0.1, 0.5, 0.2, 0.3, 0.4]
+    assert all(torch.equal(value, states[1][name]) for name, value in backbone.state_dict().items())
+
+
+def test_alignment_validates_by_the_loss_at_the_item_before_the_last() -> None:
+    sequences = make_sequences()
+    model = aligned(sequences)[0].eval()
+    users = np.flatnonzero((sequences.lengths >= 3) & (sequences.lengths <= 7))
+    items = torch.zeros(len(users), 6, dtype=torch.int64)
+    for place, user in enumerate(users):
+        history = sequences.codes[sequences.offsets[user] : sequences.offsets[user + 1] - 1]
+        items[place, : len(history)] = torch.from_numpy(history)
+    config = replace(CONFIG, loop=replace(CONFIG.loop, batch_size=len(users)))
+    with torch.no_grad():
+        expected = model.held_out_loss(items, torch.from_numpy(sequences.lengths[users] - 2), config.align.temperature)
+    found = validation.held_out_loss(model, sequences, 2, users, config, ALONE)
+    assert found == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_the_same_seed_trains_the_same_weights_and_leaves_the_callers_randomness_alone() -> None:
