@@ -51,7 +51,7 @@ LIMITS = {
     **{f"--max-user-share {most}": DecisionSettings(max_user_share=most) for most in (0.2, 0.5)},
 }
 """What is removed: by default, and where items keep no row or two, and users may lose less or more."""
-SMALL = (300, 1000)
+SMALL = (300, 1000, 3000)
 """Users of small logs."""
 FEW = (100, 300, 500)
 """Long histories, where one looks whether bots are seen that there are not."""
@@ -303,29 +303,36 @@ def estimate(bench: Bench) -> None:
         )
 
 
-def small(bench: Bench, seeds: range) -> None:
+def small(bench: Bench, seeds: range, truth: np.ndarray | None) -> None:
     """Print how much noise is seen in logs of few of the users, and what goes, with and without noise injected.
 
-    And the same without the doubt that few rows are met with.
+    Or with that which labels tell, bool [N]. And the same without the doubt that few rows are met with.
     """
     users_of_all = len(bench.sequences.lengths)
     for count in (count for count in SMALL if count < users_of_all):
         users = [np.random.default_rng(seed).permutation(users_of_all) < count for seed in seeds]
         logs = [bench.some(those) for those in users]
-        for injected, doubt in itertools.product((0.0, 0.06, 0.15), (judge._ROWS_OF_DOUBT, 0)):
+        for injected, doubt in itertools.product(
+            (0.0, 0.06, 0.15) if truth is None else (0.0,), (judge._ROWS_OF_DOUBT, 0)
+        ):
             found: dict[str, list[float]] = defaultdict(list)
-            for log, seed in zip(logs, seeds, strict=True):
+            for those, log, seed in zip(users, logs, seeds, strict=True):
                 sequences, is_noise, _ = log.noisy(KINDS[0], injected, seed)
+                if truth is not None:
+                    is_noise = truth[those[bench.sequences.user_index]]
                 with mock.patch.object(judge, "_ROWS_OF_DOUBT", doubt):
                     judged, score = log.judge(sequences, seed)
                 removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
                 found["rows"].append(len(is_noise))
                 found["are noise"].append(is_noise.mean())
+                found["AUROC"].append(auroc(score, is_noise) if is_noise.any() else np.nan)
                 found["estimated"].append(sum(judged.shares.values()))
                 found["noise that goes"].append((removed & is_noise).mean())
                 found["genuine rows that go"].append((removed & ~is_noise).mean())
+                found["of what goes noise"].append(is_noise[removed].mean() if removed.any() else np.nan)
             told = ", ".join(f"{name} {interval(values)}" for name, values in found.items())
-            print(f"  {count} users, {injected:.0%} injected, {doubt:,} rows of doubt: {told}", flush=True)
+            of_what = "labelled" if truth is not None else f"{injected:.0%} injected"
+            print(f"  {count} users, {of_what}, {doubt:,} rows of doubt: {told}", flush=True)
 
 
 def few_histories(bench: Bench, seeds: range) -> None:
@@ -394,6 +401,7 @@ def main() -> None:
     bench.judge(bench.sequences, 0)
     print(f"  judging the log as it is: {time.perf_counter() - start:.0f} s", flush=True)
     trials: dict[str, list[Trial]] = {}
+    truth = None
     if arguments.label:
         truth = labels.read(workspace.log, arguments.label)[bench.sequences.row_ids]
         everything = np.ones(len(truth), dtype=bool)
@@ -408,10 +416,11 @@ def main() -> None:
                 table(bench, kind, several)
     if "fit" in arguments.tables:
         fits(bench)
+    if "small" in arguments.tables:
+        small(bench, seeds, truth)
     injecting: dict[str, Callable[[], None]] = {
         "copies": lambda: copies(bench, rate, seeds),
         "shares": lambda: estimate(bench),
-        "small": lambda: small(bench, seeds),
         "few": lambda: few_histories(bench, seeds),
     }
     for name, print_table in injecting.items():
