@@ -323,7 +323,7 @@ def warn_of_no_fit(shares: dict[str, float] | None, reporter: Reporter) -> None:
     if shares == {}:
         reporter.warn(
             "The rows of this log fit their users hardly better than items drawn at random, so nothing can be told of "
-            "any of them: is the user column the right one?"
+            "any of them: are the user and the item column the right ones?"
         )
 
 

@@ -1,9 +1,11 @@
 """The rows of a JSON Lines file: raw lines, parsed as often as columns are asked for."""
 
+import ast
 import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -182,7 +184,7 @@ def _object(lines: Lines, start: int, line: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{place} {lines.before + line_number(lines.text, start)}: this is not valid JSON ({error}).",
-            "Give one JSON object per line; say --format if the file is something else.",
+            _instead(line),
         ) from error
     if not isinstance(value, dict):
         found = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
@@ -192,6 +194,17 @@ def _object(lines: Lines, start: int, line: str) -> dict[str, Any]:
             'Give one object per line, such as {"user_id": 1, "item_id": 2}; jq -c ".[]" makes that of a list.',
         )
     return value
+
+
+def _instead(line: str) -> str:
+    """Return what to do about a line that is not valid JSON."""
+    if line.strip().startswith("[") or line.strip() == "{":
+        return 'Give one JSON object per line; jq -c ".[]" makes that of a list over several lines, jq -c . of objects.'
+    with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+        # Where its quotes are JSON's, something else is wrong.
+        if "'" in line and isinstance(ast.literal_eval(line.strip()), dict):
+            return "It is a dict of Python: write each as JSON first, by json.dumps(ast.literal_eval(line))."
+    return "Give one JSON object per line; say --format if the file is something else."
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -135,7 +135,8 @@ def unusable(records: Records, column: str, use: str, found: str) -> InputError:
     role = use.removesuffix(" ids") if use.endswith(" ids") else "time"
     return InputError(
         f'Column "{column}" of {records.name} holds {found}, which cannot be {use}.',
-        f"Name another column with --{role}-column"
+        ("Make a row of each element of the lists first, or name" if "list" in found else "Name")
+        + f" another column with --{role}-column"
         + (" (none for file order)." if role == "time" else "; ids are strings or whole numbers."),
     )
 

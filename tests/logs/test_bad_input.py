@@ -220,6 +220,22 @@ CASES = {
         'Column "user_id" of a.csv cannot be the user and the item column at once.',
         "--item-column",
     ),
+    "a list over several lines": (
+        "a.json",
+        b'[\n  {"user_id": 1, "item_id": 2},\n  {"user_id": 1, "item_id": 3}\n]\n',
+        {},
+        InputError,
+        "a.json, line 1: this is not valid JSON",
+        'jq -c ".[]" makes that of a list over several lines',
+    ),
+    "dicts of Python": (
+        "a.json",
+        b"{u'user_id': u'a', u'item_id': 7, 'early': True}\n",
+        {},
+        InputError,
+        "a.json, line 1: this is not valid JSON",
+        "It is a dict of Python: write each as JSON first, by json.dumps(ast.literal_eval(line)).",
+    ),
     "semicolons": (
         "a.csv",
         b"user_id;item_id;time\n1;2;3\n",
@@ -360,7 +376,7 @@ CASES = {
         {},
         InputError,
         'Column "item_id" of a.parquet holds list<element: int64> values, which cannot be item ids.',
-        "--item-column",
+        "Make a row of each element of the lists first, or name another column with --item-column",
     ),
     "mixed json ids": (
         "a.jsonl",
