@@ -41,7 +41,7 @@ class Judging:
     def at_hand(self, number: int, reporter: Reporter) -> bool:
         """Return whether a bucket is judged already, or its scores are known in this process alone.
 
-        `reporter` is told of what an interrupted run has left and was damaged since.
+        What an interrupted run has left and was damaged since is removed, and `reporter` is told of it.
         """
         place = self._place(number)
         if not place.exists():
