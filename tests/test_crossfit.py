@@ -440,6 +440,19 @@ def test_bots_are_found_whole_and_by_their_histories() -> None:
     assert families.count("history") > 0.9 * len(families)
 
 
+@pytest.mark.usefixtures("few_lessons", "few_long", "few_rounds")
+def test_the_share_of_whole_histories_is_one_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    everyone, vectors, titles = with_incoherent(360, 20, 60)
+    monkeypatch.setattr(
+        judge_module, "estimate", lambda *arguments: np.array([0.25 * kind.whole for kind in arguments[4]])
+    )
+    judge = Judge(everyone, vectors, titles, 0, Silent())
+    judge.scores()
+    of_long = (everyone.lengths >= 20)[everyone.user_index].mean()
+    assert 0.5 < of_long < 0.9
+    assert judge.shares["replace-history"] == pytest.approx(0.25 * of_long)
+
+
 @pytest.mark.usefixtures("few_lessons", "few_long")
 def test_who_has_seen_nearly_everything_is_no_bot() -> None:
     # The longest histories of this log have nothing in common, all of them: that is usual for their length.

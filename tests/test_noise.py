@@ -296,6 +296,13 @@ def test_bursts_leave_out_what_the_user_has_and_nothing_else(clean: Sequences, r
         assert is_made_of_bursts(run, donors, set(after[user]))
 
 
+def test_who_shares_an_account_has_a_hundred_rows_at_most() -> None:
+    clean = log([list(range(400 * user + 1, 400 * user + 401)) for user in range(5)], 2000)
+    outcome = noisy(clean, "insert-account", 0.9)
+    rows = np.bincount(outcome.sequences.user_index[outcome.is_noise])
+    assert rows.max() == 100 < 2 / 3 * 398
+
+
 @pytest.mark.parametrize("kind", ["insert-burst", "insert-account"])
 def test_what_is_another_users_comes_from_one_of_the_same_group(kind: str) -> None:
     # Each group has items of its own, but for the last user, who is alone in theirs.
