@@ -1,5 +1,6 @@
 """What each command says of its input and its outcome."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ _BESIDE_BARS, _BAR_WIDTH, _LEAST_TITLE = 30, 8, 16
 def show_log(face: Face, workspace: "Workspace") -> None:
     """Say what was understood: the file, its roles, its counts."""
     from iadsr_cli.logs.files import is_several, passed_over
+    from iadsr_cli.logs.schema import like_time
 
     log, texts = workspace.log, workspace.texts
     with_text = sum(text is not None for text in texts.texts)
@@ -33,7 +35,10 @@ def show_log(face: Face, workspace: "Workspace") -> None:
             files += f" ({hidden:,} passed over: hidden, or names that begin with _)"
     gap = workspace.config.log.session_gap
     users = counted(workspace.users, "user") if gap is None else f"{counted(workspace.users, 'session')}, pauses {gap}"
-    order = f"{log.time_description}, ties in file order" if log.time_description else "file order (no time column)"
+    order = f"{log.time_description}, ties in file order"
+    if not log.time_description:
+        perhaps = like_time(log.column_names) if workspace.config.log.time_column is None else None
+        order = "file order (no time column" + (f"; perhaps --time-column {shlex.quote(perhaps)})" if perhaps else ")")
     face.facts(
         f"{log.name} ({log.format})",
         [

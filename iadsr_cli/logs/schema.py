@@ -128,6 +128,11 @@ def candidates(role: str, columns: Sequence[str]) -> list[str]:
     )
 
 
+def like_time(columns: Sequence[str]) -> str | None:
+    """Return the first column that sounds like a time and has no usual name of one, or None."""
+    return next((column for column in columns if re.search("date|time", _folded(column))), None)
+
+
 def find_column(name: str, columns: Sequence[str], source: str) -> str:
     """Return the column called `name`, with or without RecBole's type suffix.
 

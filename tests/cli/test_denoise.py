@@ -321,6 +321,14 @@ def test_of_an_items_file_the_column_called_as_in_the_log_joins(run, shop: Path)
     assert f"title ({items['title'].notna().sum():,} of {len(items):,} items)" in result.stderr
 
 
+def test_a_column_that_sounds_like_a_time_is_named_where_none_is_used(run, shop: Path) -> None:
+    pd.read_csv(shop, dtype=str).rename(columns={"timestamp": "Order Date"}).to_csv("log.csv", index=False)
+    options = ["denoise", "log.csv", "--encoder", "tfidf", "--dry-run"]
+    assert "file order (no time column; perhaps --time-column 'Order Date')" in run(*options).stderr
+    assert "file order (no time column)" in run(*options, "--time-column", "none").stderr
+    assert "Order Date (unix seconds), ties in file order" in run(*options, "--time-column", "Order Date").stderr
+
+
 @pytest.mark.parametrize("way", ["never", "always"])
 def test_what_may_stand_for_a_missing_id_is_said(run, shop: Path, way: str) -> None:
     log = pd.read_csv(shop, dtype=str)
