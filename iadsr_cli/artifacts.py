@@ -235,6 +235,12 @@ def manifest_kind(folder: Path) -> str | None:
     return content.get("kind") if isinstance(content, dict) else None
 
 
+def facts_of(folder: Path) -> dict[str, Any]:
+    """Return the facts of an artifact that was made or checked just now: its files, which may be large, stay unread."""
+    facts: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["facts"]
+    return facts
+
+
 def _loose(path: Path) -> Any:
     with suppress(OSError, ValueError):
         return json.loads(path.read_text(encoding="utf-8"))

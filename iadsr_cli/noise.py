@@ -175,9 +175,9 @@ def _item_drawer(
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function that draws an item for each of users [n]: codes [n], 0 where there is none to draw."""
     codes = sequences.codes
+    items = np.arange(1, len(sequences.items) + 1) if catalogue is None else catalogue
 
     def evenly(users: np.ndarray) -> np.ndarray:
-        items = np.arange(1, len(sequences.items) + 1) if catalogue is None else catalogue
         return items[generator.integers(len(items), size=len(users))]
 
     if kind in {"insert-popular", "replace-history"}:

@@ -35,10 +35,11 @@ def show_log(face: Face, workspace: "Workspace") -> None:
             files += f" ({hidden:,} passed over: hidden, or names that begin with _)"
     gap = workspace.config.log.session_gap
     users = counted(workspace.users, "user") if gap is None else f"{counted(workspace.users, 'session')}, pauses {gap}"
-    order = f"{log.time_description}, ties in file order"
-    if not log.time_description:
-        perhaps = like_time(log.column_names) if workspace.config.log.time_column is None else None
-        order = "file order (no time column" + (f"; perhaps --time-column {shlex.quote(perhaps)})" if perhaps else ")")
+    order = "file order (no time column)"
+    if log.time_description:
+        order = f"{log.time_description}, ties in file order"
+    elif workspace.config.log.time_column is None and (perhaps := like_time(log.column_names)):
+        order = f"file order (no time column; perhaps --time-column {shlex.quote(perhaps)})"
     face.facts(
         f"{log.name} ({log.format})",
         [

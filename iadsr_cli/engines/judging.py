@@ -1,6 +1,5 @@
 """How a bucket of a log is judged: read, scored, decided on as far as its users tell, and what was found written."""
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,34 +37,29 @@ class Judging:
         """The files of what was found, by the numbers of the buckets."""
         return [self._place(number) / FOUND for number in range(self.split.count)]
 
-    def at_hand(self, number: int, reporter: Reporter) -> bool:
-        """Return whether a bucket is judged already, or its scores are known in this process alone.
+    def left(self, number: int, reporter: Reporter) -> int | None:
+        """Return how many rows a bucket has that an interrupted run has judged, or None: it is to be judged.
 
-        What an interrupted run has left and was damaged since is removed, and `reporter` is told of it.
+        `reporter` is told if what that run has left was damaged since.
         """
         place = self._place(number)
         if not place.exists():
-            return self.scorer.knows(number)
+            return None
         try:
-            read_manifest(place, "judged")
+            rows: int = read_manifest(place, "judged").facts["rows"]
         except ArtifactError as error:
             reporter.warn(f"A bucket is judged again: {error.message}")
-            shutil.rmtree(place)
-            return self.scorer.knows(number)
-        return True
+            return None
+        return rows
 
     def judge(self, number: int) -> int:
-        """Judge a bucket, unless an interrupted run has, and return how many rows it has."""
-        place = self._place(number)
-        if place.exists():
-            rows: int = read_manifest(place, "judged").facts["rows"]
-            return rows
+        """Judge a bucket, and return how many rows it has."""
         bucket = self.split.bucket(number)
         scores = self.scorer.judge(number, bucket)
         found = verdicts.judged(bucket, self.split, scores, self.config, self.explained)
         facts = {"rows": len(bucket.rows)}
         write_artifact(
-            place,
+            self._place(number),
             "judged",
             lambda draft: write_found(draft / FOUND, found, self.rows),
             config={},

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from iadsr_cli.artifacts import cache_name, digest, read_manifest
+from iadsr_cli.artifacts import cache_name, digest, facts_of
 from iadsr_cli.config import Config
 from iadsr_cli.engines import buckets, verdicts
 from iadsr_cli.engines.found import Found
@@ -153,7 +153,7 @@ def denoise(
             config,
             reporter,
         )
-        facts = read_manifest(folder, "buckets").facts
+        facts = facts_of(folder)
         warn_of_stand_ins(facts["stand_ins"], log.num_rows, reporter)
         if config.protection.protect is not None:
             warn_of_none(facts["held"], config.protection, reporter)
@@ -164,11 +164,13 @@ def denoise(
         judging = Judging(split, scorer, judged, log.num_rows, config, explained)
         files = judging.files
         with reporter.stage("score", log.num_rows, "rows") as stage:
-            at_hand = [number for number in range(count) if judging.at_hand(number, reporter)]
-            for number in at_hand:
+            left = [judging.left(number, reporter) for number in range(count)]
+            stage.advance(sum(rows or 0 for rows in left))
+            todo = [number for number, rows in enumerate(left) if rows is None]
+            # Of those that teach the scores are known in this process alone.
+            for number in filter(scorer.knows, todo):
                 stage.advance(judging.judge(number))
-            others = sorted({*range(count)}.difference(at_hand))
-            for _, rows in engine.each(judging.judge, others):
+            for _, rows in engine.each(judging.judge, [number for number in todo if not scorer.knows(number)]):
                 stage.advance(rows)
         warn_of_no_fit(scorer.shares, reporter)
         rule = verdicts.rule_of(files, log.num_rows, split, config)
