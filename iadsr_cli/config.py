@@ -193,7 +193,12 @@ class BackboneSettings(Settings):
 class PretrainSettings(Settings):
     """The first stage of training: the recommender alone."""
 
-    pretrain_epochs: int = setting(40, "Most epochs of pretraining; validation may stop it earlier.", low=1)
+    pretrain_epochs: int | None = setting(
+        None,
+        "Most epochs of pretraining; validation may stop it earlier (40, up to 120 where epochs have few steps).",
+        low=1,
+        metavar="N",
+    )
     pretrain_learning_rate: float = setting(2e-3, "Step size of AdamW while pretraining.", low=1e-9, high=1)
     hold_out: int = setting(
         2,
@@ -218,7 +223,13 @@ class LoopSettings(Settings):
     """What both stages of training share."""
 
     batch_size: int = setting(128, "Sequences per training batch.", low=1)
-    patience: int = setting(4, "Epochs without a better validation score before training stops.", low=1)
+    patience: int | None = setting(
+        None,
+        "Epochs without a better validation score before training stops (4, up to 12 in pretraining where epochs have "
+        "few steps).",
+        low=1,
+        metavar="N",
+    )
     precision: str = setting(
         "auto",
         "Number type of the softmax's products; auto takes bfloat16 where the processor has it.",

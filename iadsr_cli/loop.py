@@ -1,6 +1,6 @@
 """The one training loop, for pretraining and for alignment: steps, validation, early stopping, checkpoints."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,12 @@ from iadsr_cli.transfers import ahead
 # memory than short ones; with histories of up to 16 the batch size alone decides.
 PLACES_PER_SEQUENCE = 16
 
+# Where nothing else is asked for, training has so many epochs at most, and so many without a better one end it.
+_MOST_EPOCHS, PATIENCE = 40, 4
+# Both are so many times as many where an epoch has fewer steps than this: else training on a small log would end by
+# chance, or before the recommender has learned what there is.
+_STEPS, _TIMES_AS_MANY = 150, 3
+
 History = list[dict[str, float]]
 
 
@@ -37,7 +43,8 @@ def fit(
     loop: LoopSettings,
     *,
     hold_out: int,
-    epochs: int,
+    epochs: int | None,
+    patience: int | None,
     learning_rate: float,
     seed: int,
     stage_name: str,
@@ -51,14 +58,16 @@ def fit(
     """Train `model` in place, leave the weights of its best epoch in it, and return one record per epoch.
 
     `validate` is called after each epoch with the users that validate; it returns what to record and the one figure
-    that is to be as large as possible. `checkpoint`, if it holds a state, is gone on from, and it gets the state after
-    each epoch; `replays` says whether steps are recorded and replayed; `kept` is what beside weights goes from epoch to
-    epoch; `prepare` is asked about the items of a batch.
+    that is to be as large as possible. `epochs` and `patience` are the most epochs and those without a larger figure
+    that end it; as many as suit the log if None. `checkpoint`, if it holds a state, is gone on from, and it gets the
+    state after each epoch; `replays` says whether steps are recorded and replayed; `kept` is what beside weights goes
+    from epoch to epoch; `prepare` is asked about the items of a batch.
     """
     generator = np.random.default_rng(seed)
     ends = sequences.train_lengths(hold_out)
     windows = training_windows(sequences, ends, backbone.settings.window)
     following = next_codes(sequences, ends)
+    epochs, patience = _limits(epochs, patience, windows.length, loop.batch_size)
     validators = validation.validators(sequences, generator)
     optimizers = _optimizers(model, backbone, learning_rate, capturable=replays)
     run = Run(model, optimizers, generator, kept or {})
@@ -90,7 +99,7 @@ def fit(
         reporter.note(f"Going on with {stage_name} after epoch {run.epoch}.")
     with reporter.stage(stage_name, epochs * len(windows), "sequences") as stage:
         stage.advance(run.epoch * len(windows))
-        while run.epoch < epochs and run.epoch - run.best_epoch < loop.patience:
+        while run.epoch < epochs and run.epoch - run.best_epoch < patience:
             epoch = run.epoch + 1
             model.train()
             if group.size > 1 and backbone.settings.dropout:
@@ -98,8 +107,7 @@ def fit(
                 torch.manual_seed(int(np.random.SeedSequence([seed, epoch, group.rank]).generate_state(1)[0]))
             for value in sums.values():
                 value.zero_()
-            chosen = bucketed_batches(windows.length, loop.batch_size, loop.batch_size * PLACES_PER_SEQUENCE, generator)
-            for batch in ahead(made, chosen, device):
+            for batch in ahead(made, _batches(windows.length, loop.batch_size, generator), device):
                 do(batch)
                 stage.advance(batch.size)
             for value in sums.values():
@@ -120,6 +128,17 @@ def fit(
     run.use_best_weights()
     model.eval()
     return run.history
+
+
+def _batches(lengths: np.ndarray, batch_size: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    return bucketed_batches(lengths, batch_size, batch_size * PLACES_PER_SEQUENCE, generator)
+
+
+def _limits(epochs: int | None, patience: int | None, lengths: np.ndarray, batch_size: int) -> tuple[int, int]:
+    """Return the most epochs and the patience: what is asked for, or what suits windows of these lengths."""
+    steps = max(len(lengths), lengths.sum() / PLACES_PER_SEQUENCE) / batch_size
+    longer = int(np.clip(np.ceil(_STEPS / max(1, steps)), 1, _TIMES_AS_MANY))
+    return epochs or _MOST_EPOCHS * longer, patience or PATIENCE * longer
 
 
 def _sum_of_weights(model: nn.Module, group: Group) -> float:

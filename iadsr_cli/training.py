@@ -15,7 +15,7 @@ from iadsr_cli.config import AlignSettings, Config, LoopSettings
 from iadsr_cli.devices import ALONE, Group
 from iadsr_cli.errors import UsageError
 from iadsr_cli.hardware import pick_device, pick_precision
-from iadsr_cli.loop import History, fit
+from iadsr_cli.loop import PATIENCE, History, fit
 from iadsr_cli.models import Backbone, make_backbone
 from iadsr_cli.models.alignment import AlignedModel
 from iadsr_cli.models.losses import FullSoftmax, NextItemLoss, SampledSoftmax
@@ -115,6 +115,7 @@ def pretrain(
             config.loop,
             hold_out=config.pretrain.hold_out,
             epochs=config.pretrain.pretrain_epochs,
+            patience=config.loop.patience,
             learning_rate=config.pretrain.pretrain_learning_rate,
             seed=config.run.seed,
             stage_name="pretrain",
@@ -213,6 +214,7 @@ def align(
             config.loop,
             hold_out=hold_out,
             epochs=settings.align_epochs,
+            patience=config.loop.patience or PATIENCE,
             learning_rate=settings.align_learning_rate,
             seed=config.run.seed,
             stage_name="align",

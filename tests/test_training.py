@@ -130,6 +130,35 @@ def test_the_best_epoch_is_kept_and_patience_ends_training(monkeypatch: pytest.M
     assert not backbone.training
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "stops_after"), [(1, 5), (8, 13)], ids=["many steps an epoch", "few steps an epoch"]
+)
+def test_training_is_more_patient_where_epochs_have_few_steps(
+    batch_size: int, stops_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequences = make_sequences()
+    assert len(sequences.lengths) == 40
+    monkeypatch.setattr(loop, "_STEPS", 40)
+    scores = iter([0.9, *[0.1] * 99])
+    monkeypatch.setattr(
+        validation, "rank", lambda *rest: dict.fromkeys(("validation_NDCG", "validation_NDCG@10"), next(scores))
+    )
+    config = replace(CONFIG, pretrain=PretrainSettings(), loop=LoopSettings(batch_size=batch_size))
+    assert len(training.pretrain(sequences, config, Silent())[1]) == stops_after
+
+
+def test_a_small_log_is_trained_on_for_more_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter(np.linspace(0, 1, 999))
+    monkeypatch.setattr(
+        validation, "rank", lambda *rest: dict.fromkeys(("validation_NDCG", "validation_NDCG@10"), next(scores))
+    )
+    monkeypatch.setattr(loop, "_MOST_EPOCHS", 3)
+    config = replace(CONFIG, pretrain=PretrainSettings(), loop=LoopSettings(batch_size=8))
+    assert len(training.pretrain(make_sequences(), config, Silent())[1]) == 9
+    config = replace(CONFIG, pretrain=PretrainSettings(pretrain_epochs=2), loop=LoopSettings(batch_size=8))
+    assert len(training.pretrain(make_sequences(), config, Silent())[1]) == 2
+
+
 def test_a_resumed_run_keeps_the_best_epoch_of_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores, states = iter([0.1, 0.5, 0.2, None, 0.3, 0.4]), []
 

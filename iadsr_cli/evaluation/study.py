@@ -74,11 +74,10 @@ def _resolved(config: Config) -> Config:
     """Return the settings with the names filled in that were left open."""
     asked = config.study
     if asked.quick:
+        most = _QUICK["pretrain_epochs"]
         config = replace(
             config,
-            pretrain=replace(
-                config.pretrain, pretrain_epochs=min(config.pretrain.pretrain_epochs, _QUICK["pretrain_epochs"])
-            ),
+            pretrain=replace(config.pretrain, pretrain_epochs=min(config.pretrain.pretrain_epochs or most, most)),
             align=replace(config.align, align_epochs=min(config.align.align_epochs, _QUICK["align_epochs"])),
         )
     return replace(config, study=asked.resolved(config.decision.method))
