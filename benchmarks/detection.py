@@ -304,28 +304,32 @@ def estimate(bench: Bench) -> None:
 
 
 def small(bench: Bench, seeds: range, truth: np.ndarray | None) -> None:
-    """Print how much noise is seen in logs of few of the users, and what goes, with and without noise injected.
+    """Print how much noise is seen in logs of few of the users, and what goes, with and without noise in the whole log.
 
-    Or with that which labels tell, bool [N]. And the same without the doubt that few rows are met with.
+    That which is injected, or labels tell, bool [N]. And the same without the doubt that few rows are met with.
     """
     users_of_all = len(bench.sequences.lengths)
-    for count in (count for count in SMALL if count < users_of_all):
-        users = [np.random.default_rng(seed).permutation(users_of_all) < count for seed in seeds]
-        logs = [bench.some(those) for those in users]
-        for injected, doubt in itertools.product(
-            (0.0, 0.06, 0.15) if truth is None else (0.0,), (judge._ROWS_OF_DOUBT, 0)
-        ):
+    rates = (0.0, 0.06, 0.15) if truth is None else (0.0,)
+    for count, injected in itertools.product((count for count in SMALL if count < users_of_all), rates):
+        logs = []
+        for seed in seeds:
+            # Into the whole log, for who clicks amiss does not click on what this log has alone.
+            sequences, is_noise, _ = bench.noisy(KINDS[0], injected, seed)
+            whole = Bench(sequences, bench.vectors, bench.known, bench.texts)
+            users = np.random.default_rng(seed).permutation(users_of_all) < count
+            logs.append((whole.some(users), (is_noise if truth is None else truth)[users[sequences.user_index]], seed))
+        for doubt in (judge._ROWS_OF_DOUBT, 0):
             found: dict[str, list[float]] = defaultdict(list)
-            for those, log, seed in zip(users, logs, seeds, strict=True):
-                sequences, is_noise, _ = log.noisy(KINDS[0], injected, seed)
-                if truth is not None:
-                    is_noise = truth[those[bench.sequences.user_index]]
+            for log, is_noise, seed in logs:
+                sequences = log.sequences
                 with mock.patch.object(judge, "_ROWS_OF_DOUBT", doubt):
                     judged, score = log.judge(sequences, seed)
                 removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
                 found["rows"].append(len(is_noise))
                 found["are noise"].append(is_noise.mean())
                 found["AUROC"].append(auroc(score, is_noise) if is_noise.any() else np.nan)
+                by_text = log.single("text", sequences, seed)
+                found["AUROC of text"].append(auroc(by_text, is_noise) if is_noise.any() else np.nan)
                 found["estimated"].append(sum(judged.shares.values()))
                 found["noise that goes"].append((removed & is_noise).mean())
                 found["genuine rows that go"].append((removed & ~is_noise).mean())

@@ -34,6 +34,10 @@ MOST_SIMILAR_ITEMS = 50_000
 _SIMILARITIES_AT_ONCE = 8_000_000
 
 
+_Draw = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+"""Draws an item for each of users [n], one of their own group's if groups [U] are given: codes [n], 0 where none is."""
+
+
 @dataclass(frozen=True)
 class Noisy:
     """Sequences with noise in them, and the truth about it.
@@ -58,7 +62,7 @@ def inject(
     neighbours: np.ndarray | None = None,
     hold_out: int = 2,
     groups: np.ndarray | None = None,
-    catalogue: np.ndarray | None = None,
+    source: Sequences | None = None,
 ) -> Noisy:
     """Put noise into the histories of a log.
 
@@ -79,9 +83,10 @@ def inject(
         neighbours: for each item code the codes of its nearest items, 0 for none, int64 [V + 1, K], as made by
             `nearest_in_text`; for "insert-similar" only.
         hold_out: interactions at the end of each sequence that noise stays out of.
-        groups: of the users, int64 [U], if what comes from another user's history is to come from one of the same
-            group; from any other if None.
-        catalogue: the codes of the items that are drawn evenly where a kind does so, int64 [n]; all if None.
+        groups: of the users, int64 [U], if what is put into a history is to be what somebody of the same group has,
+            wherever there is such; anything, items that nobody has among it, if None.
+        source: with groups, the histories, of the same users, whose items single rows are drawn from; `sequences` if
+            None.
 
     Raises:
         UsageError: if the kind or the rate is not possible, or `neighbours` is missing.
@@ -111,7 +116,7 @@ def inject(
     if kind == "insert-account":
         users, slots, items = _accounts(sequences, lengths, wanted, generator, groups)
         return _inserted(sequences, users, slots, items)
-    draw = _item_drawer(sequences, kind, lengths, neighbours, hold_out, catalogue, generator)
+    draw = _item_drawer(sequences, kind, lengths, neighbours, hold_out, groups, source or sequences, generator)
     if kind in {"replace-uniform", "replace-history"}:
         if kind == "replace-uniform":
             places = generator.choice(history, wanted, replace=False)
@@ -125,11 +130,11 @@ def inject(
                 )
             before = np.cumsum(lengths[order]) - lengths[order]
             places = history[np.isin(sequences.user_index[history], order[before < wanted])]
-        items = _new_items(sequences, sequences.user_index[places], draw)
+        items = _new_items(sequences, sequences.user_index[places], draw, groups)
         return _replaced(sequences, places[items > 0], items[items > 0])
     users = sequences.user_index[generator.choice(history, wanted)]
     slots = _slots(sequences, lengths, users, generator)
-    items = _new_items(sequences, users, draw)
+    items = _new_items(sequences, users, draw, groups)
     return _inserted(sequences, users[items > 0], slots[items > 0], items[items > 0])
 
 
@@ -170,32 +175,43 @@ def _item_drawer(
     lengths: np.ndarray,
     neighbours: np.ndarray | None,
     hold_out: int,
-    catalogue: np.ndarray | None,
+    groups: np.ndarray | None,
+    source: Sequences,
     generator: np.random.Generator,
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function that draws an item for each of users [n]: codes [n], 0 where there is none to draw."""
+) -> "_Draw":
+    """Return the function that draws items as a kind does."""
     codes = sequences.codes
-    items = np.arange(1, len(sequences.items) + 1) if catalogue is None else catalogue
+    held = source.codes
+    trained = np.flatnonzero(positions(source.lengths) < source.train_lengths(hold_out)[source.user_index])
+    # One row of each item of each group.
+    of_groups, distinct = np.unique(
+        held if groups is None else _keys(source, groups[source.user_index], held), return_index=True
+    )
 
-    def evenly(users: np.ndarray) -> np.ndarray:
-        return items[generator.integers(len(items), size=len(users))]
+    def of_rows(rows: np.ndarray, users: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+        found: np.ndarray = held[_from_group(rows, source.user_index[rows], users, own, generator)]
+        return found
 
-    if kind in {"insert-popular", "replace-history"}:
-        # A random interaction of the training part holds an item with a probability proportional to its count there.
-        trained = codes[positions(sequences.lengths) < sequences.train_lengths(hold_out)[sequences.user_index]]
-        if kind == "insert-popular":
-            return lambda users: generator.choice(trained, len(users))
-        return lambda users: np.where(
-            users % 2,
-            generator.choice(trained, len(users)),
-            evenly(users),
-        )
-    if kind == "insert-similar" and neighbours is not None:
-        return lambda users: neighbours[
-            codes[sequences.offsets[users] + generator.integers(lengths[users])],
-            generator.integers(neighbours.shape[1], size=len(users)),
-        ]
-    return evenly
+    def evenly(users: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+        if groups is None:
+            return generator.integers(1, len(sequences.items), size=len(users), endpoint=True)
+        return of_rows(distinct, users, own)
+
+    # A random interaction of the training part holds an item with a probability proportional to its count there.
+    def by_popularity(users: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+        return of_rows(trained, users, own)
+
+    def of_bots(users: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+        return np.where(users % 2, by_popularity(users, own), evenly(users, own))
+
+    def like_in_text(users: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+        assert neighbours is not None
+        given = codes[sequences.offsets[users] + generator.integers(lengths[users])]
+        near = neighbours[given, generator.integers(neighbours.shape[1], size=len(users))]
+        return near if own is None else np.where(_contains(of_groups, _keys(source, own[users], near)), near, 0)
+
+    drawers = {"insert-popular": by_popularity, "replace-history": of_bots, "insert-similar": like_in_text}
+    return drawers.get(kind, evenly)
 
 
 def _slots(sequences: Sequences, lengths: np.ndarray, users: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -203,15 +219,18 @@ def _slots(sequences: Sequences, lengths: np.ndarray, users: np.ndarray, generat
     return sequences.offsets[users] + generator.integers(lengths[users], endpoint=True)
 
 
-def _new_items(sequences: Sequences, users: np.ndarray, draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Draw for each of users [n] an item that they neither have nor were given; codes [n], 0 where none was found."""
+def _new_items(sequences: Sequences, users: np.ndarray, draw: _Draw, groups: np.ndarray | None) -> np.ndarray:
+    """Draw for each of users [n] an item that they neither have nor were given; codes [n], 0 where none was found.
+
+    Of their own group's items first, and where these do not do, of all.
+    """
     items = np.zeros(len(users), dtype=np.int64)
     taken = _owned(sequences)
     pending = np.arange(len(users))
-    for _ in range(_ROUNDS):
+    for attempt in range(_ROUNDS):
         if not len(pending):
             break
-        drawn = draw(users[pending])
+        drawn = draw(users[pending], groups if attempt < _ROUNDS // 2 else None)
         keys = _keys(sequences, users[pending], drawn)
         accepted = (drawn > 0) & _is_first(keys) & ~_contains(taken, keys)
         items[pending[accepted]] = drawn[accepted]

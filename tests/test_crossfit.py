@@ -412,6 +412,22 @@ def test_noise_is_found(kind: str) -> None:
     assert (found.status == Status.SCORED).all()
 
 
+@pytest.mark.parametrize("kind", ["insert-uniform", "insert-popular"])
+def test_items_that_nobody_else_has_are_judged_as_surely_as_by_text_alone(kind: str) -> None:
+    # Noise in a log of which few users are seen: they have most items alone, noise or not, as what is injected into
+    # the few never would be if it came from all of them.
+    everyone, vectors, titles = genres(2_000, 2_400)
+    noisy = noise.inject(everyone, kind, 0.15, 5)
+    some = (np.arange(2_000) < 100)[noisy.sequences.user_index]
+    sequences = noisy.sequences.where(some)
+    is_noise = noisy.is_noise[some]
+    alone = sequences.counts()[sequences.codes] == 1
+    assert 0.5 < alone.mean() < 0.8
+    found = Judge(sequences, vectors, titles, 0, Silent()).scores().noise
+    by_text = Judge(sequences, vectors, titles, 0, Silent(), families=("text", "words")).scores().noise
+    assert roc_auc_score(is_noise, found) > roc_auc_score(is_noise, by_text) - 0.02
+
+
 def with_incoherent(long: int, shortest: int, longest: int) -> tuple[Sequences, np.ndarray, list[str | None]]:
     """Add to 400 short histories `long` ones of a genre each, and 40 of random items, of `shortest` to `longest`."""
     generator = np.random.default_rng(0)

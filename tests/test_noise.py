@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -316,6 +317,33 @@ def test_what_is_another_users_comes_from_one_of_the_same_group(kind: str) -> No
     assert (of[among] == groups[owner[among]]).all()
     assert (of[~among] != 9).all(), "nobody else of the group: from any other"
     assert (inject(clean, kind, 0.3, 1).sequences.codes - 1 != outcome.sequences.codes - 1).any()
+
+
+@pytest.mark.parametrize("kind", ["insert-uniform", "insert-popular", "insert-similar", "replace-history"])
+def test_single_items_come_from_users_of_the_same_group(kind: str) -> None:
+    # Each group has items of its own, more than any of its users; the last user is alone in theirs.
+    groups = np.array([*np.arange(60) % 3, 9])
+    own = [np.arange(60 * group + 1, 60 * group + 61) for group in groups]
+    clean = log([items[(user + np.arange(25)) % 60].tolist() for user, items in enumerate(own)], 600)
+    nearest = np.random.default_rng(0).integers(1, 601, (601, 200))
+    outcome = inject(clean, kind, 0.3, 1, nearest if kind == "insert-similar" else None, groups=groups)
+    owner = outcome.sequences.user_index[outcome.is_noise]
+    of = (outcome.sequences.codes[outcome.is_noise] - 1) // 60
+    among = owner < 60
+    assert np.bincount(groups[owner[among]]).min() > 20
+    assert (of[among] == groups[owner[among]]).mean() > 0.9, "but where all tries met with what the user has"
+    # What is given as their source has it.
+    elsewhere = replace(clean, codes=clean.codes % 60 + 301)
+    if kind != "insert-similar":
+        outcome = inject(clean, kind, 0.3, 1, groups=groups, source=elsewhere)
+        assert (outcome.sequences.codes[outcome.is_noise] > 300).all()
+
+
+def test_who_is_alone_in_a_group_gets_what_anyone_has() -> None:
+    clean = log([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]], 20)
+    outcome = inject(clean, "insert-uniform", 0.5, 0, groups=np.arange(3))
+    assert outcome.is_noise.sum() > 1
+    assert outcome.sequences.codes.max() <= 12, "and nothing that nobody has"
 
 
 def test_a_second_user_of_an_account_has_an_own_history_in_order_and_fewer_rows() -> None:

@@ -151,8 +151,7 @@ class _Taught:
         once = there & ~(self.evidence[:, _REPEATS] > 0)
         if once.sum() < _ONCE * there.sum():
             once = there
-        # What is injected comes from others, who mostly have it still. What nobody else has would be told from it by
-        # that alone, in a log of random users too.
+        # Of what nobody else has, little is known, whoever has it.
         shared = ~np.isnan(self.evidence[:, _SHARED])
         if shared[there].any():
             once, own = once & shared, own & shared

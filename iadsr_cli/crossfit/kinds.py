@@ -34,16 +34,15 @@ class Kind:
         sort: what it is like.
         end: the part of the injected rows that look worst to which a line is followed to read its share, see `shares`:
             0 or, where what is genuine looks like the kind, below.
-        from_strangers: whether it is taken from users who do not teach what judges it. Of a burst that somebody has
-            copied the original stands in the log, and a head that has learned from copies looks for it; others stand
-            nowhere else.
+        copied: whether it is taken from any user, so that the original mostly stands in what judges it. All else is
+            taken from users who do not teach that: as of a genuine row, nobody among those who teach may have the item.
     """
 
     injected: str
     rate: float
     sort: Sort
     end: float = 0.0
-    from_strangers: bool = False
+    copied: bool = False
 
     @property
     def whole(self) -> bool:
@@ -71,10 +70,10 @@ class Kind:
 KINDS = {
     "insert-uniform": Kind("insert-uniform", 0.02, Sort.PLAIN),
     "insert-popular": Kind("insert-popular", 0.02, Sort.PLAIN),
-    "insert-burst": Kind("insert-burst", 0.005, Sort.DOUBTFUL, -0.15),
-    "insert-new-burst": Kind("insert-burst", 0.005, Sort.DOUBTFUL, -0.15, from_strangers=True),
+    "insert-burst": Kind("insert-burst", 0.005, Sort.DOUBTFUL, -0.15, copied=True),
+    "insert-new-burst": Kind("insert-burst", 0.005, Sort.DOUBTFUL, -0.15),
     "insert-similar": Kind("insert-similar", 0.0025, Sort.DOUBTFUL, -0.05),
-    "insert-account": Kind("insert-account", 0.0075, Sort.DOUBTFUL, -0.225),
+    "insert-account": Kind("insert-account", 0.0075, Sort.DOUBTFUL, -0.225, copied=True),
     "replace-history": Kind("replace-history", 0.05, Sort.WHOLE),
 }
 """By name, in the order in which they are injected."""

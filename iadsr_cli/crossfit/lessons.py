@@ -61,10 +61,8 @@ def lessons(
         seed: of what is injected.
     """
     read = min(_TAUGHT_ROWS, len(sequences.codes))
-    # Not those that are known of from elsewhere: what nobody has looks like noise by that alone.
-    catalogue = np.flatnonzero(sequences.counts())
     return [
-        _lesson(sequences, kinds, fold, neighbours, catalogue, seed, number)
+        _lesson(sequences, kinds, fold, neighbours, seed, number)
         for number in range(np.clip(_READ_ROWS // max(1, read), *_LESSONS))
     ]
 
@@ -74,7 +72,6 @@ def _lesson(
     kinds: Mapping[str, Kind],
     fold: np.ndarray,
     neighbours: np.ndarray | None,
-    catalogue: np.ndarray,
     seed: list[int],
     lesson: int,
 ) -> Lesson:
@@ -106,8 +103,8 @@ def _lesson(
             int(np.random.default_rng([*seed, 2, lesson, number]).integers(2**32)),
             neighbours if similar else None,
             hold_out=0,
-            groups=fold if kind.from_strangers else None,
-            catalogue=catalogue,
+            groups=None if kind.copied else fold,
+            source=sequences,
         )
         found = np.where(noisy.is_noise, number, found[np.maximum(noisy.origin, 0)])
         taught = noisy.sequences
