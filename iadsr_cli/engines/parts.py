@@ -129,6 +129,7 @@ def denoise(
         InputError: if one of the files was changed meanwhile.
     """
     sources = log.sources()
+    read = [*sources, *scored_by]
     names = [str(within) for _, within in log.paths]
     content = digest([[name, source.sha256] for name, source in zip(names, sources, strict=True)])
     count = buckets.count(log.num_rows)
@@ -177,18 +178,28 @@ def denoise(
         summary = {**verdicts.summary(files, rule, log.num_rows, split), **noise_shares(scorer.shares)}
         refusal = gate(summary["removed"], log.num_rows, config)
         summary["refused"] = refusal and refusal.message
-        for source in (*sources, *scored_by):
-            source.check_unchanged()
+        _check_unchanged(read)
         if refusal is None:
-            _write(log, files, rule, plan, config, reporter)
+            _write(log, read, files, rule, plan, config, reporter)
             shutil.rmtree(judged)
             shutil.rmtree(folder)
     cutoff = config.decision.threshold if config.decision.budget is None else None
     return DenoisedParts(summary, cutoff, wishes(config.protection), refusal)
 
 
+def _check_unchanged(sources: Sequence[Source]) -> None:
+    for source in sources:
+        source.check_unchanged()
+
+
 def _write(
-    log: PartedLog, files: list[Path], rule: verdicts.Rule, plan: OutputPlan, config: Config, reporter: Reporter
+    log: PartedLog,
+    read: Sequence[Source],
+    files: list[Path],
+    rule: verdicts.Rule,
+    plan: OutputPlan,
+    config: Config,
+    reporter: Reporter,
 ) -> None:
     if not plan.written:
         return
@@ -197,24 +208,29 @@ def _write(
     with plan.staging.delivering(), ExitStack() as stack, reporter.stage("write", log.num_rows, "rows") as stage:
         output = stack.enter_context(plan.writing(log)) if plan.output else None
         removed = stack.enter_context(plan.writing_removed(log)) if plan.removed else None
-        for piece in log.pieces(with_columns=not plan.stands(log)):
-            first, rows = piece.first, piece.records.num_rows
-            found = decided.rows(first, first + rows)
-            found["row"] = np.arange(first, first + rows)
-            gone, protected = rule.decide(found)
-            keep = ~gone
-            columns: dict[str, pa.Array] = {}
-            if explained:
-                reason = _reasons(found, keep, protected, wishes(config.protection))
-                noise = pa.array(found["noise"], mask=np.isnan(found["noise"]))
-                columns = {"noise_score": noise, "keep": pa.array(keep), "reason": reason}
-            if removed:
-                removed(piece, ~keep, {name: columns[name].filter(pa.array(~keep)) for name in REMOVED})
-            if output and plan.annotate:
-                output(piece, np.ones(rows, dtype=bool), {name: columns[name] for name in ANNOTATED})
-            elif output:
-                output(piece, keep, {})
-            stage.advance(rows)
+        try:
+            for piece in log.pieces(with_columns=not plan.stands(log)):
+                first, rows = piece.first, piece.records.num_rows
+                found = decided.rows(first, first + rows)
+                found["row"] = np.arange(first, first + rows)
+                gone, protected = rule.decide(found)
+                keep = ~gone
+                columns: dict[str, pa.Array] = {}
+                if explained:
+                    reason = _reasons(found, keep, protected, wishes(config.protection))
+                    noise = pa.array(found["noise"], mask=np.isnan(found["noise"]))
+                    columns = {"noise_score": noise, "keep": pa.array(keep), "reason": reason}
+                if removed:
+                    removed(piece, ~keep, {name: columns[name].filter(pa.array(~keep)) for name in REMOVED})
+                if output and plan.annotate:
+                    output(piece, np.ones(rows, dtype=bool), {name: columns[name] for name in ANNOTATED})
+                elif output:
+                    output(piece, keep, {})
+                stage.advance(rows)
+        finally:
+            # Rows were decided on by their numbers, which mean nothing in a log that was changed since, if it can be
+            # read at all. Outputs appear at the end of the block.
+            _check_unchanged(read)
 
 
 def _reasons(found: dict[str, np.ndarray], keep: np.ndarray, protected: np.ndarray, names: tuple[str, ...]) -> pa.Array:

@@ -9,6 +9,7 @@ import pickle
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -626,6 +627,28 @@ def test_text_that_is_changed_while_it_is_cleaned_is_not_written(
     result = clean("--model", folder / "model", "--in-parts", "always", "-o", "a.csv", log=log, code=1)
     assert "was changed while iadsr worked on what it had read from it" in result.stderr
     assert not Path("a.csv").exists()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_log_that_is_changed_while_its_rows_are_written_is_not_written(
+    clean: Callable[..., Result], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    log = tmp_path / f"log.{kind}"
+    table = pq.read_table(folder / "known.parquet")
+    write = {"csv": pyarrow.csv.write_csv, "parquet": partial(pq.write_table, row_group_size=50)}[kind]
+    write(table, log)
+    decide = verdicts.Rule.decide
+
+    def changing(self: verdicts.Rule, found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        if list(tmp_path.glob(".clean.*.draft")):
+            write(table[::-1], log)
+        return decide(self, found)
+
+    monkeypatch.setattr(verdicts.Rule, "decide", changing)
+    outputs = ["-o", f"clean.{kind}", "--removed", "removed.csv"]
+    result = clean("--model", folder / "model", "--budget", "5%", "--in-parts", "always", *outputs, log=log, code=1)
+    assert "was changed while iadsr worked on what it had read from it" in result.stderr
+    assert not [path for path in tmp_path.iterdir() if "clean" in path.name or "removed" in path.name]
 
 
 def test_items_that_are_changed_while_a_log_is_cleaned_in_parts(
