@@ -22,7 +22,7 @@ from iadsr_cli.engines.work import Engine
 from iadsr_cli.errors import GateError, InputError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
-from iadsr_cli.logs.stand_ins import stand_ins, warn_of_stand_ins
+from iadsr_cli.logs.stand_ins import warn_of_stand_ins
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import find_protections
 from iadsr_cli.sequences import Sequences, check_trainable, make_sequences, share_by_fifth
@@ -259,8 +259,7 @@ def open_log(source: str, items: str | None, config: Config, reporter: Reporter)
         )
         stage.advance(log.num_rows)
     _tell_of(texts, reporter)
-    found = {"user": stand_ins(log.user_ids()), "item": stand_ins(log.item_ids())}
-    warn_of_stand_ins(found, log.num_rows, reporter)
+    warn_of_stand_ins(log.stand_ins, log.num_rows, reporter)
     # The log's items and no others: a catalogue may be much larger, and an item may be missing from it.
     ids = pc.unique(log.item_ids()).drop_null()
     joined = texts.ids

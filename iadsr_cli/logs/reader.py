@@ -1,5 +1,6 @@
 """Open an interaction log or an items file: its rows, which column is what, and what the values mean."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
 from iadsr_cli.logs.sessions import check_gap, seconds_of, session_ids
 from iadsr_cli.logs.several import SeveralRecords
 from iadsr_cli.logs.source import Source, read_source
+from iadsr_cli.logs.stand_ins import stand_ins
 from iadsr_cli.logs.tables import TableRecords
 from iadsr_cli.logs.times import times
 from iadsr_cli.logs.values import canonical_ids, is_text, plain, without
@@ -62,7 +64,7 @@ class ItemTexts:
 class Log:
     """An interaction log as read; row i everywhere is its i-th row, from 0, counted on over its files.
 
-    Made by `read_log`.
+    Made by `read_log`. `stand_ins` says which user and item ids may be none, and how many rows have each.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Log:
     records: Records
     sources: tuple[Source, ...]
     time_description: str | None
+    stand_ins: dict[str, Counter[str]]
     _users: pa.Array
     _items: pa.Array
     _times: np.ndarray | None
@@ -138,6 +141,8 @@ def read_log(source: str, settings: LogSettings) -> Log:
     records.load(name for name in (roles.user, roles.item, roles.time, *roles.text) if name is not None)
     users = canonical_ids(records, roles.user, "user", settings.null_ids, settings.missing)
     items = canonical_ids(records, roles.item, "item", settings.null_ids, settings.missing)
+    # Of users themselves: a session has another id.
+    odd = {"user": stand_ins(users), "item": stand_ins(items)}
     if settings.gap is not None:
         check_gap(roles.time, records.name)
     order, description = None, None
@@ -147,7 +152,7 @@ def read_log(source: str, settings: LogSettings) -> Log:
             seconds = seconds_of(found, roles.time, records.name)
             users = session_ids(users, order, seconds, settings.gap)
     guessed = not settings.text_column
-    return Log(records.name, roles, records, sources, description, users, items, order, guessed, settings.missing)
+    return Log(records.name, roles, records, sources, description, odd, users, items, order, guessed, settings.missing)
 
 
 def read_items(source: str, settings: LogSettings, item: str | None = None, *, joined: bool = True) -> ItemTexts:

@@ -329,13 +329,15 @@ def test_a_column_that_sounds_like_a_time_is_named_where_none_is_used(run, shop:
     assert "Order Date (unix seconds), ties in file order" in run(*options, "--time-column", "Order Date").stderr
 
 
+@pytest.mark.parametrize("gap", [[], ["--session-gap", "9999d"]])
 @pytest.mark.parametrize("way", ["never", "always"])
-def test_what_may_stand_for_a_missing_id_is_said(run, shop: Path, way: str) -> None:
+def test_what_may_stand_for_a_missing_id_is_said(run, shop: Path, way: str, gap: list[str]) -> None:
     log = pd.read_csv(shop, dtype=str)
     log["user_id"] = log["user_id"].where(log.index % 3 > 0, "NA")
     log["item_id"] = log["item_id"].where(log.index != 7, "null")
     log.to_csv("log.csv", index=False)
-    result = run("denoise", "log.csv", "--encoder", "tfidf", "-o", "clean.csv", "--in-parts", way, "--json")
+    options = ["--encoder", "tfidf", "-o", "clean.csv", "--in-parts", way, "--json"]
+    result = run("denoise", "log.csv", *options, *gap)
     warnings = json.loads(result.stdout)["warnings"]
     rows = -(-len(log) // 3)
     said = f'The user of {rows:,} of {len(log):,} rows is "NA". If that stands for a missing id, add '
