@@ -15,13 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.artifacts import Manifest, cached, digest, read_manifest
-from iadsr_cli.config import Config
+from iadsr_cli.config import Config, LogSettings
 from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.encoders import described, make_encoder
 from iadsr_cli.engines.work import Engine
 from iadsr_cli.errors import GateError, InputError
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
+from iadsr_cli.logs.schema import NONE
 from iadsr_cli.logs.stand_ins import warn_of_stand_ins
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import find_protections
@@ -251,26 +252,45 @@ def open_log(source: str, items: str | None, config: Config, reporter: Reporter)
     """Read a log and its items' texts, and check what can be checked before any training."""
     check_device(config)
     with reporter.stage("read", None, "rows") as stage:
-        # With an items file the text columns are its own, whatever the log is called to have.
-        settings = config.log if items is None else replace(config.log, text_column=("none",))
-        log = read_log(source, settings)
-        texts = (
-            read_items(items, config.items.of(config.log), log.roles.item) if items is not None else log.item_texts()
-        )
+        log = read_log(source, log_settings(items, config))
+        texts = log.item_texts()
         stage.advance(log.num_rows)
-    _tell_of(texts, reporter)
     warn_of_stand_ins(log.stand_ins, log.num_rows, reporter)
+    return Workspace(log, joined_texts(texts, items, log.roles.item, config, reporter), config, reporter)
+
+
+def log_settings(items: str | None, config: Config) -> LogSettings:
+    """Return how a log is read: beside an items file without texts, as the text columns are those of the file."""
+    return config.log if items is None else replace(config.log, text_column=(NONE,))
+
+
+def joined_texts(own: ItemTexts, items: str | None, column: str, config: Config, reporter: Reporter) -> ItemTexts:
+    """Return the texts of a log's items, and say what is odd about them.
+
+    Args:
+        own: all items of the log, with the texts that it has itself.
+        items: the file with their texts, or None.
+        column: the log's item column.
+        config: the settings.
+        reporter: of the run.
+
+    Raises:
+        InputError: the items file cannot be used, or has a text for none of the log's items.
+        UsageError: its columns cannot be told.
+    """
+    texts = own if items is None else read_items(items, config.items.of(config.log), column)
+    _tell_of(texts, reporter)
+    if items is None:
+        return own
     # The log's items and no others: a catalogue may be much larger, and an item may be missing from it.
-    ids = pc.unique(log.item_ids()).drop_null()
-    joined = texts.ids
-    texts = replace(texts, ids=ids.to_pylist(), texts=texts.of(ids))
-    if items is not None and not any(texts.texts):
+    joined = replace(texts, ids=own.ids, texts=texts.of(pa.array(own.ids, pa.large_string())))
+    if not any(joined.texts):
         raise InputError(
-            f"None of the log's {len(ids):,} items has a text in {items}: its ids are such as {_some(joined)}, and the "
-            f"log's such as {_some(ids.to_pylist())}.",
+            f"None of the log's {len(own.ids):,} items has a text in {items}: its ids are such as {_some(texts.ids)}, "
+            f"and the log's such as {_some(own.ids)}.",
             "Name the right columns with --item-column and --text-column, or write ids as the log does.",
         )
-    return Workspace(log, texts, config, reporter)
+    return joined
 
 
 def denoise(workspace: Workspace, model: Path | None) -> Denoised:

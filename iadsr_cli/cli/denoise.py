@@ -88,9 +88,8 @@ def register(app: typer.Typer) -> None:
 
         What is missing (vectors, recommender, alignment) is made and kept in the cache for the next run.
         """
-        from iadsr_cli import explanations, pipeline
         from iadsr_cli.artifacts import read_manifest
-        from iadsr_cli.engines import parts
+        from iadsr_cli.engines.cleaning import clean
         from iadsr_cli.outputs import OutputPlan
 
         check_items(items, config)
@@ -116,35 +115,16 @@ def register(app: typer.Typer) -> None:
             read_manifest(model, "align")
         log, items = staging.fetched(log), items and staging.fetched(items)
         plan.check(log, {texts: items, **inputs}, terminal=sys.stdout.isatty() and output is None)
-        if parts.chosen(log, model, config):
-            _check_parts(report, explain_user)
-            found = parts.run(log, items, model, plan, config, face)
-            show_denoised(face, found, plan)
-            facts = {"input": face.shown(log), "output": None if found.refusal else plan.target, **found.summary}
-            face.summary(facts, data_on_stdout=False)
-            if found.refusal is not None:
-                raise found.refusal
-            return
-        workspace = pipeline.open_log(log, items, config, face)
-        show_log(face, workspace)
-        plan.check_log(workspace.log)
-        if explain_user is not None:
-            explanations.check_user(workspace, explain_user)
-        denoised = pipeline.denoise(workspace, model)
-        if denoised.refusal is None:
-            plan.write(workspace.log, denoised.scores, denoised.decisions, face)
-            if report is not None:
-                from iadsr_cli.evaluation import findings
-
-                findings.save(findings.of_denoised(workspace, denoised), report)
+        denoised, history = clean(
+            log, items, model, plan, explain_user, config, face, lambda workspace: show_log(face, workspace)
+        )
         show_denoised(face, denoised, plan)
         output = None if denoised.refusal else plan.target
         summary = {"input": face.shown(log), "output": output, **denoised.summary}
-        if explain_user is not None:
-            rows = explanations.history(workspace, denoised, explain_user)
+        if explain_user is not None and history is not None:
             with face.answering():
-                show_history(face, explain_user, rows)
-            summary["history"] = [asdict(row) for row in rows]
+                show_history(face, explain_user, history)
+            summary["history"] = [asdict(row) for row in history]
         face.summary(summary, data_on_stdout="-" in (plan.output, plan.removed))
         if denoised.refusal is not None:
             raise denoised.refusal
@@ -157,12 +137,3 @@ def _idle(config: Config, values: Mapping[str, Any]) -> Mapping[str, tuple[str, 
     if config.decision.method != "iadsr":
         return {f"--method {config.decision.method} trains no recommender; --method iadsr does.": TRAINING}
     return idle_in_training(config)
-
-
-def _check_parts(report: Path | None, explain_user: str | None) -> None:
-    for option, given in (("--report", report), ("--explain-user", explain_user)):
-        if given is not None:
-            raise UsageError(
-                f"{option} looks at the whole log, which is cleaned in parts here.",
-                "Leave it out, or take the log into memory whole: --in-parts never, without --engine ray.",
-            )

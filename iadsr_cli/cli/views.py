@@ -8,7 +8,7 @@ from iadsr_cli.cli.console import Face, counted, peak_memory
 
 if TYPE_CHECKING:
     from iadsr_cli.artifacts import Manifest
-    from iadsr_cli.engines.parts import DenoisedParts
+    from iadsr_cli.engines.parts import DenoisedParts, PartedWorkspace
     from iadsr_cli.evaluation.protocols import Ranking
     from iadsr_cli.explanations import ExplainedRow
     from iadsr_cli.outputs import OutputPlan
@@ -18,23 +18,25 @@ if TYPE_CHECKING:
 _BESIDE_BARS, _BAR_WIDTH, _LEAST_TITLE = 30, 8, 16
 
 
-def show_log(face: Face, workspace: "Workspace") -> None:
-    """Say what was understood: the file, its roles, its counts."""
+def show_log(face: Face, workspace: "Workspace | PartedWorkspace") -> None:
+    """Say what was understood: the file, its roles, its counts as far as they are known."""
     from iadsr_cli.logs.files import is_several, passed_over
     from iadsr_cli.logs.schema import like_time
 
     log, texts = workspace.log, workspace.texts
     with_text = sum(text is not None for text in texts.texts)
-    text = "none"
-    if texts.columns:
-        text = f"{', '.join(texts.columns)} ({with_text:,} of {counted(len(texts.ids), 'item')})"
+    text = ", ".join(texts.columns) or "none"
+    if texts.columns and texts.ids:
+        text += f" ({with_text:,} of {counted(len(texts.ids), 'item')})"
     files = ""
     if is_several(log.name):
-        files = f"{len(list(log.records.files())):,}"
+        files = f"{log.num_files:,}"
         if hidden := len(passed_over(log.name)):
             files += f" ({hidden:,} passed over: hidden, or names that begin with _)"
     gap = workspace.config.log.session_gap
-    users = counted(workspace.users, "user") if gap is None else f"{counted(workspace.users, 'session')}, pauses {gap}"
+    counts = [] if workspace.users is None else [counted(workspace.users, "user" if gap is None else "session")]
+    users = ", ".join([*counts, *([] if gap is None else [f"pauses {gap}"])])
+    items = "" if workspace.items is None else counted(workspace.items, "item")
     order = "file order (no time column)"
     if log.time_description:
         order = f"{log.time_description}, ties in file order"
@@ -45,8 +47,8 @@ def show_log(face: Face, workspace: "Workspace") -> None:
         [
             *([("files", files)] if files else []),
             ("rows", f"{log.num_rows:,}"),
-            ("user", f"{log.roles.user} ({users})"),
-            ("item", f"{log.roles.item} ({counted(workspace.items, 'item')})"),
+            ("user", log.roles.user + (users and f" ({users})")),
+            ("item", log.roles.item + (items and f" ({items})")),
             ("order", order),
             ("text", text),
         ],

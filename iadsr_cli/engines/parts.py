@@ -6,7 +6,6 @@ Every bucket that has been judged stays on disk until the output is whole, so th
 """
 
 import shutil
-from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +26,11 @@ from iadsr_cli.explanations import Whys, reasons, verdict_of
 from iadsr_cli.locks import one_at_a_time
 from iadsr_cli.logs.parted_reader import fills_memory, open_parts
 from iadsr_cli.logs.parts import PartedLog
-from iadsr_cli.logs.reader import read_items
+from iadsr_cli.logs.reader import ItemTexts
 from iadsr_cli.logs.source import Source
 from iadsr_cli.logs.stand_ins import warn_of_stand_ins
 from iadsr_cli.outputs import ANNOTATED, REMOVED, OutputPlan
-from iadsr_cli.pipeline import gate, made, noise_shares, warn_of_no_fit
+from iadsr_cli.pipeline import gate, joined_texts, log_settings, made, noise_shares, warn_of_no_fit
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import warn_of_none, wishes
 from iadsr_cli.stages import check_device
@@ -74,10 +73,47 @@ def chosen(source: str, model: Path | None, config: Config) -> bool:
     return fills_memory(source, config.log)
 
 
-def run(
+@dataclass(frozen=True)
+class PartedWorkspace:
+    """What `denoise` needs of one log that is cleaned in parts: see `pipeline.Workspace`.
+
+    Attributes:
+        log: the log, opened.
+        sources: its files.
+        texts: its items' texts; no items where a model has vectors of its own.
+        config: all settings.
+        reporter: told of the progress.
+    """
+
+    log: PartedLog
+    sources: list[Source]
+    texts: ItemTexts
+    config: Config
+    reporter: Reporter
+
+    @property
+    def users(self) -> None:
+        """How many users the log has is known when all are judged."""
+
+    @property
+    def items(self) -> int | None:
+        """How many items the log has, or None: nobody has looked."""
+        return len(self.texts.ids) or None
+
+    def check_unchanged(self) -> None:
+        """Check that the files are what was read from them.
+
+        Raises:
+            InputError: if one is not, or is gone.
+        """
+        for source in (*self.sources, *self.texts.sources):
+            source.check_unchanged()
+
+
+def open_log(
     source: str, items: str | None, model: Path | None, plan: OutputPlan, config: Config, reporter: Reporter
-) -> DenoisedParts:
-    """Clean a log in parts, from opening it to its outputs."""
+) -> PartedWorkspace:
+    """Open a log to be cleaned in parts, and check what can be checked before any work; see `pipeline.open_log`."""
     check_device(config)
     plan.check_files()
     if model is None and config.decision.method != "crossfit":
@@ -85,53 +121,42 @@ def run(
             f"--method {config.decision.method} trains on the whole log, which is not done in parts.",
             "Train on a part of it with pretrain and align, and pass the folder as --model.",
         )
-    log = open_parts(source, config.log, reporter)
+    log = open_parts(source, log_settings(items, config), reporter)
     plan.check_parts(log)
-    with opened(config.engine) as engine:
-        scorer: Scorer
-        sources: Sequence[Source] = ()
-        if model is not None:
-            scorer = ModelScorer(model, config)
-        else:
-            texts = (
-                log.item_texts(reporter)
-                if items is None
-                else read_items(items, config.items.of(config.log), log.roles.item)
-            )
-            sources = texts.sources
-            scorer = CrossfitScorer(texts, config, reporter, engine)
-        return denoise(log, scorer, sources, plan, config, reporter, engine)
+    sources = log.sources()
+    texts = ItemTexts([], [], log.roles.text)
+    if model is None:
+        texts = joined_texts(log.item_texts(reporter), items, log.roles.item, config, reporter)
+    return PartedWorkspace(log, sources, texts, config, reporter)
 
 
-def denoise(
-    log: PartedLog,
-    scorer: Scorer,
-    scored_by: Sequence[Source],
-    plan: OutputPlan,
-    config: Config,
-    reporter: Reporter,
-    engine: Engine,
-) -> DenoisedParts:
+def denoise(workspace: PartedWorkspace, model: Path | None, plan: OutputPlan) -> DenoisedParts:
     """Score every row of a log, decide on it and write the outputs.
 
     What is reached on the way is kept in the cache until the outputs are written.
 
     Args:
-        log: to clean.
-        scorer: what judges it.
-        scored_by: the files that it judges by, beside those of the log.
+        workspace: of the log.
+        model: the folder that rows are scored with, or None for the default method.
         plan: of the outputs.
-        config: the settings.
-        reporter: of the run.
-        engine: what the buckets are judged by.
 
     Raises:
         InputError: if one of the files was changed meanwhile.
     """
-    sources = log.sources()
-    read = [*sources, *scored_by]
+    config = workspace.config
+    with opened(config.engine) as engine:
+        scorer: Scorer = (
+            CrossfitScorer(workspace.texts, config, workspace.reporter, engine)
+            if model is None
+            else ModelScorer(model, config)
+        )
+        return _denoise(workspace, scorer, plan, engine)
+
+
+def _denoise(workspace: PartedWorkspace, scorer: Scorer, plan: OutputPlan, engine: Engine) -> DenoisedParts:
+    log, config, reporter = workspace.log, workspace.config, workspace.reporter
     names = [str(within) for _, within in log.paths]
-    content = digest([[name, source.sha256] for name, source in zip(names, sources, strict=True)])
+    content = digest([[name, source.sha256] for name, source in zip(names, workspace.sources, strict=True)])
     count = buckets.count(log.num_rows)
     split_key = {
         "log": content,
@@ -178,34 +203,26 @@ def denoise(
         summary = {**verdicts.summary(files, rule, log.num_rows, split), **noise_shares(scorer.shares)}
         refusal = gate(summary["removed"], log.num_rows, config)
         summary["refused"] = refusal and refusal.message
-        _check_unchanged(read)
+        workspace.check_unchanged()
         if refusal is None:
-            _write(log, read, files, rule, plan, config, reporter)
+            _write(workspace, files, rule, plan)
             shutil.rmtree(judged)
             shutil.rmtree(folder)
     cutoff = config.decision.threshold if config.decision.budget is None else None
     return DenoisedParts(summary, cutoff, wishes(config.protection), refusal)
 
 
-def _check_unchanged(sources: Sequence[Source]) -> None:
-    for source in sources:
-        source.check_unchanged()
-
-
-def _write(
-    log: PartedLog,
-    read: Sequence[Source],
-    files: list[Path],
-    rule: verdicts.Rule,
-    plan: OutputPlan,
-    config: Config,
-    reporter: Reporter,
-) -> None:
+def _write(workspace: PartedWorkspace, files: list[Path], rule: verdicts.Rule, plan: OutputPlan) -> None:
     if not plan.written:
         return
     explained = plan.removed is not None or plan.annotate
     decided = Found(files, {**verdicts.MISSING, **(verdicts.MISSING_WHY if explained else {})})
-    with plan.staging.delivering(), ExitStack() as stack, reporter.stage("write", log.num_rows, "rows") as stage:
+    log = workspace.log
+    with (
+        plan.staging.delivering(),
+        ExitStack() as stack,
+        workspace.reporter.stage("write", log.num_rows, "rows") as stage,
+    ):
         output = stack.enter_context(plan.writing(log)) if plan.output else None
         removed = stack.enter_context(plan.writing_removed(log)) if plan.removed else None
         try:
@@ -217,7 +234,7 @@ def _write(
                 keep = ~gone
                 columns: dict[str, pa.Array] = {}
                 if explained:
-                    reason = _reasons(found, keep, protected, wishes(config.protection))
+                    reason = _reasons(found, keep, protected, wishes(workspace.config.protection))
                     noise = pa.array(found["noise"], mask=np.isnan(found["noise"]))
                     columns = {"noise_score": noise, "keep": pa.array(keep), "reason": reason}
                 if removed:
@@ -230,7 +247,7 @@ def _write(
         finally:
             # Rows were decided on by their numbers, which mean nothing in a log that was changed since, if it can be
             # read at all. Outputs appear at the end of the block.
-            _check_unchanged(read)
+            workspace.check_unchanged()
 
 
 def _reasons(found: dict[str, np.ndarray], keep: np.ndarray, protected: np.ndarray, names: tuple[str, ...]) -> pa.Array:

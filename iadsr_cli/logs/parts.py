@@ -122,6 +122,18 @@ class PartedLog(ABC):
         """The column names: the files' own in their order, and the partitions."""
 
     @property
+    def num_files(self) -> int:
+        """How many files there are."""
+        return len(self.paths)
+
+    @property
+    def time_description(self) -> str | None:
+        """How the times are read, for people; None without times."""
+        if self.reading is None:
+            return None
+        return read_times(next(self._times(str(self.roles.time))), self.reading).description
+
+    @property
     @abstractmethod
     def num_rows(self) -> int:
         """How many rows there are."""
@@ -143,27 +155,33 @@ class PartedLog(ABC):
         """Yield the number of the first row, and rows with some columns, or all."""
 
     def item_texts(self, reporter: Reporter) -> ItemTexts:
-        """Return the items' texts, as `Log.item_texts` does; whether a guessed column is one, the first rows tell."""
+        """Return the texts of all items, as `Log.item_texts` does; what guessed columns are, the first rows tell.
+
+        Raises:
+            InputError: an item id cannot be used, or a text column holds values that are not text.
+        """
+        columns, rejected = self.roles.text, None
+        if columns and not self.settings.text_column:
+            head = next(records for _, records in self._with_items(columns) if records.num_rows)
+            guessed = texts_of(head, columns, self._ids(head, "item"), self.settings.missing, check=True)
+            columns, rejected = guessed.columns, guessed.rejected
         found: dict[str, str | None] = {}
-        columns, rejected, conflicting = self.roles.text, None, 0
-        if not columns:
-            return ItemTexts([], [])
-        with reporter.stage("texts", self.num_rows, "rows") as stage:
-            for start, records in self.records([self.roles.item, *columns]):
-                items = self._ids(records, "item")
-                texts = texts_of(
-                    records, columns, items, self.settings.missing, check=not start and not self.settings.text_column
-                )
-                if not start:
-                    rejected, columns = texts.rejected, texts.columns
-                if not columns:
-                    break
-                conflicting += texts.conflicting
+        several: set[str] = set()
+        with reporter.stage("texts" if columns else "items", self.num_rows, "rows") as stage:
+            for _, records in self._with_items(columns):
+                texts = texts_of(records, columns, self._ids(records, "item"), self.settings.missing)
+                several |= texts.several
                 for item, text in zip(texts.ids, texts.texts, strict=True):
-                    if found.get(item) is None:
+                    known = found.get(item)
+                    if known is None:
                         found[item] = text
+                    elif text not in {None, known}:
+                        several.add(item)
                 stage.advance(records.num_rows)
-        return ItemTexts(list(found), list(found.values()), columns, conflicting, rejected)
+        return ItemTexts(list(found), list(found.values()), columns, frozenset(several), rejected)
+
+    def _with_items(self, columns: Sequence[str]) -> Iterator[tuple[int, Records]]:
+        return self.records([self.roles.item, *columns])
 
     def values(self, column: str, role: str) -> Counter[str]:
         """Return how often each value of a column occurs, as canonical ids of a role."""

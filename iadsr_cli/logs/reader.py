@@ -42,17 +42,22 @@ from iadsr_cli.logs.values import canonical_ids, is_text, plain, without
 class ItemTexts:
     """Item texts by canonical id, in order of first appearance; a text is None where the item has none.
 
-    `columns` are the columns the texts were joined from. `conflicting` counts items that have several
-    different texts (the first counts). `rejected` says which guessed columns do not describe items, and why.
-    `sources` are the ordinary files they were read from, if these are their own.
+    `columns` are the columns the texts were joined from. `several` are the items that have several different texts
+    (the first counts). `rejected` says which guessed columns do not describe items, and why. `sources` are the
+    ordinary files they were read from, if these are their own.
     """
 
     ids: list[str]
     texts: list[str | None]
     columns: tuple[str, ...] = ()
-    conflicting: int = 0
+    several: frozenset[str] = frozenset()
     rejected: str | None = None
     sources: tuple[Source, ...] = ()
+
+    @property
+    def conflicting(self) -> int:
+        """How many items have several different texts."""
+        return len(self.several)
 
     def of(self, items: pa.Array) -> list[str | None]:
         """Return the texts of other items, by their ids, in their order; None for one that has none here."""
@@ -90,6 +95,11 @@ class Log:
         return list(self.records.column_names)
 
     @property
+    def num_files(self) -> int:
+        """How many files the log has."""
+        return len(list(self.records.files()))
+
+    @property
     def num_rows(self) -> int:
         """How many rows the log has."""
         return self.records.num_rows
@@ -118,7 +128,7 @@ class Log:
         return texts_of(self.records, self.roles.text, self._items, self._missing, check=self._guessed_text)
 
     def item_texts(self) -> ItemTexts:
-        """Return the items' texts; empty where no column has any.
+        """Return the texts of all items of the log.
 
         A text column that was guessed and whose text differs between the rows of most items (a review, not a
         title) is left out, and `rejected` says so.
@@ -240,11 +250,9 @@ def _records(source: str, name: str, format: Format, content: bytes, settings: L
 
 
 def texts_of(
-    records: Records, columns: Sequence[str], items: pa.Array, missing: Sequence[str], check: bool
+    records: Records, columns: Sequence[str], items: pa.Array, missing: Sequence[str], check: bool = False
 ) -> ItemTexts:
     """Return the first text of each item of some rows; with `check`, leave out columns that do not describe items."""
-    if not columns:
-        return ItemTexts([], [])
     encoded = items.dictionary_encode()
     codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     ids = encoded.dictionary.to_pylist()
@@ -252,7 +260,7 @@ def texts_of(
     rejected = None
     if check:
         repeated = int((np.bincount(codes[codes >= 0], minlength=len(ids)) >= 2).sum())
-        differing = {column: _conflicting(codes, texts[column], len(ids)) for column in columns}
+        differing = {column: int(_differing(codes, texts[column], len(ids)).sum()) for column in columns}
         wrong = [column for column in columns if 2 * differing[column] > repeated]
         if wrong:
             rejected = "; ".join(
@@ -262,23 +270,25 @@ def texts_of(
             )
             texts = {column: texts[column] for column in columns if column not in wrong}
     if not texts:
-        return ItemTexts([], [], rejected=rejected)
+        return ItemTexts(ids, [None] * len(ids), rejected=rejected)
     joined = _joined(list(texts.values()))
     rows = np.flatnonzero(pc.is_valid(joined).to_numpy(zero_copy_only=False) & (codes >= 0))
     owners, firsts = np.unique(codes[rows], return_index=True)
     chosen: list[str | None] = [None] * len(ids)
     for owner, text in zip(owners.tolist(), joined.take(rows[firsts]).to_pylist(), strict=True):
         chosen[owner] = text
-    return ItemTexts(ids, chosen, tuple(texts), _conflicting(codes, joined, len(ids)), rejected)
+    several = np.flatnonzero(_differing(codes, joined, len(ids)))
+    return ItemTexts(ids, chosen, tuple(texts), frozenset(ids[item] for item in several.tolist()), rejected)
 
 
-def _conflicting(codes: np.ndarray, texts: pa.Array, items: int) -> int:
-    """Return how many items have two or more different texts; `codes` are items [rows], -1 for none."""
+def _differing(codes: np.ndarray, texts: pa.Array, items: int) -> np.ndarray:
+    """Return which items have two or more different texts, bool [items]; `codes` are items [rows], -1 for none."""
     encoded = texts.dictionary_encode()
     kinds = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
     there = (codes >= 0) & (kinds >= 0)
     pairs = np.unique(codes[there] * max(len(encoded.dictionary), 1) + kinds[there])
-    return int((np.bincount(pairs // max(len(encoded.dictionary), 1), minlength=items) >= 2).sum())
+    found: np.ndarray = np.bincount(pairs // max(len(encoded.dictionary), 1), minlength=items) >= 2
+    return found
 
 
 def _joined(columns: list[pa.Array]) -> pa.Array:

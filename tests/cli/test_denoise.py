@@ -321,6 +321,45 @@ def test_of_an_items_file_the_column_called_as_in_the_log_joins(run, shop: Path)
     assert f"title ({items['title'].notna().sum():,} of {len(items):,} items)" in result.stderr
 
 
+def test_a_catalogue_that_is_larger_than_the_log_gives_the_same_scores_in_memory_and_in_parts(run, shop: Path) -> None:
+    log, catalogue = pd.read_csv(shop), pd.read_csv(EXAMPLES / "items.csv").rename(columns={"title": "label"})
+    log.drop(columns="title").to_csv("bare.csv", index=False)
+    catalogue.to_csv("items.csv", index=False)
+    theirs = catalogue["label"][catalogue["item_id"].isin(log["item_id"])]
+    assert len(theirs) < len(catalogue)
+    items = ["--items", "items.csv", "--text-column", "label", "--encoder", "tfidf"]
+    for way in ("never", "always"):
+        result = run("denoise", "bare.csv", *items, "-o", f"{way}.csv", "--annotate", "--in-parts", way)
+        assert result.exit_code == 0, result.output
+        assert f"text   label ({theirs.notna().sum()} of {len(theirs)} items)" in result.stderr
+    assert Path("always.csv").read_bytes() == Path("never.csv").read_bytes()
+
+
+def test_what_was_guessed_is_said_in_memory_and_in_parts(run, shop: Path) -> None:
+    log = pd.read_csv(shop, dtype=str).rename(columns={"timestamp": "Order Date"})
+    log["description"] = [f"I bought it {row} times" for row in log.index]
+    log.loc[0, "title"] = "another title"
+    log.to_csv("log.csv", index=False)
+    titles = log["title"].notna().groupby(log["item_id"]).any()
+    said = {}
+    for way in ("never", "always"):
+        result = run("denoise", "log.csv", "--encoder", "tfidf", "--dry-run", "--in-parts", way)
+        assert result.exit_code == 0, result.output
+        said[way] = [line.strip() for line in result.stderr.splitlines()]
+    for line in (
+        'warning: Not used as item text: column "description" is not item text: it differs between the rows of',
+        "1 items have several different texts; the first one is taken.",
+        "log.csv (csv)",
+        "rows   1,500",
+        "user   user_id",
+        f"item   item_id ({len(titles)} items)",
+        "order  file order (no time column; perhaps --time-column 'Order Date')",
+        f"text   title ({titles.sum()} of {len(titles)} items)",
+    ):
+        for way, lines in said.items():
+            assert any(each.startswith(line) for each in lines), (way, line, lines)
+
+
 def test_a_column_that_sounds_like_a_time_is_named_where_none_is_used(run, shop: Path) -> None:
     pd.read_csv(shop, dtype=str).rename(columns={"timestamp": "Order Date"}).to_csv("log.csv", index=False)
     options = ["denoise", "log.csv", "--encoder", "tfidf", "--dry-run"]
@@ -428,7 +467,8 @@ def test_scores_are_kept_for_the_seed_and_the_texts_that_they_are_made_of() -> N
     assert cache_name(keys[0]) == cache_name(crossfit_key(None, replace(texts), config))
 
 
-def test_recbole_files_with_item_texts_of_their_own(run, shop: Path) -> None:
+@pytest.mark.parametrize("way", ["never", "always"])
+def test_recbole_files_with_item_texts_of_their_own(run, shop: Path, way: str) -> None:
     frame = pd.read_csv(shop)
     log = frame[["user_id", "item_id", "timestamp"]]
     log.columns = ["user_id:token", "item_id:token", "timestamp:float"]
@@ -437,7 +477,7 @@ def test_recbole_files_with_item_texts_of_their_own(run, shop: Path) -> None:
     items.columns = ["item_id:token", "label:token_seq"]
     items.to_csv("shop.item", sep="\t", index=False)
     options = ["--items", "shop.item", "--text-column", "label", "--budget", "5%", "--encoder", "tfidf"]
-    result = run("denoise", "shop.inter", "-o", "clean.inter", *options, "--device", "cpu")
+    result = run("denoise", "shop.inter", "-o", "clean.inter", *options, "--device", "cpu", "--in-parts", way)
     assert result.exit_code == 0, result.output
     assert "text   label:token_seq" in result.stderr
     kept = records(Path("clean.inter"))

@@ -168,7 +168,8 @@ def test_a_bad_items_file(refused, shop: Path, case: str) -> None:
     assert not Path("vectors").exists()
 
 
-def test_an_items_file_of_other_items(refused, shop: Path) -> None:
+@pytest.mark.parametrize("way", ["never", "always"])
+def test_an_items_file_of_other_items(refused, shop: Path, way: str) -> None:
     Path("items.csv").write_text("item_id,title\nx,a thing\n", encoding="utf-8")
     refused(
         "denoise",
@@ -177,6 +178,8 @@ def test_an_items_file_of_other_items(refused, shop: Path) -> None:
         "items.csv",
         "-o",
         "out.csv",
+        "--in-parts",
+        way,
         code=1,
         error='items has a text in items.csv: its ids are such as "x", and the log\'s such as "p',
         hint="write ids as the log does",

@@ -94,7 +94,7 @@ def test_amazon_2023(tmp_path):
     assert log.roles == Roles("user_id", "parent_asin", "timestamp", ("title", "text"))
     assert log.time_description == "timestamp (unix milliseconds)"
     # Titles and texts of reviews say nothing of the item.
-    assert log.item_texts().texts == []
+    assert not any(log.item_texts().texts)
     assert 'column "title" is not item text' in log.item_texts().rejected
     (tmp_path / "meta.jsonl").write_text(
         '{"main_category": "All Beauty", "title": "Soap", "description": ["Mild.", "Green."], "parent_asin": "P0"}\n'

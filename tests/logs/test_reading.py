@@ -331,7 +331,7 @@ def test_reviews_are_not_item_texts(tmp_path):
     rows = "".join(f"{n},{n % 3},text {n}\n" for n in range(9))
     log = read(tmp_path, "user_id,item_id,text\n" + rows)
     texts = log.item_texts()
-    assert (texts.ids, texts.texts) == ([], [])
+    assert (texts.ids, texts.texts, texts.columns) == (["0", "1", "2"], [None] * 3, ())
     assert texts.rejected == (
         'column "text" is not item text: it differs between the rows of 3 of the 3 items with two or more rows'
     )

@@ -387,3 +387,15 @@ def test_the_log_is_read_as_often_however_many_blocks_it_has(tmp_path: Path, mon
         write_parts(opened(source, LogSettings()), tmp_path / f"{rows}.parquet", np.ones(rows, dtype=bool))
         times[rows] = len(read)
     assert times[5] == times[50]
+
+
+@pytest.mark.parametrize("text", ["", "title"])
+def test_items_and_their_texts_are_those_of_memory_wherever_blocks_end(tmp_path: Path, text: str) -> None:
+    rows = ["1,b,", "1,a,one", "1,a,two", "2,c,", "2,b,three", "2,a,one", "3,a,one", "3,b,three", "3,c,", "4,d,four"]
+    content = "user_id,item_id,title\n" + "\n".join(rows)
+    used = LogSettings(text_column=(text or "none",))
+    log = log_of(tmp_path, content.encode(), text_column=used.text_column)
+    memory, parts = read_log(str(tmp_path / "log.csv"), used).item_texts(), log.item_texts(Silent())
+    assert parts == memory
+    assert parts.ids == ["b", "a", "c", "d"]
+    assert (parts.texts, parts.conflicting) == ((["three", "one", None, "four"], 1) if text else ([None] * 4, 0))
