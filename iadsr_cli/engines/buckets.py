@@ -5,7 +5,7 @@ id.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from iadsr_cli.artifacts import Manifest, write_artifact
 from iadsr_cli.config import ProtectionSettings
+from iadsr_cli.logs import parts
 from iadsr_cli.logs.conditions import rows_where
 from iadsr_cli.logs.parts import Part, PartedLog
 from iadsr_cli.logs.schema import find_column
@@ -196,28 +197,31 @@ def split(
         check_events(log.values(column, "event"), protection, column, log.name)
 
     def fill(draft: Path) -> None:
-        owned, alone, held = _NO_ITEMS, _NO_ITEMS, False
+        owned, alone, held = _Counted(), _Counted(), False
         odd: dict[str, Counter[str]] = {"user": Counter(), "item": Counter()}
         with ExitStack() as stack, reporter.stage("split", log.num_rows, "rows") as stage:
             sinks = [
                 stack.enter_context(pa.ipc.new_file(path(draft, number), _ROWS, options=_OPTIONS))
                 for number in range(buckets)
             ]
-            for part in log.parts(with_columns=protection.protect is not None or column is not None):
-                table, userless = _rows(part, protection, column)
-                odd["user"] += stand_ins(part.users)
-                odd["item"] += stand_ins(part.items)
-                held = held or pc.any(table.column("held")).as_py() is True
-                hashed = _hashes(table.column("user")) % buckets
+            all_parts = log.parts(with_columns=protection.protect is not None or column is not None)
+            for table in _gathered(_rows(part, protection, column) for part in all_parts):
+                odd["user"] += stand_ins(table.column("user"))
+                odd["item"] += stand_ins(table.column("item"))
+                userless = pc.is_null(table.column("user"))
+                alone.add(table.column("item").filter(userless), 1)
+                rows = table.filter(pc.invert(userless))
+                owned.add(rows.column("item"), 0)
+                held = held or pc.any(rows.column("held")).as_py() is True
+                hashed = _hashes(rows.column("user")) % buckets
                 place = np.argsort(hashed, kind="stable")
-                table = table.take(pa.array(place))
+                rows = rows.take(pa.array(place))
                 ends = np.searchsorted(hashed[place], np.arange(buckets), side="right")
                 for number, (first, end) in enumerate(zip(np.r_[0, ends[:-1]], ends, strict=True)):
                     if end > first:
-                        sinks[number].write_table(table.slice(first, end - first))
-                owned, alone = _counted(owned, table.column("item"), 0), _counted(alone, userless, 1)
-                stage.advance(len(part.users))
-        items = _together([owned, alone])
+                        sinks[number].write_table(rows.slice(first, end - first))
+                stage.advance(table.num_rows)
+        items = _together([owned.table(), alone.table()])
         with pa.ipc.new_file(draft / _ITEMS, items.schema) as sink:
             sink.write_table(items)
         facts.update(
@@ -227,8 +231,22 @@ def split(
     return write_artifact(folder, "buckets", fill, config={}, inputs=inputs, facts=facts)
 
 
-def _rows(part: Part, protection: ProtectionSettings, column: str | None) -> tuple[pa.Table, pa.ChunkedArray]:
-    """Return the rows that have a user, and the items of those that have none."""
+def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Yield the rows of small tables, as those of small row groups are, in tables of a batch or more."""
+    gathered: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        gathered.append(table)
+        rows += table.num_rows
+        if rows >= parts.BATCH:
+            yield pa.concat_tables(gathered).combine_chunks()
+            gathered, rows = [], 0
+    if gathered:
+        yield pa.concat_tables(gathered).combine_chunks()
+
+
+def _rows(part: Part, protection: ProtectionSettings, column: str | None) -> pa.Table:
+    """Return the rows of a part, some of which may have no user."""
     rows = np.arange(part.first, part.first + len(part.users))
     order = pa.nulls(len(rows), pa.int64()) if part.order is None else pa.array(part.order)
     held, judged = np.zeros(len(rows), dtype=bool), np.ones(len(rows), dtype=bool)
@@ -238,9 +256,7 @@ def _rows(part: Part, protection: ProtectionSettings, column: str | None) -> tup
         judged = judged_events(canonical_ids(part.records, column, "event", null_ids="keep"), protection)
     seconds = pa.nulls(len(rows), pa.float64()) if part.seconds is None else pa.array(part.seconds)
     columns = [pa.array(rows), part.users, part.items, order, seconds, pa.array(held), pa.array(judged)]
-    table = pa.table(columns, schema=_ROWS)
-    alone = pc.is_null(part.users)
-    return table.filter(pc.invert(alone)), table.column("item").filter(alone)
+    return pa.table(columns, schema=_ROWS)
 
 
 def _hashes(users: pa.ChunkedArray) -> np.ndarray:
@@ -253,12 +269,28 @@ def _hashes(users: pa.ChunkedArray) -> np.ndarray:
     return found
 
 
-def _counted(known: pa.Table, items: pa.ChunkedArray, userless: int) -> pa.Table:
-    """Return the items of `known` and of more rows: how many rows each has, and how many of these without a user."""
-    counts = pc.value_counts(items.combine_chunks().drop_null())
-    rows = counts.field("counts")
-    new = pa.table([counts.field("values"), rows, pc.multiply(rows, userless)], schema=_NO_ITEMS.schema)
-    return _together([known, new])
+class _Counted:
+    """The items of the rows that were seen: how many rows each has, and how many of these without a user."""
+
+    def __init__(self) -> None:
+        """Know none."""
+        self._known, self._new, self._rows = _NO_ITEMS, list[pa.Table](), 0
+
+    def add(self, items: pa.ChunkedArray, userless: int) -> None:
+        """Look at the items of more rows, which are counted `userless` times as rows without a user."""
+        counts = pc.value_counts(items.combine_chunks().drop_null())
+        rows = counts.field("counts")
+        self._new.append(pa.table([counts.field("values"), rows, pc.multiply(rows, userless)], schema=_NO_ITEMS.schema))
+        self._rows += len(rows)
+        # All that are known are gone through when as many have come: twice a row, however many rows there are.
+        if self._rows > self._known.num_rows:
+            self.table()
+
+    def table(self) -> pa.Table:
+        """Return them, in order of appearance."""
+        self._known = _together([self._known, *self._new])
+        self._new, self._rows = [], 0
+        return self._known
 
 
 def _together(tables: Sequence[pa.Table]) -> pa.Table:

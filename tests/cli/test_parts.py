@@ -28,7 +28,7 @@ from typer.testing import CliRunner, Result
 
 from iadsr_cli import artifacts, crossfit
 from iadsr_cli.cli.app import app
-from iadsr_cli.config import Config, DecisionSettings
+from iadsr_cli.config import Config, DecisionSettings, LogSettings, ProtectionSettings
 from iadsr_cli.decisions import BestOfItems, within_limits
 from iadsr_cli.engines import buckets, scorers, verdicts
 from iadsr_cli.engines import found as engine_found
@@ -36,6 +36,7 @@ from iadsr_cli.engines.found import Found, write_found
 from iadsr_cli.evidence import Scores
 from iadsr_cli.logs import blocks, parted_reader
 from iadsr_cli.logs import parts as log_parts
+from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences
 
 ROWS, USERS = 3_000, 250
@@ -302,6 +303,35 @@ def test_events_that_are_not_in_the_log_are_said(clean: Callable[..., Result], f
     arguments = ["--model", folder / "model", "--null-ids", "keep", "-o", "clean.parquet", "--in-parts", "always"]
     result = clean(*arguments, "--event-column", "note", "--events", "n1,sold", code=2)
     assert '--events names "sold"' in result.stderr
+
+
+def test_small_row_groups_are_split_together(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(pq.read_table(folder / "known.parquet"), tmp_path / "log.parquet", row_group_size=10)
+    monkeypatch.setattr(log_parts, "BATCH", 1_000)
+    merged: list[int] = []
+    together = buckets._together
+    monkeypatch.setattr(buckets, "_together", lambda tables: merged.append(sum(map(len, tables))) or together(tables))
+    log = parted_reader.open_parts(str(tmp_path / "log.parquet"), LogSettings(), Silent())
+    buckets.split(log, ProtectionSettings(), 2, {}, tmp_path / "split", Silent())
+    assert sum(merged) < ROWS / 5
+    for number in range(2):
+        with pa.OSFile(str(buckets.path(tmp_path / "split", number))) as file:
+            assert pa.ipc.open_file(file).num_record_batches == ROWS // 1_000
+
+
+@pytest.mark.parametrize("known", [0, 1, 50])
+def test_items_are_counted_in_order_of_appearance_whenever_they_are_put_together(known: int) -> None:
+    generator = np.random.default_rng(known)
+    counted, seen = buckets._Counted(), [str(each) for each in range(known)]
+    counted.add(pa.chunked_array([pa.array(seen, pa.large_string())]), 1)
+    for _ in range(20):
+        more = [str(each) for each in generator.integers(0, 60, 7)]
+        counted.add(pa.chunked_array([pa.array(more, pa.large_string())]), 1)
+        seen += more
+    assert counted.table().to_pydict()["item"] == list(dict.fromkeys(seen))
+    assert (
+        counted.table().to_pydict()["rows"] == counted.table().to_pydict()["userless"] == list(Counter(seen).values())
+    )
 
 
 def interrupted_at_the_fourth(monkeypatch: pytest.MonkeyPatch) -> list[int]:
