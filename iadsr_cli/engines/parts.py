@@ -169,7 +169,7 @@ def _denoise(workspace: PartedWorkspace, scorer: Scorer, plan: OutputPlan, engin
     }
     explained = plan.removed is not None or plan.annotate
     decision = [config.decision.record(), config.protection.protect_last, explained]
-    judged_key = cache_name({"split": split_key, "scorer": scorer.key(), "decision": decision})
+    judged_key = cache_name({"split": split_key, "scorer": scorer.key(), "decision": decision, "found": "streams"})
     # Whoever is done first removes what both would need.
     with one_at_a_time(config.run.cache, f"parts-{digest(split_key)[:32]}", "the same log in parts", reporter):
         folder = made(

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -778,6 +779,25 @@ def test_a_budget_takes_the_worst_rows_first_and_of_equal_ones_the_earliest(
     found["judged"] = np.ones(100, dtype=bool)
     found["row"] = np.arange(100)
     assert np.flatnonzero(rule.decide(found)[0]).tolist() == sorted(wanted.tolist())
+
+
+def test_what_was_found_is_read_once_from_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_found, "BATCH", 10)
+    generator = np.random.default_rng(0)
+    bucket, noise = generator.integers(-1, 3, 95), generator.random(95)
+    files = [tmp_path / f"{number}.arrow" for number in range(3)]
+    for number, file in enumerate(files):
+        rows = np.flatnonzero(bucket == number)
+        write_found(file, {"row": rows, "noise": noise[rows]}, 95)
+    opened: list[str] = []
+    open_file = pa.OSFile
+    monkeypatch.setattr(pa, "OSFile", lambda path: opened.append(path) or open_file(path))
+    found = Found(files, {"noise": -1.0})
+    ends = [0, 0, 3, 3, 29, 30, 31, 80, 95, 95]
+    read = [found.rows(first, end)["noise"] for first, end in pairwise(ends)]
+    assert [len(part) for part in read] == np.diff(ends).tolist()
+    assert np.concatenate(read).tolist() == np.where(bucket < 0, -1.0, noise).tolist()
+    assert opened == [str(file) for file in files]
 
 
 @pytest.mark.parametrize(("unjudged", "may_go"), [(0, 20), (5, 6)])
