@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pickle
+import resource
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
@@ -333,6 +334,32 @@ def test_items_are_counted_in_order_of_appearance_whenever_they_are_put_together
     assert (
         counted.table().to_pydict()["rows"] == counted.table().to_pydict()["userless"] == list(Counter(seen).values())
     )
+
+
+def test_there_may_be_more_buckets_than_files_that_a_shell_allows(
+    clean: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "_BUCKET_ROWS", 10)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(int(file.name) for file in Path("/dev/fd").iterdir()) + 50, hard))
+    try:
+        clean("--model", folder / "model", "-o", "a.parquet", "--in-parts", "always", log=folder / "known.parquet")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("limits", "raised", "count"),
+    [((256, 4096), [(2048, 4096)], 1024), ((256, 1024), [(1024, 1024)], 512), ((4096, 4096), [], 1024)],
+)
+def test_there_are_no_more_buckets_than_files_that_the_system_allows(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], raised: list[tuple[int, int]], count: int
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    assert buckets.count(10**10) == count
+    assert asked == raised
 
 
 def interrupted_at_the_fourth(monkeypatch: pytest.MonkeyPatch) -> list[int]:
