@@ -187,7 +187,7 @@ def decompressed(content: bytes, compression: Compression, source: str) -> bytes
     """
     if compression == "none":
         return content
-    plain, most = io.BytesIO(), most_text()
+    plain, most = io.BytesIO(), half_the_memory()
     with decompressing(pa.BufferReader(content), compression, source) as read:
         while plain.tell() <= most and (piece := read(_PIECE)):
             plain.write(piece)
@@ -228,14 +228,14 @@ def decompressing(
 def too_much_text(source: str, when: str = "") -> InputError:
     """Return the error of a text log that is too large."""
     return InputError(
-        f"{shown(source)} is more than {most_text() / 2**30:,.1f} GiB{when}, half of this machine's memory, where text "
-        "has to fit.",
+        f"{shown(source)} is more than {half_the_memory() / 2**30:,.1f} GiB{when}, half of this machine's memory, "
+        "where text has to fit.",
         "Take a part of it; iadsr denoise cleans files of any size in parts: --in-parts always.",
     )
 
 
-def most_text() -> int:
-    """Return how many bytes of text are taken into memory at most."""
+def half_the_memory() -> int:
+    """Return how many bytes are half of this machine's memory: more of a log are not taken into it."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 

@@ -9,6 +9,7 @@ from iadsr_cli.errors import OutputError
 from iadsr_cli.logs.formats import Format
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.spelling import stored, texts
+from iadsr_cli.logs.times import PER_SECOND
 from iadsr_cli.logs.values import is_text
 
 _YEARS = (-62_135_596_800, 253_402_300_800)  # seconds since 1970 of the years 1 and 10000
@@ -118,7 +119,7 @@ def _seconds(times: pa.Array, choose: Callable[[pa.Array], pa.Scalar]) -> int:
     if pa.types.is_date32(type):
         return int(choose(times.view(pa.int32())).as_py()) * 86_400
     unit = "ms" if pa.types.is_date(type) else type.unit
-    return int(choose(times.view(pa.int64())).as_py()) // {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    return int(choose(times.view(pa.int64())).as_py()) // PER_SECOND[unit]
 
 
 def _leaves(column: pa.ChunkedArray | pa.Array) -> Iterator[pa.Array]:

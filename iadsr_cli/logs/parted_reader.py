@@ -1,11 +1,9 @@
 """Open a log to be read in parts, and tell whether it has to be."""
 
-import os
-
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import UsageError
 from iadsr_cli.logs.files import is_several, log_files
-from iadsr_cli.logs.formats import Format, decompressing, format_of, nameless, shown
+from iadsr_cli.logs.formats import Format, decompressing, format_of, half_the_memory, nameless, shown
 from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.source import readable
 from iadsr_cli.logs.table_parts import TableParts, table_memory
@@ -46,7 +44,7 @@ def fills_memory(source: str, settings: LogSettings) -> bool:
     """
     if not _has_files(source):
         return False
-    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    most = half_the_memory()
     paths = log_files(source, settings.format)
     if _first_format(source, settings).kind == "parquet":
         return sum(table_memory(path, _BYTES_PER_ROW) for path in paths) > most

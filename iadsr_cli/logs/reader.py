@@ -20,7 +20,7 @@ from iadsr_cli.logs.formats import (
     check_content,
     decompressed,
     format_of,
-    most_text,
+    half_the_memory,
     named_format,
     nameless,
     shown,
@@ -231,7 +231,7 @@ def _read_file(source: str, settings: LogSettings) -> tuple[Records, Source | No
     name = shown(source)
     known = None if source == "-" else named_format(source, settings.format)
     is_text = known is not None and known.kind != "parquet" and Path(source).is_file()
-    if is_text and Path(source).stat().st_size > most_text():
+    if is_text and Path(source).stat().st_size > half_the_memory():
         raise too_much_text(source)
     content, file = read_source(source)
     # Only the bytes tell the format of what comes through a pipe.

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import UsageError, closest
-from iadsr_cli.logs.formats import has_names
+from iadsr_cli.logs.formats import headerless
 
 # Spelled without case, "_", "-" and spaces: "userid" stands for user_id, userId, User-ID ...
 _NAMES = {
@@ -91,19 +91,12 @@ def find_text(columns: Sequence[str], settings: LogSettings, source: str) -> tup
 def _required(role: str, named: str | None, columns: Sequence[str], source: str) -> str:
     column = _found(role, named, columns, source)
     if column is None:
+        hint = headerless(columns, source)
         raise UsageError(
             f"No column of {source} looks like the {role} column. Columns: {_quoted(columns)}.",
-            f"Name it with --{role}-column."
-            if has_names(source) or not any(map(_is_value, columns))
-            else "The first line looks like a record, not like names: give it and its fields some with --no-header "
-            f"--columns, as in user_id,item_id,... Else name the column with --{role}-column.",
+            f"{hint} Else name the column with --{role}-column." if hint else f"Name it with --{role}-column.",
         )
     return column
-
-
-def _is_value(name: str) -> bool:
-    """Return whether the name of a column is none: a number."""
-    return re.fullmatch(r"[+-]?\d+([.,]\d+)?", name.strip()) is not None
 
 
 def _found(role: str, named: str | None, columns: Sequence[str], source: str) -> str | None:

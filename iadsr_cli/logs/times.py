@@ -18,7 +18,7 @@ from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.values import comma_hint, first, plain_or_error, unusable, with_points, without
 
 _UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 # The years 1980 to 2099 in seconds since 1970: a number that is in them in one unit is so in no other. Others are
 # positions in an order, such as 20240131090000.
 _YEARS = (315_532_800, 4_102_444_800)
@@ -201,7 +201,7 @@ class _Units:
     def add(self, column: TimeColumn, numbers: pa.Array) -> None:
         """Look at more rows: their numbers as float64."""
         values = numbers.to_numpy(zero_copy_only=False)  # null is NaN, and in no year
-        for unit, scale in _PER_SECOND.items():
+        for unit, scale in PER_SECOND.items():
             inside = (values >= _YEARS[0] * scale) & (values < _YEARS[1] * scale)
             count = int(np.count_nonzero(inside))
             if count and unit not in self.firsts:
@@ -386,10 +386,10 @@ def read_times(column: TimeColumn, reading: Reading) -> Times:
         dates = instants.dt.tz_localize(None).to_numpy().astype(np.int64)
         written = "ISO 8601" if reading.format == _ISO else reading.format
         description = f"{name} ({written}, UTC where no zone is given)"
-        return Times(dates, description, lambda: dates / _PER_SECOND[reading.unit])
+        return Times(dates, description, lambda: dates / PER_SECOND[reading.unit])
     if pa.types.is_timestamp(type):
         numbers = _numpy(pc.cast(column.array, pa.int64()))
-        return Times(numbers, f"{name} (timestamps, {type.tz or 'UTC'})", lambda: numbers / _PER_SECOND[type.unit])
+        return Times(numbers, f"{name} (timestamps, {type.tz or 'UTC'})", lambda: numbers / PER_SECOND[type.unit])
     if pa.types.is_date(type):
         days = _numpy(pc.cast(pc.cast(pc.cast(column.array, pa.date32()), pa.int32()), pa.int64()))
         return Times(days, f"{name} (dates)", lambda: days * 86_400.0)
@@ -397,7 +397,7 @@ def read_times(column: TimeColumn, reading: Reading) -> Times:
 
     def seconds() -> np.ndarray:
         floats = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        return np.asarray(floats / _PER_SECOND[unit])
+        return np.asarray(floats / PER_SECOND[unit])
 
     description = f"{name} (unix {_UNITS[unit]})" if unit else f"{name} (order)"
     return Times(_number_order(array), description, seconds if unit else None)

@@ -4,7 +4,6 @@ import csv
 import gzip
 import json
 import math
-import os
 import pickle
 import resource
 from collections import Counter
@@ -36,7 +35,7 @@ from iadsr_cli.engines import buckets, scorers, verdicts
 from iadsr_cli.engines import found as engine_found
 from iadsr_cli.engines.found import Found, write_found
 from iadsr_cli.evidence import Scores
-from iadsr_cli.logs import blocks, parted_reader
+from iadsr_cli.logs import blocks, formats, parted_reader
 from iadsr_cli.logs import parts as log_parts
 from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences
@@ -735,9 +734,7 @@ def test_text_that_would_fill_the_memory_is_cleaned_in_parts(
     packed.write_bytes(gzip.compress(log.read_bytes()))
     arguments = ["--model", folder / "model", "-o", "-"]
     assert clean(*arguments, log=packed).exit_code == 0, "standard output is possible in memory alone"
-    monkeypatch.setattr(
-        parted_reader, "_BYTES_PER_ROW", (os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) // ROWS
-    )
+    monkeypatch.setattr(parted_reader, "_BYTES_PER_ROW", 2 * formats.half_the_memory() // ROWS)
     for each in (log, packed):
         assert "cannot go to standard output" in clean(*arguments, log=each, code=2).stderr
 

@@ -358,8 +358,8 @@ def test_what_is_too_much_when_decompressed_is_refused(tmp_path, monkeypatch):
     (tmp_path / "bomb.csv.gz").write_bytes(gzip.compress(b"user,item\n" + b"a,1\n" * 100_000))
     assert read_log(str(tmp_path / "bomb.csv.gz"), LogSettings()).num_rows == 100_000
     (tmp_path / "long.csv").write_bytes(b"user,item\n" + b"a,1\n" * 100_000)
-    monkeypatch.setattr(formats, "most_text", lambda: 100_000)
-    monkeypatch.setattr(reader, "most_text", lambda: 100_000)
+    monkeypatch.setattr(formats, "half_the_memory", lambda: 100_000)
+    monkeypatch.setattr(reader, "half_the_memory", lambda: 100_000)
     monkeypatch.setattr(formats, "_PIECE", 10_000)
     with pytest.raises(InputError, match="half of this machine's memory") as caught:
         read_log(str(tmp_path / "bomb.csv.gz"), LogSettings())
