@@ -19,7 +19,7 @@ from iadsr_cli.logs.reader import ItemTexts, texts_of
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import Roles
 from iadsr_cli.logs.sessions import check_gap, seconds_of
-from iadsr_cli.logs.several import check_partitions, typed_partitions
+from iadsr_cli.logs.several import SeveralRecords, check_partitions, typed_partitions
 from iadsr_cli.logs.source import Source
 from iadsr_cli.logs.times import Reading, TimeColumn, read_times, reading_of
 from iadsr_cli.logs.values import canonical_ids, first, missing_ids
@@ -27,6 +27,8 @@ from iadsr_cli.progress import Reporter
 
 # Rows read, scored and written at once.
 BATCH = 1 << 20
+# Rows by which it is told whether a column describes items.
+_HEAD = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -162,8 +164,8 @@ class PartedLog(ABC):
         """
         columns, rejected = self.roles.text, None
         if columns and not self.settings.text_column:
-            head = next(records for _, records in self._with_items(columns) if records.num_rows)
-            guessed = texts_of(head, columns, self._ids(head, "item"), self.settings.missing, check=True)
+            head, items = self._head(columns)
+            guessed = texts_of(head, columns, items, self.settings.missing, check=True)
             columns, rejected = guessed.columns, guessed.rejected
         found: dict[str, str | None] = {}
         several: set[str] = set()
@@ -182,6 +184,17 @@ class PartedLog(ABC):
 
     def _with_items(self, columns: Sequence[str]) -> Iterator[tuple[int, Records]]:
         return self.records([self.roles.item, *columns])
+
+    def _head(self, columns: Sequence[str]) -> tuple[Records, pa.Array]:
+        """Return the first rows, `_HEAD` or more if there are so many, in whatever parts they come; and their items."""
+        parts: list[Records] = []
+        ids: list[pa.Array] = []
+        for start, records in self._with_items(columns):
+            parts.append(records)
+            ids.append(self._ids(records, "item"))
+            if start + records.num_rows >= _HEAD:
+                break
+        return SeveralRecords(self.name, self.format, tuple(parts), (), {}), pa.concat_arrays(ids)
 
     def values(self, column: str, role: str) -> Counter[str]:
         """Return how often each value of a column occurs, as canonical ids of a role."""

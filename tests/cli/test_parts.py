@@ -726,6 +726,18 @@ def test_items_that_are_changed_while_a_log_is_cleaned_in_parts(
     assert not Path("a.parquet").exists()
 
 
+def test_vectors_need_no_texts(
+    clean: Callable[..., Result], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "_BUCKET_ROWS", ROWS)
+    vectors = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    pq.write_table(pa.table({"item_id": range(60), "vector": list(vectors)}), tmp_path / "vectors.parquet")
+    options = ["--text-column", "none", "--encoder", "vectors:vectors.parquet", "--annotate"]
+    for way in ("never", "always"):
+        clean(*options, "-o", f"{way}.parquet", "--in-parts", way, log=folder / "known.parquet")
+    assert pq.read_table("always.parquet").equals(pq.read_table("never.parquet"))
+
+
 def test_text_that_would_fill_the_memory_is_cleaned_in_parts(
     clean: Callable[..., Result], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,11 +1,13 @@
 """Text logs in parts: what is read and written of them is what is in memory, wherever a block of text ends."""
 
 import gzip
+import json
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import zstandard
@@ -387,6 +389,31 @@ def test_the_log_is_read_as_often_however_many_blocks_it_has(tmp_path: Path, mon
         write_parts(opened(source, LogSettings()), tmp_path / f"{rows}.parquet", np.ones(rows, dtype=bool))
         times[rows] = len(read)
     assert times[5] == times[50]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("several", [False, True])
+def test_what_does_not_describe_items_is_found_in_whatever_parts_rows_come(
+    tmp_path: Path, kind: str, several: bool
+) -> None:
+    table = pa.table(
+        {"user_id": range(9), "item_id": [n % 3 for n in range(9)], "text": [f"text {n}" for n in range(9)]}
+    )
+    source = tmp_path / "log" if several else tmp_path / f"log.{kind}"
+    for first in (0, 5) if several else (0,):
+        place = source / f"day={first}" / f"part.{kind}" if several else source
+        place.parent.mkdir(parents=True, exist_ok=True)
+        own = table.slice(first, 5) if several else table
+        if kind == "parquet":
+            pq.write_table(own, place, row_group_size=1)
+        elif kind == "csv":
+            pyarrow.csv.write_csv(own, place)
+        else:
+            place.write_text("".join(json.dumps(row) + "\n" for row in own.to_pylist()))
+    used = LogSettings()
+    memory = read_log(str(source), used).item_texts()
+    assert memory.rejected is not None
+    assert opened(source, used).item_texts(Silent()) == memory
 
 
 @pytest.mark.parametrize("text", ["", "title"])
