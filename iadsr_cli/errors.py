@@ -9,6 +9,9 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# Control characters, line ends, what overrides the direction of text, and halves of characters.
+_STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
 
 class IadsrError(Exception):
     """Something could not be done with this input or on this machine (exit code 1).
@@ -19,17 +22,17 @@ class IadsrError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str) -> None:
-        self.message = _one_line(message)
-        self.hint = _one_line(hint)
+        self.message = one_line(message)
+        self.hint = one_line(hint)
         super().__init__(self.message, self.hint)  # by which it is made again in another process
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}"
 
 
-def _one_line(text: str) -> str:
-    """Escape line ends and what would steer a terminal: column names and values of a file stand in messages."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda found: ascii(found[0])[1:-1], text)
+def one_line(text: str) -> str:
+    """Escape line ends and what would steer a terminal or turn its text around: what a file says stands in messages."""
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class UsageError(IadsrError):

@@ -10,7 +10,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.progress import (
     BarColumn,
@@ -28,10 +27,15 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from iadsr_cli.errors import IadsrError
+from iadsr_cli.errors import IadsrError, one_line
 
 # Columns of a log file or a pipe, which have no width of their own.
 _UNWATCHED_WIDTH = 120
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Return a text as it is to be printed: no markup, no emoji, and nothing in it that would steer the terminal."""
+    return Text(one_line(text), style)
 
 
 class _Console(Console):
@@ -117,7 +121,7 @@ class Face:
                 TextColumn("left", style="dim"),
             ]
         if wide:
-            columns.append(TextColumn("{task.fields[detail]}", style="dim"))
+            columns.append(TextColumn("{task.fields[detail]}", style="dim", markup=False))
         with Progress(*columns, console=self.console, disable=not self._live, transient=True) as progress:
             bar = Bar(progress, progress.add_task(name, total=total, detail=""))
             yield bar
@@ -139,8 +143,8 @@ class Face:
     def _stage_over(self, name: str, bar: Bar, unit: str, elapsed: float) -> None:
         if self.spoken:
             amount = counted(bar.done, unit.removesuffix("s")) if bar.done else ""
-            detail = f"  [dim]{escape(bar.detail)}[/]" if bar.detail else ""
-            line = f"[green]✓[/] {name:9} {duration(elapsed):>8}  {amount}{detail}"
+            detail = plain(f"  {bar.detail}" if bar.detail else "", "dim")
+            line = Text.assemble(("✓", "green"), f" {name:9} {duration(elapsed):>8}  {amount}", detail)
             if self._live:
                 self.console.print(line, no_wrap=True, overflow="ellipsis")
             else:
@@ -149,35 +153,35 @@ class Face:
     def note(self, text: str) -> None:
         """Print a fact."""
         if self.spoken:
-            self.console.print(Padding(escape(self.shown(text)), (0, 0, 0, 2), expand=False), style="dim")
+            self.console.print(Padding(plain(self.shown(text)), (0, 0, 0, 2), expand=False), style="dim")
 
     def warn(self, text: str) -> None:
         """Print a warning, and remember it for the JSON summary."""
         text = self.shown(text)
         self.warnings.append(text)
         if self.spoken:
-            self.console.print(f"[yellow]warning:[/] {escape(text)}")
+            self.console.print(Text.assemble(("warning:", "yellow"), " ", plain(text)))
 
     def facts(self, title: str, rows: Sequence[tuple[str, str]]) -> None:
         """Print names and values beneath a title."""
         if self.spoken:
-            self.console.print(f"[bold]{escape(self.shown(title))}[/]")
+            self.console.print(plain(self.shown(title), "bold"))
             table = Table.grid(padding=(0, 2))
             table.add_column(style="cyan", no_wrap=True)
             table.add_column(overflow="fold")
             for name, value in rows:
-                table.add_row(f"  {name}", escape(value))
+                table.add_row(f"  {name}", plain(value))
             self.console.print(table)
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table beneath a title, if it has one; the first column is text, the others are numbers."""
         if self.spoken:
-            self.console.print(f"[bold]{escape(self.shown(title))}[/]")
+            self.console.print(plain(self.shown(title), "bold"))
             table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="dim", border_style="dim")
             for index, name in enumerate(header):
                 table.add_column(name, justify="right" if index else "left", style="" if index else "cyan")
             for row in rows:
-                table.add_row(*(escape(cell) for cell in row))
+                table.add_row(*map(plain, row))
             self.console.print(Padding(table, (0, 0, 0, 1), expand=False))
 
     def summary(self, content: dict[str, Any], *, data_on_stdout: bool = False) -> None:
@@ -227,6 +231,6 @@ def print_error(error: IadsrError, trace: str | None = None) -> None:
     console = _Console(stderr=True, highlight=False, soft_wrap=True)
     with suppress(BrokenPipeError):
         if trace:
-            sys.stderr.write(trace)
-        console.print(f"[bold red]error:[/] {escape(error.message)}")
-        console.print(f"[bold]hint:[/] {escape(error.hint)}")
+            sys.stderr.write("\n".join(map(one_line, trace.split("\n"))))
+        console.print(Text.assemble(("error:", "bold red"), " ", plain(error.message)))
+        console.print(Text.assemble(("hint:", "bold"), " ", plain(error.hint)))
