@@ -29,13 +29,6 @@ Output = Annotated[
         help="Folder for report.html, metrics.json, rows.parquet and noise.parquet; with --model, metrics and ranks.",
     ),
 ]
-Resume = Annotated[
-    bool,
-    typer.Option(
-        "--resume", metavar="", help="Train nothing twice that an interrupted study trained, as without this too."
-    ),
-]
-
 GROUPS_OF_EVALUATE = tuple(group for group in GROUPS if group not in {"protection", "parts", "engine"})
 
 
@@ -51,13 +44,13 @@ def register(app: typer.Typer) -> None:
         output: Output = None,
         items: ItemsFile = None,
         model: Model = None,
-        resume: Resume = False,
         force: Force = False,
     ) -> None:
         """Find out whether cleaning helps on this log, before anything is cleaned.
 
-        Injects noise and looks who finds it; trains recommenders on the log raw, cleaned and at random thinned, and
-        ranks each user's last item. An interrupted study, run again, trains nothing twice.
+        Injects noise and looks who finds it; ranks last items after training on the log raw, cleaned, and thinned.
+
+        An interrupted study, run again, trains nothing twice.
         """
         from iadsr_cli import pipeline
         from iadsr_cli.artifacts import manifest_kind, read_manifest

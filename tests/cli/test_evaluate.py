@@ -208,7 +208,7 @@ def test_a_label_column_may_be_called_so(run, shop: Path) -> None:
     log = pd.read_csv(shop)
     log["odd"] = np.arange(len(log)) % 7 == 0
     log.to_csv("labelled.csv", index=False)
-    said = succeed(run("evaluate", "labelled.csv", *CHEAP, "--label-column", "odd", "--resume", "--json"))
+    said = succeed(run("evaluate", "labelled.csv", *CHEAP, "--label-column", "odd", "--json"))
     assert said["settings"]["study.label"] == "odd"
     assert {record["noise"] for record in said["detection"]} == {int(log["odd"].sum())}
 

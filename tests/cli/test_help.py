@@ -48,6 +48,13 @@ def test_every_option_has_help_and_shows_what_it_takes(name: str) -> None:
     assert text.count("<bool>") == 1, "only Typer's own --help has this"
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_sentence_of_help_is_broken(name: str) -> None:
+    # Typer keeps line ends within all paragraphs but the first.
+    paragraphs = (COMMANDS[name].help or "").split("\n\n")
+    assert not [paragraph for paragraph in paragraphs[1:] if "\n" in paragraph.strip()]
+
+
 @pytest.mark.parametrize("name", ["", *COMMANDS])
 def test_help_ends_with_an_example_that_can_be_typed(name: str) -> None:
     arguments = [name] if name else []
