@@ -4,7 +4,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
 from iadsr_cli.cli.console import Face, counted, peak_memory
+from iadsr_cli.errors import one_line
 
 if TYPE_CHECKING:
     from iadsr_cli.artifacts import Manifest
@@ -14,8 +17,9 @@ if TYPE_CHECKING:
     from iadsr_cli.outputs import OutputPlan
     from iadsr_cli.pipeline import Denoised, Workspace
 
-# Columns of a terminal: of a user's history beside titles and bars, of one bar, and of a title at least.
-_BESIDE_BARS, _BAR_WIDTH, _LEAST_TITLE = 30, 8, 16
+# Columns of a terminal: of a user's history beside titles and bars, of a bar at least, between columns of a table, and
+# of a title at least.
+_BESIDE_BARS, _BAR_WIDTH, _BETWEEN, _LEAST_TITLE = 23, 5, 3, 16
 
 
 def show_log(face: Face, workspace: "Workspace | PartedWorkspace") -> None:
@@ -114,10 +118,14 @@ def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "Outpu
 
 def show_history(face: Face, user: str, rows: list["ExplainedRow"]) -> None:
     """Print a user's rows with scores, evidence bars and decisions, and why any goes."""
-    width = face.console.width - _BESIDE_BARS
-    known = [name for name in rows[0].agreement if any(row.agreement[name] is not None for row in rows)]
-    bars = known[: max(1, (width - _LEAST_TITLE) // _BAR_WIDTH)]
-    room = max(_LEAST_TITLE, width - _BAR_WIDTH * len(bars))
+    bars: list[str] = []
+    room = face.console.width - _BESIDE_BARS
+    for name in rows[0].agreement:
+        width = max(_BAR_WIDTH, len(name)) + _BETWEEN
+        if any(row.agreement[name] is not None for row in rows) and (not bars or room - width >= _LEAST_TITLE):
+            bars.append(name)
+            room -= width
+    room = max(_LEAST_TITLE, room)
     face.table(
         f"user {user}, oldest row first; a bar is the share of the log's rows that agree less",
         ["item", "score", *bars, "decision"],
@@ -143,7 +151,10 @@ def _verdict(row: "ExplainedRow") -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """Return a text, or its beginning where it would take more than `most` columns of a terminal."""
+    shown = Text(one_line(text))
+    shown.truncate(most, overflow="ellipsis")
+    return shown.plain
 
 
 def _bar(share: float | None) -> str:
