@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from iadsr_cli.cli.console import Face, counted, peak_memory
+from iadsr_cli.cli.console import Face, counted, listed, peak_memory
 from iadsr_cli.errors import one_line
 
 if TYPE_CHECKING:
@@ -86,13 +86,15 @@ def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "Outpu
         "removed": f"{would}removed",
     }
     counts = {"in the log": rows, **facts}
-    title = f"Wrote {' and '.join(plan.written)}"
-    if nothing_written:
+    report = [] if plan.report is None else [str(plan.report)]
+    if denoised.refusal is not None:
         title = "Nothing was written"
-        if denoised.refusal is None:
-            title = "Dry run: nothing was written"
-            if plan.report is not None:
-                title = f"Dry run: no log was written, and the report is in {plan.report}"
+    elif plan.written:
+        title = f"Wrote {listed([*plan.written, *report])}"
+    elif report:
+        title = f"Dry run: no log was written, and the report is in {plan.report}"
+    else:
+        title = "Dry run: nothing was written"
     face.table(
         title,
         ["", "rows", "share", "users", "items"],
@@ -167,8 +169,7 @@ def _why_nothing(facts: dict[str, Any], denoised: "Denoised | DenoisedParts") ->
     if highest is None:
         return "no row that may go could be scored"
     wishes = [*denoised.wishes, *(["--events"] if facts["unjudged"] else [])]
-    limits = ["--max-user-share", "--min-user-rows", "--min-item-rows", *wishes]
-    see = f"see {', '.join(limits[:-1])} and {limits[-1]}"
+    see = f"see {listed(['--max-user-share', '--min-user-rows', '--min-item-rows', *wishes])}"
     if facts["protected"]:
         rows = counted(facts["protected"], "row")
         return f"{rows} looked like noise and stayed: {see}"

@@ -238,8 +238,9 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(tmp_path: Path, shop: Path
 
 
 def test_a_report_says_what_is_removed_and_from_whom(run, shop: Path) -> None:
-    options = ["-o", "clean.csv", "--report", "report", "--budget", "5%", "--json", *QUICK]
-    result = run("denoise", shop, *options)
+    options = ["-o", "clean.csv", "--report", "report", "--budget", "5%", *QUICK]
+    assert "Wrote clean.csv and report\n" in run("denoise", shop, *options).stderr
+    result = run("denoise", shop, *options, "--json", "--force")
     assert result.exit_code == 0, result.output
     said, stored = json.loads(result.stdout), json.loads(Path("report/metrics.json").read_text(encoding="utf-8"))
     assert stored["verdict"].startswith("Cleaning removes 5.0% of rows; whether that helps a recommender was not")
