@@ -177,7 +177,7 @@ def _why_nothing(facts: dict[str, Any], denoised: "Denoised | DenoisedParts") ->
         return f"the budget comes to no row that may go: {see}"
     return (
         f"no row scored above {cutoff:g}; the highest is {highest:.2g}. "
-        "To remove the most suspicious rows all the same: --budget 5%"
+        "With --budget 5%, up to 5% of the rows go all the same, the most suspicious that the limits let go"
     )
 
 

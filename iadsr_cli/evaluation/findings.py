@@ -183,7 +183,7 @@ def verdict(cleaning: dict[str, Any], ranking: list[dict[str, Any]]) -> dict[str
     if not cleaning["removed"]:
         return {
             "verdict": "At these settings cleaning removes no row of this log, so nothing changes; "
-            "a budget such as --budget 5% removes the most suspicious rows all the same.",
+            "with --budget 5%, up to 5% of the rows go all the same, the most suspicious that the limits let go.",
             "verdict_kind": "unclear",
         }
     changes = {
