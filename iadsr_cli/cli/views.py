@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from iadsr_cli.outputs import OutputPlan
     from iadsr_cli.pipeline import Denoised, Workspace
 
-# Columns of a terminal: of a user's history beside titles and bars, of a bar at least, between columns of a table, and
-# of a title at least.
-_BESIDE_BARS, _BAR_WIDTH, _BETWEEN, _LEAST_TITLE = 23, 5, 3, 16
+# Columns of a terminal: of a bar or a figure, between those of a table, of a user's history beside titles and bars,
+# and of a title at least.
+_FIGURE, _BETWEEN, _BESIDE_BARS, _LEAST_TITLE = 5, 3, 23, 16
 
 
 def show_log(face: Face, workspace: "Workspace | PartedWorkspace") -> None:
@@ -123,7 +123,7 @@ def show_history(face: Face, user: str, rows: list["ExplainedRow"]) -> None:
     bars: list[str] = []
     room = face.console.width - _BESIDE_BARS
     for name in rows[0].agreement:
-        width = max(_BAR_WIDTH, len(name)) + _BETWEEN
+        width = max(_FIGURE, len(name)) + _BETWEEN
         if any(row.agreement[name] is not None for row in rows) and (not bars or room - width >= _LEAST_TITLE):
             bars.append(name)
             room -= width
@@ -183,19 +183,7 @@ def _why_nothing(facts: dict[str, Any], denoised: "Denoised | DenoisedParts") ->
 
 def show_study(face: Face, found: dict[str, Any], output: Path | None) -> None:
     """Print the verdict, who finds noise, and what cleaning does to recommenders."""
-    kinds = list(dict.fromkeys((record["kind"], record["rate"]) for record in found["detection"]))
-    values: dict[tuple[str, tuple[str, str]], list[float]] = {}
-    for record in found["detection"]:
-        if record["auroc"] is not None:
-            values.setdefault((record["scorer"], (record["kind"], record["rate"])), []).append(record["auroc"])
-    face.table(
-        "AUROC: how well a score tells noise from the rest (0.5 is chance)",
-        ["scorer", *(" ".join(filter(None, kind)) for kind in kinds)],
-        [
-            [scorer, *(_mean(values.get((scorer, kind))) for kind in kinds)]
-            for scorer in dict.fromkeys(record["scorer"] for record in found["detection"])
-        ],
-    )
+    _show_auroc(face, found["detection"])
     wide = face.console.width >= 100
     for record in found["ranking"]:
         noise = f", {record['noise']}" if record["noise"] else ""
@@ -220,6 +208,42 @@ def show_study(face: Face, found: dict[str, Any], output: Path | None) -> None:
     face.facts(found["verdict"], [("slowest", face.slowest())])
     if output is not None:
         face.facts(f"Wrote {output}", [("report", str(output / "report.html"))])
+
+
+def _show_auroc(face: Face, records: list[dict[str, Any]]) -> None:
+    """Print who finds which noise: a row for each kind, and as many tables as the terminal needs for all scorers."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        of_kind = values.setdefault((_noise(record), record["scorer"]), [])
+        if record["auroc"] is not None:
+            of_kind.append(record["auroc"])
+    kinds, scorers = (list(dict.fromkeys(names)) for names in zip(*values, strict=True))
+    room = face.console.width - max(map(len, kinds)) - _BETWEEN
+    for number, some in enumerate(_fitting(scorers, room)):
+        face.table(
+            "" if number else "AUROC: how well a score tells noise from the rest (0.5 is chance)",
+            ["noise", *some],
+            [[kind, *(_mean(values.get((kind, scorer))) for scorer in some)] for kind in kinds],
+        )
+
+
+def _noise(record: dict[str, Any]) -> str:
+    """Return "insert-uniform 10%"; labelled noise has no rate."""
+    return " ".join(filter(None, (record["kind"], record["rate"])))
+
+
+def _fitting(names: list[str], room: int) -> list[list[str]]:
+    """Return the columns of each table, one at least, that so many columns of a terminal have room for."""
+    tables: list[list[str]] = []
+    left = 0
+    for name in names:
+        width = max(_FIGURE, len(name)) + _BETWEEN
+        if width > left:
+            tables.append([])
+            left = room
+        tables[-1].append(name)
+        left -= width
+    return tables
 
 
 def _show_thresholds(face: Face, found: dict[str, Any]) -> None:

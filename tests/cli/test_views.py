@@ -4,7 +4,8 @@ import pytest
 from rich.cells import cell_len
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.views import show_history
+from iadsr_cli.cli.views import _show_auroc, show_history
+from iadsr_cli.config import NOISE_KINDS, SCORERS
 from iadsr_cli.explanations import ExplainedRow
 
 TITLES = ["a\nb\nc", "Rim tape \\", "超长的中文标题测试商品非常好用的自行车轮胎和配件", "W" * 200, ":bike: [bold]"]
@@ -30,3 +31,25 @@ def test_a_row_of_a_history_is_one_line_of_the_terminal(
     assert len(table) == len(rows)
     assert "Rim tape \\ " in table[1]
     assert "…" in table[3]
+
+
+@pytest.mark.parametrize(("width", "tables"), [(80, 2), (100, 2), (160, 1)])
+def test_all_kinds_of_noise_and_all_scorers_can_be_read(
+    width: int, tables: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    records = [
+        {"scorer": scorer, "kind": kind, "rate": "10%", "auroc": None if scorer == "svd" else 0.5 + number / 10}
+        for scorer in SCORERS
+        for number, kind in enumerate(NOISE_KINDS)
+    ]
+    _show_auroc(Face(), records)
+    said = capsys.readouterr().err
+    assert max(map(len, said.splitlines())) <= width
+    headers = [line.split()[1:] for line in said.splitlines() if line.split()[:1] == ["noise"]]
+    assert [name for header in headers for name in header] == list(SCORERS)
+    assert len(headers) == tables
+    for number, kind in enumerate(NOISE_KINDS):
+        rows = [line.split()[2:] for line in said.splitlines() if line.split()[:2] == [kind, "10%"]]
+        figures = [figure for row in rows for figure in row]
+        assert figures == ["-" if scorer == "svd" else f"{0.5 + number / 10:.3f}" for scorer in SCORERS]
