@@ -55,18 +55,26 @@ def _said(place: int, share: float, value: float) -> str:
     return f"{list(SAID.values())[place][0]}{rank}"
 
 
-def explain(scores: Scores, decisions: Decisions, rows: np.ndarray) -> list[str]:
-    """Return a reason for each of `rows` (int64 [n]): why it was removed, protected, left unscored, or kept."""
+def explain(scores: Scores, decisions: Decisions, rows: np.ndarray, *, against_kept: bool = False) -> list[str]:
+    """Return a reason for each of `rows` (int64 [n]): why it was removed, protected, left unscored, or kept.
+
+    With `against_kept`, of a kept row that was scored it says what speaks against it most.
+    """
     told = np.flatnonzero(~decisions.keep[rows] | decisions.protected[rows])
     judged = None if decisions.protections is None else decisions.protections.judged[rows]
+    if against_kept:
+        scored = scores.status[rows] == Status.SCORED
+        told = np.flatnonzero(scored if judged is None else scored & judged)
     verdicts = [_verdict(decisions, row) for row in rows[told]]
     return reasons(scores.status[rows], judged, told, verdicts, whys(scores, rows[told]))
 
 
 def _verdict(decisions: Decisions, row: int) -> str:
-    """Return what became of a suspicious row."""
+    """Return what became of a row."""
     if not decisions.keep[row]:
         return "removed"
+    if not decisions.protected[row]:
+        return "kept; what speaks most against it"
     protections = decisions.protections
     return "protected" if protections is None else verdict_of(protections.names, protections.by[row])
 
@@ -84,7 +92,7 @@ def reasons(
     Args:
         status: `Status` of each, [n].
         judged: whether its event is one that may be removed, bool [n], or None where all are.
-        told: places of those that were removed or protected, int64 [m]; the others were kept or not scored.
+        told: places of those of which it is told what speaks against them, int64 [m]: removed or protected, as a rule.
         verdicts: what became of these, m strings.
         why: what speaks against them.
     """

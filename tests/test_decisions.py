@@ -303,6 +303,9 @@ def test_reasons_name_the_weakest_agreement_and_why_rows_stayed() -> None:
         "unscored: the model does not know the item",
         "kept: agrees with the user's history",
     ]
+    against = explain(scores, decisions, np.array([3, 4, 5, 6]), against_kept=True)
+    assert against[:3] == reasons[:3]
+    assert against[3].startswith("kept; what speaks most against it: behaviour here does not fit"), against[3]
 
     by, judged = np.full(200, -1, np.int8), np.ones(200, bool)
     by[[4, 6]] = 1
@@ -313,6 +316,8 @@ def test_reasons_name_the_weakest_agreement_and_why_rows_stayed() -> None:
     assert wished[1] == reasons[1].replace("protected:", "protected by --protect 'x > 1':")
     assert wished[2:4] == reasons[2:], "a row that looks well is kept for that, protected or not"
     assert wished[4] == "kept: not judged, as its event is not among --events"
+    judged_only = explain(scores, Decisions(keep, protected, 0.5, wishes), np.array([7]), against_kept=True)
+    assert judged_only == wished[4:], "what was not judged is not spoken against"
     taken = Decisions(keep, protected, 0.5, wishes).take(np.array([7, 4]))
     assert explain(scores.take(np.array([7, 4])), taken, np.array([0, 1]))[1].startswith("protected by --protect 'x")
 

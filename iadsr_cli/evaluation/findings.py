@@ -226,7 +226,8 @@ def suspicious(workspace: Workspace, judged: Judged) -> list[dict[str, Any]]:
     whole = workspace.sequences
     worst = metrics.most_suspicious(judged.scores.noise, _SUSPICIOUS)
     found = []
-    for place, reason in zip(worst, explain(judged.scores, judged.decisions, worst), strict=True):
+    reasons = explain(judged.scores, judged.decisions, worst, against_kept=True)
+    for place, reason in zip(worst, reasons, strict=True):
         code, user = int(judged.part.codes[place]), int(judged.part.user_index[place])
         row = int(judged.part.row_ids[place])
         rows, codes = (array[whole.offsets[user] : whole.offsets[user + 1]] for array in (whole.row_ids, whole.codes))

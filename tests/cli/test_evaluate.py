@@ -218,6 +218,6 @@ def test_suspicious_rows_have_reasons(run, shop: Path) -> None:
     reasons = [row["reason"] for row in said["suspicious"]]
     assert len(reasons) == 20
     assert all(
-        reason.startswith(("removed: " if row["removed"] else "protected: ", "kept: "))
+        reason.startswith(("removed: ",) if row["removed"] else ("protected: ", "kept; what speaks most against it: "))
         for reason, row in zip(reasons, said["suspicious"], strict=True)
     )

@@ -309,9 +309,7 @@ def test_when_nothing_is_removed_it_says_why_and_what_to_do(run, shop: Path) -> 
     highest = pd.read_csv("clean.csv")["noise_score"].max()
     assert f"no row scored above 0.99; the highest is {highest:.2g}." in result.stderr
     # No budget is promised to remove what the limits keep.
-    assert (
-        "With --budget 5%, up to 5% of the rows go all the same, the most suspicious that the" in result.stderr
-    )
+    assert "With --budget 5%, up to 5% of the rows go all the same, the most suspicious that the" in result.stderr
     result = run("denoise", shop, "--dry-run", "--threshold", "0", "--max-user-share", "0", *quick)
     assert re.search(r"1,\d+ rows looked like noise and stayed: see --max-user-share", result.stderr)
     result = run("denoise", shop, "--dry-run", "--budget", "0%", *quick)
