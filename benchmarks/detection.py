@@ -194,7 +194,7 @@ def compare(bench: Bench, kind: str, trials: list[Trial]) -> None:
         for option, decision in LIMITS.items():
             removed = ~decide(score, sequences.user_index, sequences.codes, decision).keep
             whole = metrics.detection(score, is_noise, removed, sequences.codes)
-            for name in ("removed_share", "precision", "recall", "over_denoising", "cold_gap"):
+            for name in ("removed_share", "precision", "recall", "over_denoising", "over_denoising_gap"):
                 extra[f"{option}: {name}"].append(whole[name] or 0.0)
         extra["share estimated"].append(sum(judge.shares.values()))
         extra["share of noise"].append(float(is_noise.mean()))

@@ -75,7 +75,11 @@ def main() -> None:
             made.append(replace(arms.cleaned(sequences, removed), name=f"{threshold:g}"))
             of_all = metrics.detection(score, is_noise, removed, part.codes)
             figures[f"{threshold:g}"].append(
-                (float(of_all["removed_share"]), float(of_all["precision"] or 0), float(of_all["cold_gap"] or 0))
+                (
+                    float(of_all["removed_share"]),
+                    float(of_all["precision"] or 0),
+                    float(of_all["over_denoising_gap"] or 0),
+                )
             )
             if threshold == default.threshold:
                 several = arms.make_arms(sequences, removed, settings, seed, is_noise)

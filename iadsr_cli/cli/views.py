@@ -203,6 +203,8 @@ def show_study(face: Face, found: dict[str, Any], output: Path | None) -> None:
         )
         if record["recovered_share"] is not None:
             face.note(f"recovered share of what the noise cost: {record['recovered_share']:.2f}")
+        if record["recovered_share_withheld"] is not None:
+            face.note(record["recovered_share_withheld"])
     if found["thresholds"]:
         _show_thresholds(face, found["thresholds"])
     face.facts(found["verdict"], [("slowest", face.slowest())])
@@ -251,7 +253,7 @@ def _show_thresholds(face: Face, found: dict[str, Any]) -> None:
     places = ("validation", "test")
     own = found["own"]
     face.table(
-        f"{found['recommender']} by threshold: HR@10 as set, and by how much others change it",
+        f"{found['recommender']} by threshold: what goes of the rows that train, and HR@10 or its change",
         ["threshold", "removed", "before the last", "the last item"],
         [
             ["as set", f"{own['removed_share']:.1%}", *(f"{own[place]['HR@10']:.4f}" for place in places)],

@@ -103,7 +103,8 @@ def precision_recall(
             axes.axhline(share, color=_FAINT, linewidth=1)
         for number, (recall, precision) in reversed(list(enumerate(curves))):
             axes.plot(
-                *_thinned(recall, precision),
+                recall,
+                precision,
                 color=_SERIES[number % SERIES],
                 linestyle=_DASHES[dashes(number)],
                 linewidth=2.2 if number == 0 else 1.4,
@@ -199,12 +200,6 @@ def _steps(most: int) -> Any:
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(most)
-
-
-def _thinned(*lines: np.ndarray, most: int = 100) -> list[np.ndarray]:
-    """Return at most `most` points of each line, the ends among them: more cannot be seen at this size."""
-    chosen = np.unique(np.linspace(0, len(lines[0]) - 1, min(most, len(lines[0]))).round().astype(int))
-    return [line[chosen] for line in lines]
 
 
 def _inline(figure: "Figure", name: str, label: str) -> str:

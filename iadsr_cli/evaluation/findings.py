@@ -4,7 +4,7 @@ The outcome of `evaluate`, and the part of it that needs no labels, which `denoi
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,9 +22,10 @@ from iadsr_cli.evaluation import arms, metrics, wording
 from iadsr_cli.evidence import Scores
 from iadsr_cli.explanations import explain
 from iadsr_cli.pipeline import Denoised, Workspace
-from iadsr_cli.sequences import Sequences, frequency_fifths
+from iadsr_cli.sequences import Sequences, share_by_fifth
+from iadsr_cli.stages import row_codes
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SUSPICIOUS, _OTHERS = 20, 12
 _HISTORY_LENGTHS = (1, 5, 10, 20, 50)
@@ -95,16 +96,19 @@ def outcome(
 
 def of_denoised(workspace: Workspace, denoised: Denoised) -> Outcome:
     """Return what can be said of a cleaned log without labels and without training a recommender on it again."""
-    part = workspace.sequences
+    log, part = workspace.log, workspace.sequences
     judged = Judged(part, denoised.scores.take(part.row_ids), denoised.decisions.take(part.row_ids))
+    users, items = row_codes(log.user_ids()), row_codes(log.item_ids())
+    taken = _taken(users, items, workspace.items, denoised.scores, denoised.decisions)
     figures = {
-        "verdict": f"Cleaning removes {denoised.summary['removed'] / max(1, workspace.log.num_rows):.1%} of rows; "
+        "verdict": f"Cleaning removes {taken['removed_share']:.1%} of rows; "
         "whether that helps a recommender was not measured: iadsr evaluate does",
         "settings": settings(
             workspace.config, "encoder", "decision", "protection", "backbone", "pretrain", "align", "loop"
         ),
-        "histogram": histogram(judged.scores.noise),
-        "cleaning": {**cleaning(judged), "rows": workspace.log.num_rows, "unscored": denoised.summary["unscored"]},
+        "histogram": histogram({"all scored rows": denoised.scores.noise}),
+        "cleaning": {"of": wording.LOG, "seeds": [workspace.config.run.seed], **taken},
+        "judged": {"of": wording.LOG, "seed": workspace.config.run.seed},
     }
     return outcome(workspace, judged, figures, denoised.inputs)
 
@@ -137,23 +141,52 @@ def save(outcome: Outcome, folder: Path) -> Manifest:
     )
 
 
-def histogram(score: np.ndarray, is_noise: np.ndarray | None = None) -> dict[str, Any]:
-    """Return counts of scores in bins over [0, 1]; where noise is known, clean rows and noise apart."""
-    scored = ~np.isnan(score)
+def histogram(parts: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return counts of scores in bins over [0, 1], and their median, for parts of the rows by name; NaN is left out."""
     edges = np.linspace(0, 1, _HISTOGRAM_BINS + 1)
-    if is_noise is None:
-        return {"edges": edges.tolist(), "clean": np.histogram(score[scored], edges)[0].tolist()}
-    clean, injected = (np.histogram(score[scored & which], edges)[0] for which in (~is_noise, is_noise))
-    return {"edges": edges.tolist(), "clean": clean.tolist(), "injected": injected.tolist()}
+    scored = {name: score[~np.isnan(score)] for name, score in parts.items()}
+    return {
+        "edges": edges.tolist(),
+        "parts": [
+            {
+                "name": name,
+                "counts": np.histogram(score, edges)[0].tolist(),
+                "median": float(np.median(score)) if len(score) else None,
+            }
+            for name, score in scored.items()
+        ],
+    }
 
 
-def cleaning(judged: Judged) -> dict[str, Any]:
-    """Return what cleaning takes from the log as it is, and from whom."""
-    part, removed = judged.part, judged.removed
-    counts = part.counts()[1:]
-    fifth = frequency_fifths(counts)[part.codes - 1]
-    by_fifth = [_share(removed[fifth == number]) for number in range(5)]
-    lengths = part.lengths[part.user_index]
+def cleaning(by_seed: Mapping[int, Judged]) -> dict[str, Any]:
+    """Return what cleaning takes from the rows that train, and from whom: means over seeds.
+
+    `removed_share` and the like are shares of these rows. `cold_gap` is the removed share of the rarest fifth of the
+    items less that of the most frequent, noise or not.
+    """
+    found = [
+        _taken(judged.part.user_index, judged.part.codes - 1, len(judged.part.items), judged.scores, judged.decisions)
+        for judged in by_seed.values()
+    ]
+    return {"of": wording.TRAINING, "seeds": list(by_seed), **_mean(found)}
+
+
+def _taken(
+    users: np.ndarray, items: np.ndarray, catalogue: int, scores: Scores, decisions: Decisions
+) -> dict[str, Any]:
+    """Return what decisions take from rows, and from whom.
+
+    Args:
+        users: user of each row as integers, int [rows]; -1 where missing: such rows are of no length of history.
+        items: item of each row as integers, int [rows]; -1 where missing: such rows are of no fifth.
+        catalogue: how many items there are.
+        scores: of the rows.
+        decisions: on the rows.
+    """
+    removed = ~decisions.keep
+    rows, gone = (np.bincount(items[which & (items >= 0)], minlength=catalogue) for which in (removed | True, removed))
+    by_fifth = share_by_fifth(rows, gone)
+    lengths = np.append(np.bincount(users[users >= 0]), 0)[users]
     bounds = [*_HISTORY_LENGTHS, int(max(lengths.max(initial=0), _HISTORY_LENGTHS[-1])) + 1]
     by_length = [
         {"from": low, "to": high - 1, "rows": int(inside.sum()), "share": _share(removed[inside])}
@@ -164,14 +197,26 @@ def cleaning(judged: Judged) -> dict[str, Any]:
         "rows": len(removed),
         "removed": int(removed.sum()),
         "removed_share": _share(removed),
-        "protected": int(judged.decisions.protected.sum()),
-        "unscored": int(np.isnan(judged.scores.noise).sum()),
-        "users_touched": len(np.unique(part.user_index[removed])),
+        "protected": int(decisions.protected.sum()),
+        "unscored": int(np.isnan(scores.noise).sum()),
+        "users_touched": len(np.unique(users[removed])),
         "by_frequency_fifth": by_fifth,
         "by_history_length": by_length,
         "cold_gap": by_fifth[0] - by_fifth[-1],
-        "estimated_noise_share": judged.scores.share,
+        "estimated_noise_share": scores.share,
     }
+
+
+def _mean(found: Sequence[Any]) -> Any:
+    """Return the mean of the same figures of several runs; what is equal in all stays as it is."""
+    first = found[0]
+    if isinstance(first, dict):
+        return {key: _mean([one[key] for one in found]) for key in first}
+    if isinstance(first, list):
+        return [_mean(several) for several in zip(*found, strict=True)]
+    if all(one == first for one in found):
+        return first
+    return None if None in found else float(np.mean(found))
 
 
 def _share(chosen: np.ndarray) -> float:
@@ -182,8 +227,9 @@ def verdict(cleaning: dict[str, Any], ranking: list[dict[str, Any]]) -> dict[str
     """Return the study in one sentence, and its kind."""
     if not cleaning["removed"]:
         return {
-            "verdict": "At these settings cleaning removes no row of this log, so nothing changes; "
-            "with --budget 5%, up to 5% of the rows go all the same, the most suspicious that the limits let go.",
+            "verdict": "At these settings cleaning removes none of the rows that train, all but the last two of each "
+            "user, so nothing changes; with --budget 5%, up to 5% of them go all the same, the most suspicious that "
+            "the limits let go.",
             "verdict_kind": "unclear",
         }
     changes = {
@@ -210,8 +256,9 @@ def verdict(cleaning: dict[str, Any], ranking: list[dict[str, Any]]) -> dict[str
     figures += [f"{name} hit nothing" for name in changes if name not in known]
     gap = cleaning["cold_gap"]
     cold = "rare items lose no more than others" if gap <= 0.01 else f"rare items lose {100 * gap:.1f} points more"
+    removes = f"Cleaning removes {cleaning['removed_share']:.1%} of the rows that train"
     return {
-        "verdict": f"Cleaning removes {cleaning['removed_share']:.1%} of rows {says}: {'; '.join([*figures, cold])}.",
+        "verdict": f"{removes} {says}: {'; '.join([*figures, cold])}.",
         "verdict_kind": kind,
     }
 

@@ -16,7 +16,8 @@ def detection(score: np.ndarray, is_noise: np.ndarray, removed: np.ndarray, item
 
     Of N noise rows, C genuine rows and R removed rows: precision |R∩N|/|R|, recall |R∩N|/|N|, F1, over-denoising
     |R∩C|/|C| and under-denoising |N\\R|/|N|. AUROC and average precision are over the scored rows. The same by fifths
-    of the items, from the rarest to the most frequent; `cold_gap` is over-denoising of the first less that of the last.
+    of the items, from the rarest to the most frequent; `over_denoising_gap` is over-denoising, which is of genuine rows
+    alone, of the first less that of the last.
     What has nothing to be computed from (no noise, nothing removed, one class only) is None.
 
     Args:
@@ -49,7 +50,7 @@ def detection(score: np.ndarray, is_noise: np.ndarray, removed: np.ndarray, item
     return {
         **_detection(score, is_noise, removed),
         "by_frequency_fifth": fifths,
-        "cold_gap": None if cold is None or hot is None else cold - hot,
+        "over_denoising_gap": None if cold is None or hot is None else cold - hot,
     }
 
 
@@ -120,7 +121,7 @@ def calibration(probability: np.ndarray, is_noise: np.ndarray, bins: int = 10) -
     }
 
 
-def precision_recall(score: np.ndarray, is_noise: np.ndarray, points: int = 200) -> dict[str, list[float]]:
+def precision_recall(score: np.ndarray, is_noise: np.ndarray, points: int = 100) -> dict[str, list[float]]:
     """Return the precision-recall curve of the scored rows for plotting, `points` points at most.
 
     The points are evenly spread over recall, both ends included, and run from recall 1 down to 0. Both lists are empty

@@ -5,7 +5,7 @@ each cut to a length and isolated in its writing direction; charts hold none of 
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,7 @@ def _page(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": log.get("name"),
         "version": metrics.get("version"),
-        "verdict": metrics.get("verdict") or "No verdict: ranking was not measured",
+        "verdict": metrics["verdict"],
         "badge": (verdict_kind, *_BADGES[verdict_kind]) if verdict_kind in _BADGES else None,
         "notes": metrics.get("notes") or [],
         "facts": _facts(log),
@@ -83,8 +83,9 @@ def _page(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "detection": _detection(metrics, draw),
         "cleaning": _cleaning(metrics, draw),
         "suspicious": [_suspicious(row) for row in metrics.get("suspicious") or []],
-        "settings": [(key, wording.plain(value)) for key, value in wording.flat(metrics.get("settings") or {})],
-        "seconds": [(key, wording.seconds(value)) for key, value in (metrics.get("seconds") or {}).items()],
+        "judged": metrics.get("judged"),
+        "training": wording.TRAINING,
+        "settings": [(key, wording.plain(value)) for key, value in (metrics.get("settings") or {}).items()],
         "kinds": _kinds(metrics.get("detection") or []),
         "series": charts.SERIES,
     }
@@ -129,12 +130,13 @@ def _ranking(study: Mapping[str, Any], draw: _Drawing) -> dict[str, Any]:
             [f"{arm} {_verbal(values[0])}" for arm, values in changes.items()]
         )
         chart = draw(charts.relative_changes, "Change against raw", caption, changes, key=tables.CHANGES)
-    facts = [("users", wording.count(study.get("users"))), ("seeds", wording.count(study.get("seeds")))]
+    facts = [wording.counted(study.get("users"), "user"), wording.counted(study.get("seeds"), "seed")]
     if wording.finite(study.get("recovered_share")) is not None:
         facts.append(("of the loss to noise recovered", wording.percent(study["recovered_share"])))
     return {
         "heading": heading,
         "facts": facts,
+        "withheld": study.get("recovered_share_withheld"),
         "chart": chart,
         "table": tables.of_arms(arms, heading),
     }
@@ -145,7 +147,7 @@ def _thresholds(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     tried = (found or {}).get("thresholds") or []
     if not found or not tried:
         return None
-    facts = [("users", wording.count(found.get("users"))), ("seeds", wording.count(found.get("seeds")))]
+    facts = [wording.counted(found.get("users"), "user"), wording.counted(found.get("seeds"), "seed")]
     return {
         "facts": facts,
         "table": tables.of_thresholds(found.get("own") or {}, tried, found.get("recommender")),
@@ -168,12 +170,12 @@ def _verbal(interval: tuple[float, float, float]) -> str:
 
 
 def _detection(metrics: Mapping[str, Any], draw: _Drawing) -> dict[str, Any] | None:
-    """Return how well injected rows are found: by scorer and kind of noise, then the tool's own scorer."""
+    """Return how well noise is found that is known: by scorer and kind of noise, then by the tool's own scorer."""
     results = metrics.get("detection") or []
     own = _own_scorer(metrics)
     drawn = [
         *_distributions(metrics.get("histogram"), draw),
-        *_precision_recall(metrics.get("precision_recall") or [], own, draw),
+        *_precision_recall(metrics.get("precision_recall"), own, draw),
         *_calibration(metrics.get("calibration"), draw),
     ]
     if not results and not drawn:
@@ -185,55 +187,51 @@ def _detection(metrics: Mapping[str, Any], draw: _Drawing) -> dict[str, Any] | N
         "scorers": tables.of_scorers(results) if results else None,
         "decisions": tables.of_decisions(decided, own) if decided else None,
         "charts": drawn,
+        "injected": any(result.get("kind") != "labels" for result in results),
     }
 
 
 def _own_scorer(metrics: Mapping[str, Any]) -> str:
-    """Return the scorer that the report is about: the method in the settings, else iadsr, else the first one."""
-    results = [*(metrics.get("detection") or []), *(metrics.get("precision_recall") or [])]
-    scorers = [result.get("scorer") for result in results]
-    settings = metrics.get("settings") or {}
-    wanted = [settings.get("decision.method"), settings.get("method"), "iadsr"]
-    return next((str(name) for name in [*wanted, *scorers] if name in scorers), "iadsr")
+    """Return the scorer that the report is about, which `--scorer` may have left out: the method."""
+    return str((metrics.get("settings") or {}).get("decision.method"))
+
+
+def _drawn_from(found: Mapping[str, Any]) -> str:
+    """Return which noise a chart shows, and which seed, as the end of its caption; nothing where none is known."""
+    if found.get("kind") is None:
+        return ""
+    kind = " ".join(filter(None, (wording.plain(found["kind"]), tables.rate_of(found.get("rate")))))
+    return f" Noise: {kind}, seed {wording.count(found.get('seed'))}."
 
 
 def _distributions(histogram: Mapping[str, Any] | None, draw: _Drawing) -> list[Chart]:
-    if not histogram or not histogram.get("clean"):
+    if not histogram:
         return []
-    edges, clean = wording.numbers(histogram["edges"]), wording.numbers(histogram["clean"])
-    parts = {"rows": clean}
-    if histogram.get("injected"):
-        parts = {"other rows": clean, "known noise": wording.numbers(histogram["injected"])}
+    edges = wording.numbers(histogram["edges"])
+    parts = {part["name"]: wording.numbers(part["counts"]) for part in histogram["parts"]}
     if not np.isfinite(edges).all() or not any(np.nansum(counts) for counts in parts.values()):
         return []
-    halves = [f"{wording.decimal(_median(edges, counts), 2)} ({name})" for name, counts in parts.items()]
-    caption = f"Half of the scores are above {' and '.join(halves)}."
+    medians = [f"{wording.decimal(part['median'])} ({part['name']})" for part in histogram["parts"]]
+    caption = f"The median is {' and '.join(medians)}.{_drawn_from(histogram)}"
     if len(parts) > 1:
         caption += " Both are drawn as if they had the same number of rows."
-    return [draw(charts.distributions, "Distribution of scores", caption, edges, list(parts.values()), key=parts)]
+    key = parts if len(parts) > 1 else ()
+    return [draw(charts.distributions, "Distribution of scores", caption, edges, list(parts.values()), key=key)]
 
 
-def _median(edges: np.ndarray, counts: np.ndarray) -> float | None:
-    """Return the median of a histogram's rows, as if those of a bin were spread evenly in it."""
-    total = np.nan_to_num(counts).cumsum()
-    return float(np.interp(total[-1] / 2, np.r_[0, total], edges)) if len(total) and total[-1] > 0 else None
-
-
-def _precision_recall(results: Sequence[Mapping[str, Any]], own: str, draw: _Drawing) -> list[Chart]:
-    """Return one chart per kind of noise, the tool's own scorer first."""
-    drawn = []
-    drawable = [result for result in results if result.get("recall") and result.get("precision")]
-    for (kind,), found in tables.grouped(drawable, "kind").items():
-        ordered = sorted(found, key=lambda result: result.get("scorer") != own)
-        curves = [(wording.numbers(result["recall"]), wording.numbers(result["precision"])) for result in ordered]
-        share = next((number for result in found if (number := wording.finite(result.get("share"))) is not None), None)
-        names = [wording.plain(result.get("scorer")) for result in ordered]
-        parts = [f"{name} {wording.percent(_at_half(*curve))}" for name, curve in zip(names, curves, strict=True)]
-        random = f" The level grey line is a random choice: {wording.percent(share)}." if share is not None else ""
-        caption = f"Precision where half of the noise is found: {wording.listed(parts)}{random}"
-        title = f"Precision and recall, {wording.plain(kind)}"
-        drawn.append(draw(charts.precision_recall, title, caption, curves, share, key=names))
-    return drawn
+def _precision_recall(found: Mapping[str, Any] | None, own: str, draw: _Drawing) -> list[Chart]:
+    """Return the chart of all scorers, the tool's own first."""
+    results = [result for result in (found or {}).get("curves") or [] if result["recall"] and result["precision"]]
+    if not found or not results:
+        return []
+    ordered = sorted(results, key=lambda result: result.get("scorer") != own)
+    curves = [(wording.numbers(result["recall"]), wording.numbers(result["precision"])) for result in ordered]
+    share = wording.finite(found.get("share"))
+    names = [wording.plain(result.get("scorer")) for result in ordered]
+    parts = [f"{name} {wording.percent(_at_half(*curve))}" for name, curve in zip(names, curves, strict=True)]
+    random = f" The level grey line is a random choice: {wording.percent(share)}." if share is not None else ""
+    caption = f"Precision where half of the noise is found: {wording.listed(parts)}{random}{_drawn_from(found)}"
+    return [draw(charts.precision_recall, "Precision and recall", caption, curves, share, key=names)]
 
 
 def _at_half(recall: np.ndarray, precision: np.ndarray) -> float | None:
@@ -250,74 +248,71 @@ def _calibration(found: Mapping[str, Any] | None, draw: _Drawing) -> list[Chart]
     caption = (
         f"Expected calibration error {wording.decimal(found.get('expected_calibration_error'))}. "
         f"More noise is predicted than there is in {above} of {len(columns[0])} bins, "
-        "those below the dotted line; a dot's area grows with its rows."
+        f"those below the dotted line; a dot's area grows with its rows.{_drawn_from(found)}"
     )
     return [draw(charts.calibration, "Calibration of the scores", caption, *columns)]
 
 
 def _cleaning(metrics: Mapping[str, Any], draw: _Drawing) -> dict[str, Any] | None:
     """Return what was removed, and from whom: by item frequency and by length of history."""
-    found = metrics.get("cleaning") or {}
+    found = metrics.get("cleaning")
     own = _own_scorer(metrics)
     mine = [run for run in metrics.get("detection") or [] if run.get("scorer") == own and run.get("by_frequency_fifth")]
-    drawn = [*_by_frequency(found, draw), *_by_history(found, draw)]
-    names = {"rows": "rows", "removed": "removed", "protected": "protected", "unscored": "unscored"}
-    facts = [(label, wording.count(found[key])) for key, label in names.items() if key in found]
-    if "removed_share" in found:
-        facts.append(("of all rows removed", wording.percent(found["removed_share"])))
-    if wording.finite(found.get("estimated_noise_share")) is not None:
-        facts.append(("of all rows estimated to be noise", wording.percent(found["estimated_noise_share"])))
-    if "users_touched" in found:
-        facts.append(("users who lose a row", wording.count(found["users_touched"])))
-    if "cold_gap" in found:
-        facts.append(("cold gap", wording.change(found["cold_gap"], " points")))
-    if not (facts or drawn or mine):
+    if not found:
         return None
-    return {"facts": facts, "charts": drawn, "injected": tables.of_fifths(mine, own) if mine else None}
+    return {
+        "of": found["of"],
+        "facts": _taken(found),
+        "charts": [_by_frequency(found, draw), *([_by_history(found, draw)] if found["by_history_length"] else [])],
+        "known": tables.of_fifths(mine, own) if mine else None,
+    }
 
 
-def _by_frequency(found: Mapping[str, Any], draw: _Drawing) -> list[Chart]:
-    values = wording.numbers(found.get("by_frequency_fifth") or [])
-    if not len(values):
-        return []
+def _taken(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    facts = [(found["of"], wording.count(found["rows"]))]
+    facts += [(key, wording.count(found[key])) for key in ("removed", "protected", "unscored")]
+    facts.append((f"of all {found['of']} removed", wording.percent(found["removed_share"])))
+    if wording.finite(found.get("estimated_noise_share")) is not None:
+        facts.append((f"of all {found['of']} estimated to be noise", wording.percent(found["estimated_noise_share"])))
+    facts += [
+        ("users who lose a row", wording.count(found["users_touched"])),
+        ("cold gap", wording.change(found["cold_gap"], " points")),
+    ]
+    if len(found["seeds"]) > 1:
+        facts.append(("seeds, of which all this is the mean", wording.count(len(found["seeds"]))))
+    return facts
+
+
+def _by_frequency(found: Mapping[str, Any], draw: _Drawing) -> Chart:
+    values = wording.numbers(found["by_frequency_fifth"])
     caption = (
-        f"Of the rows of the rarest fifth of items {wording.percent(values[0])} are removed, "
+        f"Of the {found['of']} of the rarest fifth of items {wording.percent(values[0])} are removed, "
         f"of those of the most frequent fifth {wording.percent(values[-1])}.{_dashed(found)}"
     )
-    groups = (
-        tables.FIFTHS if len(values) == len(tables.FIFTHS) else [str(number) for number in range(1, len(values) + 1)]
-    )
     title = "Removed share by item frequency"
-    overall = wording.finite(found.get("removed_share"))
-    return [draw(charts.shares, title, caption, groups, values, overall, "fifths of the items, by frequency")]
+    overall = wording.finite(found["removed_share"])
+    return draw(charts.shares, title, caption, tables.FIFTHS, values, overall, "fifths of the items, by frequency")
 
 
-def _by_history(found: Mapping[str, Any], draw: _Drawing) -> list[Chart]:
-    groups = found.get("by_history_length") or []
-    if not groups:
-        return []
-    values = wording.numbers(group.get("share") for group in groups)
-    names = [_range(group.get("from"), group.get("to")) for group in groups]
-    caption = (
-        f"Of the rows of users with {names[0]} rows {wording.percent(values[0])} are removed, of those with "
-        f"{names[-1]} {wording.percent(values[-1])}.{_dashed(found)}"
-    )
+def _by_history(found: Mapping[str, Any], draw: _Drawing) -> Chart:
+    groups = found["by_history_length"]
+    values = wording.numbers(group["share"] for group in groups)
+    names = [_range(group["from"], group["to"]) for group in groups]
+    caption = f"Users with {names[0]} {found['of']} lose {wording.percent(values[0])} of them"
+    if len(groups) > 1:
+        caption += f", those with {names[-1]} lose {wording.percent(values[-1])}"
     title = "Removed share by length of history"
-    return [
-        draw(
-            charts.shares, title, caption, names, values, wording.finite(found.get("removed_share")), "rows of the user"
-        )
-    ]
+    overall = wording.finite(found["removed_share"])
+    return draw(
+        charts.shares, title, f"{caption}.{_dashed(found)}", names, values, overall, f"{found['of']} of the user"
+    )
 
 
 def _dashed(found: Mapping[str, Any]) -> str:
-    share = wording.percent(found.get("removed_share"))
-    return "" if share == wording.DASH else f" The dashed line is all rows: {share}."
+    return f" The dashed line is all {found['of']}: {wording.percent(found['removed_share'])}."
 
 
 def _range(start: Any, end: Any) -> str:
-    if wording.finite(end) is None:
-        return f"{wording.count(start)}+"
     return wording.count(start) if start == end else f"{wording.count(start)}–{wording.count(end)}"
 
 

@@ -5,7 +5,7 @@ Everything that trains leaves its artifact in the cache, so an interrupted study
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from iadsr_cli.config import TRAINED_SCORERS, Config
 from iadsr_cli.decisions import decide
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.errors import InputError, UsageError
-from iadsr_cli.evaluation import arms, baselines, findings, labels, metrics, thresholds
+from iadsr_cli.evaluation import arms, baselines, findings, labels, metrics, thresholds, wording
 from iadsr_cli.evaluation.findings import Outcome
 from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.pipeline import Workspace, warn_of_no_fit
@@ -47,12 +47,12 @@ def study(workspace: Workspace) -> Outcome:
     detection, curves = lab.detection()
     ranking = list(lab.ranking())
     tried = lab.thresholds()
-    judged = lab.judged(None, config.run.seed)
-    cleaning = findings.cleaning(judged)
+    by_seed = lab.judged_by_seed()
+    cleaning = findings.cleaning(by_seed)
     workspace.check_unchanged()
     return findings.outcome(
         workspace,
-        judged,
+        by_seed[config.run.seed],
         {
             **findings.verdict(cleaning, ranking),
             "notes": lab.notes,
@@ -64,6 +64,7 @@ def study(workspace: Workspace) -> Outcome:
             "ranking": ranking,
             "thresholds": tried,
             "cleaning": cleaning,
+            "judged": {"of": wording.TRAINING, "seed": config.run.seed},
         },
         lab.inputs(),
         lab.injected,
@@ -81,6 +82,34 @@ def _resolved(config: Config) -> Config:
             align=replace(config.align, align_epochs=min(config.align.align_epochs, _QUICK["align_epochs"])),
         )
     return replace(config, study=asked.resolved(config.decision.method))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A log that scorers see whole, as `denoise` would, and the truth about it.
+
+    Attributes:
+        kind: of noise, "labels" where the log itself says what is noise.
+        share: how much of it was injected, as it was typed; None for labels.
+        seed: of noise and scorers.
+        sequences: the log.
+        is_noise: the truth, bool [N].
+        counted: which rows count, bool [N].
+        noisy: what was injected, None for labels.
+    """
+
+    kind: str
+    share: str | None
+    seed: int
+    sequences: Sequences
+    is_noise: np.ndarray
+    counted: np.ndarray
+    noisy: noise.Noisy | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called when somebody is told of it."""
+        return f"{' '.join(filter(None, (self.kind, self.share)))}, seed {self.seed}"
 
 
 class _Lab:
@@ -192,17 +221,23 @@ class _Lab:
         )
 
     @cache  # noqa: B019 - a lab lives as long as its study
-    def judged(self, share: str | None, seed: int) -> findings.Judged:
-        """Judge the training part of the log, with so much noise if any, as `denoise` would judge a log."""
-        whole = self.noisy("insert-uniform", share, seed).sequences if share else self.sequences
+    def judged(self, seed: int) -> findings.Judged:
+        """Judge the training part of the log as it is."""
+        return self._judge(self.sequences, seed)
+
+    def judged_by_seed(self) -> dict[int, findings.Judged]:
+        """Judge the training part of the log as it is with each seed."""
+        return {seed: self.judged(seed) for seed in self._seeds}
+
+    def _judge(self, whole: Sequences, seed: int) -> findings.Judged:
+        """Judge the training part of the log, or of a copy with noise, as `denoise` would judge a log."""
         part = arms.training_part(whole)
         scores = baselines.METHODS[self.config.decision.method](self.material(part, seed))
         warn_of_no_fit(scores.shares, self.reporter)
         return findings.Judged(part, scores, arms.decide_on_training(scores.noise, whole, self.config.decision))
 
-    @cache  # noqa: B019
     def noisy(self, kind: str, share: str, seed: int) -> noise.Noisy:
-        """Return the log with noise."""
+        """Return the log with noise: a copy, which nobody keeps for longer than it is looked at."""
         rate = parse_share(share, "--noise-share")
         similar = self._neighbours if kind == "insert-similar" else None
         return noise.inject(self.sequences, kind, rate, seed, similar, arms.HELD_OUT)
@@ -210,64 +245,70 @@ class _Lab:
     def detection(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """Return one record per scorer, noise and seed, and the curves of the first noise and seed."""
         records: list[dict[str, Any]] = []
-        curves: dict[str, Any] = {"precision_recall": []}
-        own = self.config.decision.method
-        for kind, share, seed, sequences, truth, judged in self._trials():
-            is_noise = truth[judged]
-            about = f"{kind} {share}" if share else kind
-            self.reporter.note(f"{about}, seed {seed}: {is_noise.sum():,} of {len(is_noise):,} rows are noise")
-            material = self.material(sequences, seed)
-            own_score = None
-            for scorer in self.config.study.scorer:
-                score = baselines.SCORERS[scorer](material)
-                own_score = score if scorer == own else own_score
-                if scorer == own:
-                    decisions = decide(score, sequences.user_index, sequences.codes, self.config.decision)
-                    removed = ~decisions.keep[judged]
-                else:
-                    # As many rows as there is noise: other scores have no threshold.
-                    removed = metrics.worst(score[judged], int(is_noise.sum()))
-                score = score[judged]
-                found = metrics.detection(score, is_noise, removed, sequences.codes[judged])
-                records.append({"scorer": scorer, "kind": kind, "rate": share, "seed": seed, **found})
-                first = (kind, share, seed) == (records[0]["kind"], records[0]["rate"], records[0]["seed"])
-                if first:
-                    curve = metrics.precision_recall(score, is_noise)
-                    share_of_noise = float(is_noise.mean())
-                    curves["precision_recall"].append(
-                        {"scorer": scorer, "kind": kind, **curve, "share": share_of_noise}
-                    )
-                if first and scorer == own:
-                    curves["calibration"] = metrics.calibration(score, is_noise)
-                    curves["histogram"] = findings.histogram(score, is_noise)
-            if share is not None:
-                self.injected.append(self._labels_of(kind, share, seed, own_score))
+        curves: dict[str, Any] = {}
+        for trial in self._trials():
+            is_noise = trial.is_noise[trial.counted]
+            about = {"kind": trial.kind, "rate": trial.share, "seed": trial.seed}
+            self.reporter.note(f"{trial.name}: {is_noise.sum():,} of {len(is_noise):,} rows are noise")
+            material = self.material(trial.sequences, trial.seed)
+            scores = {scorer: baselines.SCORERS[scorer](material) for scorer in self.config.study.scorer}
+            for scorer, score in scores.items():
+                removed = self._removed(scorer, score, trial)
+                codes = trial.sequences.codes[trial.counted]
+                found = metrics.detection(score[trial.counted], is_noise, removed, codes)
+                records.append({"scorer": scorer, **about, **found})
+            if not curves:
+                curves = self._curves(about, {name: score[trial.counted] for name, score in scores.items()}, is_noise)
+            if trial.noisy is not None:
+                self.injected.append(self._labels_of(trial.noisy, about, scores.get(self.config.decision.method)))
         return records, curves
 
-    def _trials(self) -> Iterator[tuple[str, str | None, int, Sequences, np.ndarray, np.ndarray]]:
-        """Yield kind, share, seed, a log that scorers see whole, as `denoise` would, its noise, and which rows count.
+    def _removed(self, scorer: str, score: np.ndarray, trial: _Trial) -> np.ndarray:
+        """Return which of the rows that count a scorer would have removed."""
+        if scorer == self.config.decision.method:
+            decisions = decide(score, trial.sequences.user_index, trial.sequences.codes, self.config.decision)
+            return ~decisions.keep[trial.counted]
+        # As many rows as there is noise: other scores have no threshold.
+        return metrics.worst(score[trial.counted], int(trial.is_noise[trial.counted].sum()))
+
+    def _curves(self, about: dict[str, Any], scores: dict[str, np.ndarray], is_noise: np.ndarray) -> dict[str, Any]:
+        """Return what is drawn of one noise and seed: curves of all scorers, and more of the tool's own."""
+        curves = [{"scorer": name, **metrics.precision_recall(score, is_noise)} for name, score in scores.items()]
+        drawn: dict[str, Any] = {"precision_recall": {**about, "share": float(is_noise.mean()), "curves": curves}}
+        own = scores.get(self.config.decision.method)
+        if own is not None:
+            drawn["calibration"] = {**about, **metrics.calibration(own, is_noise)}
+            noise_name = "labelled noise" if about["rate"] is None else "injected noise"
+            drawn["histogram"] = {
+                **about,
+                **findings.histogram({"other rows": own[~is_noise], noise_name: own[is_noise]}),
+            }
+        return drawn
+
+    def _trials(self) -> Iterator[_Trial]:
+        """Yield what scorers are tried on.
 
         Injected noise is in the histories only: a user's last two rows are context, and are not counted.
         """
         for seed in self._seeds:
             if self._labels is not None:
-                yield "labels", None, seed, self.sequences, self._labels, np.ones(len(self._labels), dtype=bool)
+                all_rows = np.ones(len(self._labels), dtype=bool)
+                yield _Trial("labels", None, seed, self.sequences, self._labels, all_rows)
                 continue
             for kind in self.config.study.noise:
                 for share in self.config.study.noise_share:
                     noisy = self.noisy(kind, share, seed)
-                    yield kind, share, seed, noisy.sequences, noisy.is_noise, ~arms.held_out(noisy.sequences)
+                    counted = ~arms.held_out(noisy.sequences)
+                    yield _Trial(kind, share, seed, noisy.sequences, noisy.is_noise, counted, noisy)
 
-    def _labels_of(self, kind: str, share: str, seed: int, score: np.ndarray | None) -> pa.Table:
+    def _labels_of(self, noisy: noise.Noisy, about: dict[str, Any], score: np.ndarray | None) -> pa.Table:
         """Return what was injected, a row each, with the tool's own score of it."""
-        noisy = self.noisy(kind, share, seed)
         sequences, places = noisy.sequences, np.flatnonzero(noisy.is_noise)
         number = len(places)
         replaced = np.where(noisy.origin[places] >= 0, self.sequences.codes[noisy.origin[places]] - 1, -1)
-        constants = {"kind": kind, "rate": share, "seed": seed}
         return pa.table(
             {
-                **{name: pa.repeat(value, number) for name, value in constants.items()},
+                **{name: pa.repeat(value, number) for name, value in about.items()},
                 "user_id": self.workspace.ids_of(sequences.user_index[places]),
                 "position": positions(sequences.lengths)[places],
                 "item_id": sequences.items.take(pa.array(sequences.codes[places] - 1)),
@@ -294,15 +335,16 @@ class _Lab:
         """Return which threshold serves item neighbours best on the log as it is, or None where they are not asked."""
         if "neighbours" not in self.config.study.recommender:
             return None
-        noise = [self.judged(None, seed).scores.noise for seed in self._seeds]
+        noise = [judged.scores.noise for judged in self.judged_by_seed().values()]
         return thresholds.compare(self.sequences, noise, self.config.decision, self.config.run.seed, self.reporter)
 
     def _arms(self, share: str | None, seed: int) -> list[arms.Arm]:
-        sequences, is_noise = self.sequences, None
-        if share is not None:
-            noisy = self.noisy("insert-uniform", share, seed)
-            sequences, is_noise = noisy.sequences, noisy.is_noise[~arms.held_out(noisy.sequences)]
-        return arms.make_arms(sequences, self.judged(share, seed).removed, self.config.decision, seed, is_noise)
+        if share is None:
+            return arms.make_arms(self.sequences, self.judged(seed).removed, self.config.decision, seed)
+        noisy = self.noisy("insert-uniform", share, seed)
+        removed = self._judge(noisy.sequences, seed).removed
+        is_noise = noisy.is_noise[~arms.held_out(noisy.sequences)]
+        return arms.make_arms(noisy.sequences, removed, self.config.decision, seed, is_noise)
 
     def _rank(self, recommender: str, arm: arms.Arm, seed: int) -> arms.Outcome:
         """Train and rank, once for arms of the same rows: where nothing was removed, all are."""
@@ -364,11 +406,7 @@ class _Lab:
             }
             for arm, by_metric in worth.items()
         ]
-        means = {record["arm"]: record["HR@10"] for record in records}
-        recovered = None
-        if means.get(arms.ORACLE, 0) > means[arms.RAW]:
-            lost = means[arms.ORACLE] - means[arms.RAW]
-            recovered = (means[arms.CLEANED_HISTORY] - means[arms.RAW]) / lost
+        recovered, withheld = _recovered({record["arm"]: record for record in records})
         return {
             "recommender": recommender,
             "noise": noise_name,
@@ -377,4 +415,21 @@ class _Lab:
             "cold_users": int(cold.sum()),
             "arms": records,
             "recovered_share": recovered,
+            "recovered_share_withheld": withheld,
         }
+
+
+def _recovered(by_arm: dict[str, dict[str, Any]]) -> tuple[float | None, str | None]:
+    """Return the share of what noise costs that cleaning wins back, or why it is withheld; of the log as it is neither.
+
+    A share of a cost that may be none at all says nothing.
+    """
+    if arms.ORACLE not in by_arm:
+        return None, None
+    if (by_arm[arms.ORACLE]["change"]["HR@10"]["low"] or 0) <= 0:
+        return None, (
+            "What share of the loss to noise is recovered is not told, as no loss is shown: "
+            "the interval of what the oracle gains is not above zero."
+        )
+    raw, cleaned, oracle = (by_arm[name]["HR@10"] for name in (arms.RAW, arms.CLEANED_HISTORY, arms.ORACLE))
+    return (cleaned - raw) / (oracle - raw), None

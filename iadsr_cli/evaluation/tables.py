@@ -9,7 +9,7 @@ from iadsr_cli.evaluation import wording
 _RANKING = {"HR@10": "HR@10", "NDCG@10": "NDCG@10", "MRR@10": "MRR@10", "cold_HR@10": "cold HR@10"}
 CHANGES = ["HR@10", "NDCG@10"]
 """Metrics of arms whose changes are told."""
-DECISION = ["precision", "recall", "f1", "over_denoising", "under_denoising", "removed_share", "cold_gap"]
+DECISION = ["precision", "recall", "f1", "over_denoising", "under_denoising", "removed_share", "over_denoising_gap"]
 """Figures of what a decision removed of known noise."""
 FIFTHS = ["rarest", "2nd", "3rd", "4th", "most frequent"]
 """Of the items, by frequency."""
@@ -100,12 +100,12 @@ def of_scorers(results: Sequence[Mapping[str, Any]]) -> Table:
         for row in table:
             row[place] = Cell(row[place].text, row[place].below, row[place].text == best)
     groups = [(wording.plain(kind), sum(kind == other for other, _ in columns)) for kind in kinds]
-    rates = [_rate(rate) for _, rate in columns]
+    rates = [rate_of(rate) for _, rate in columns]
     rows = list(zip(map(wording.plain, scorers), table, strict=True))
     return Table("AUROC by scorer and kind of noise", "AUROC", rates, rows, groups)
 
 
-def _rate(rate: Any) -> str:
+def rate_of(rate: Any) -> str:
     """Return a rate of noise, which is a number or already in words; labelled noise has none."""
     number = wording.finite(rate)
     if number is not None:
@@ -115,12 +115,12 @@ def _rate(rate: Any) -> str:
 
 def of_decisions(results: Sequence[Mapping[str, Any]], own: str) -> Table:
     """Return what the tool's own scorer removed, by kind and rate of noise, means over seeds."""
-    names = ["precision", "recall", "F1", "over-denoising", "under-denoising", "removed", "cold gap, points"]
+    names = ["precision", "recall", "F1", "over-denoising", "under-denoising", "removed", "over-denoising gap, points"]
     rows = []
     for (kind, rate), runs in grouped(results, "kind", "rate").items():
         cells = []
         for key in DECISION:
-            show = _points if key == "cold_gap" else wording.percent
+            show = _points if key == "over_denoising_gap" else wording.percent
             values = [run.get(key) for run in runs]
             cells.append(
                 Cell(
@@ -128,7 +128,7 @@ def of_decisions(results: Sequence[Mapping[str, Any]], own: str) -> Table:
                     wording.half_interval(values, lambda half: wording.percent(half).rstrip("%")),
                 )
             )
-        rows.append((f"{wording.plain(kind)} {_rate(rate)}", cells))
+        rows.append((f"{wording.plain(kind)} {rate_of(rate)}".rstrip(), cells))
     return Table(f"What {own} removed, by kind of noise", "noise", names, rows)
 
 
@@ -148,8 +148,8 @@ def of_fifths(runs: Sequence[Mapping[str, Any]], own: str) -> Table:
     }
     rows = []
     for place, name in enumerate(FIFTHS):
-        fifths = [run["by_frequency_fifth"][place] for run in runs if place < len(run["by_frequency_fifth"])]
+        fifths = [run["by_frequency_fifth"][place] for run in runs]
         means = {key: wording.mean([fifth.get(key) for fifth in fifths]) for key in columns}
         rows.append((name, [Cell(show(means[key])) for key, (_, show) in columns.items()]))
-    label = f"{own} on known noise by item frequency, the mean of {len(runs)} runs"
+    label = f"{own} on known noise by item frequency{f', the mean of {len(runs)} runs' if len(runs) > 1 else ''}"
     return Table(label, "item frequency", [name for name, _ in columns.values()], rows)

@@ -1,7 +1,7 @@
 """Numbers, settings and texts of a report as they are read."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,8 @@ import numpy as np
 from iadsr_cli.evaluation.metrics import seed_interval
 
 DASH = "–"
+LOG, TRAINING = "rows", "rows that train"
+"""What figures are of: all rows of the log, or all but the last two of each user, which choose and test."""
 
 
 def finite(value: Any) -> float | None:
@@ -35,8 +37,14 @@ def _shown(value: Any, pattern: str, unit: str = "") -> str:
 
 
 def count(value: Any) -> str:
-    """Return 1234 as "1,234"."""
-    return _shown(value, "{:,.0f}")
+    """Return 1234 as "1,234"; a mean of counts that is no whole number as "0.5"."""
+    number = finite(value)
+    return _shown(number, "{:,.0f}" if number is None or number.is_integer() else "{:,.1f}")
+
+
+def counted(value: Any, noun: str) -> tuple[str, str]:
+    """Return "seed" or "seeds", as many as there are, and their number."""
+    return noun if finite(value) == 1 else f"{noun}s", count(value)
 
 
 def decimal(value: Any, digits: int = 3) -> str:
@@ -64,15 +72,6 @@ def change_within(found: Mapping[str, float | None]) -> str:
     return f"{mean:+.1%} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
-def seconds(value: Any) -> str:
-    """Return 75 as "1 min 15 s"."""
-    number = finite(value)
-    if number is None:
-        return DASH
-    minutes, seconds = divmod(round(number), 60)
-    return f"{minutes} min {seconds} s" if minutes else f"{number:.1f} s"
-
-
 def plain(value: Any) -> str:
     """Return a setting as a reader would write it."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -82,15 +81,6 @@ def plain(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(plain, value)) or DASH
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield settings and those within them, their names joined by dots."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
 
 
 def cut(text: Any, most: int = 600) -> str:
@@ -106,11 +96,15 @@ def mean(values: Sequence[Any]) -> float | None:
 
 
 def half_interval(values: Sequence[Any], show: Callable[[Any], str]) -> str:
-    """Return "± 0.012", half of the mean's 95% interval over seeds by Student's t; nothing for one seed."""
+    """Return "± 0.012", half of the mean's 95% interval over seeds by Student's t; nothing for one seed.
+
+    Nothing, too, where the interval of these shares would be as wide as all that a share can be: two seeds that differ
+    do not tell how much others would.
+    """
     found = numbers(values)
     found = found[np.isfinite(found)]
     half = seed_interval(found)["half"] if len(found) else None
-    return "" if half is None else f"± {show(half)}"
+    return "" if half is None or half >= 0.5 else f"± {show(half)}"
 
 
 def listed(parts: Sequence[str]) -> str:

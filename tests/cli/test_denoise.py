@@ -247,7 +247,9 @@ def test_a_report_says_what_is_removed_and_from_whom(run, shop: Path) -> None:
     assert {name: stored["cleaning"][name] for name in ("rows", "removed", "protected", "unscored")} == {
         name: said[name] for name in ("rows", "removed", "protected", "unscored")
     }
-    assert sum(stored["histogram"]["clean"]) == said["rows"] - said["unscored"]
+    (drawn,) = stored["histogram"]["parts"]
+    assert (drawn["name"], sum(drawn["counts"])) == ("all scored rows", said["rows"] - said["unscored"])
+    assert stored["cleaning"]["of"] == "rows"
     rows = pq.read_table("report/rows.parquet").to_pandas()
     log, kept = pd.read_csv(shop, dtype=str), pd.read_csv("clean.csv", dtype=str)
     pd.testing.assert_frame_equal(log[~rows["removed"].to_numpy()].reset_index(drop=True), kept)
@@ -257,6 +259,26 @@ def test_a_report_says_what_is_removed_and_from_whom(run, shop: Path) -> None:
     assert "Does a recommender get better?" not in page
     assert "How are the scores spread?" in page
     assert "known to be noise" not in page
+    assert "Noise is put into" not in page, "nothing was injected"
+
+
+@pytest.mark.usefixtures("scored")
+def test_a_report_and_the_terminal_tell_the_same_of_a_log_with_missing_ids(run, shop: Path) -> None:
+    log = pd.read_csv(shop, dtype=str)
+    log.loc[::3, "user_id"], log.loc[1::5, "item_id"] = None, None
+    log.to_csv("holes.csv", index=False)
+    options = ["--null-ids", "keep", "--budget", "10%", "--encoder", "tfidf", "--report", "report"]
+    result = run("denoise", "holes.csv", "-o", "clean.csv", *options, "--json")
+    assert result.exit_code == 0, result.output
+    said, stored = json.loads(result.stdout), json.loads(Path("report/metrics.json").read_text(encoding="utf-8"))
+    found, share = stored["cleaning"], said["removed"] / said["rows"]
+    assert stored["verdict"].startswith(f"Cleaning removes {share:.1%} of rows;")
+    assert {name: found[name] for name in ("rows", "removed", "unscored")} == {
+        name: said[name] for name in ("rows", "removed", "unscored")
+    }
+    assert found["removed_share"] == share
+    assert found["by_frequency_fifth"] == said["removed_share_by_item_frequency_fifth"]
+    assert sum(group["rows"] for group in found["by_history_length"]) == log["user_id"].notna().sum()
 
 
 @pytest.mark.usefixtures("scored")

@@ -91,8 +91,9 @@ def test_seeds_kinds_and_shares_are_all_compared(run, shop: Path) -> None:
     assert noisy["users"] == as_it_is["users"]
     # Nothing is above such a threshold, and what is not removed is not recovered.
     assert said["cleaning"]["removed"] == 0
-    assert said["verdict"].startswith("At these settings cleaning removes no row of this log")
-    assert noisy["recovered_share"] == 0
+    nothing = "At these settings cleaning removes none of the rows that train, all but the last two of each user, so"
+    assert said["verdict"].startswith(nothing)
+    assert (noisy["recovered_share"] is None) == (noisy["recovered_share_withheld"] is not None)
 
 
 def test_a_study_that_was_interrupted_goes_on(run, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,10 +124,17 @@ def test_labels_take_the_place_of_injected_noise(run, shop: Path) -> None:
     log = pd.read_csv(shop)
     log["rating"] = np.where(np.arange(len(log)) % 10 == 0, 1, 4)
     log.to_csv("rated.csv", index=False)
-    said = succeed(run("evaluate", "rated.csv", *CHEAP, "--label", "rating<=2", "--json"))
+    said = succeed(
+        run("evaluate", "rated.csv", "-o", "report", *CHEAP, "--scorer", "iadsr", "--label", "rating<=2", "--json")
+    )
     assert {record["kind"] for record in said["detection"]} == {"labels"}
     assert {record["noise"] for record in said["detection"]} == {int((log["rating"] == 1).sum())}
     assert {record["rows"] for record in said["detection"]} == {len(log)}
+    assert (said["precision_recall"]["kind"], said["precision_recall"]["rate"]) == ("labels", None)
+    assert [part["name"] for part in said["histogram"]["parts"]] == ["other rows", "labelled noise"]
+    page = Path("report/report.html").read_text(encoding="utf-8")
+    assert "Noise is what the log's own labels say" in page.replace("&#39;", "'")
+    assert "Noise is put into the histories" not in page
 
 
 def test_labels_that_tell_nothing_apart_are_refused(refused, shop: Path) -> None:
@@ -182,7 +190,9 @@ def test_the_terminal_shows_the_tables_and_the_verdict(run, shop: Path) -> None:
         assert words in shown
     assert re.search(r"as set +[45]\.\d% +0\.\d{4} +0\.\d{4} *\n", shown)
     assert re.search(r"\n +0\.7 +[0-9.]+% +[+-][0-9.]+% \[.* +[+-][0-9.]+% \[", shown)
-    assert re.search(r"Cleaning removes [45]\.\d% of rows and .*: neighbours HR@10 [+-]", " ".join(shown.split()))
+    assert re.search(
+        r"Cleaning removes [45]\.\d% of the rows that train and .*: neighbours HR@10 [+-]", " ".join(shown.split())
+    )
 
 
 def test_what_was_injected_is_saved_with_the_score_it_got(run, shop: Path) -> None:

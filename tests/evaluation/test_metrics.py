@@ -32,7 +32,7 @@ def test_detection_by_hand() -> None:
     is_noise = np.array([1, 0, 1, 0, 1, 0, 0], dtype=bool)
     removed = np.array([1, 1, 0, 0, 0, 0, 0], dtype=bool)
     outcome = detection(score, is_noise, removed, np.zeros(7, np.int64))
-    del outcome["by_frequency_fifth"], outcome["cold_gap"]
+    del outcome["by_frequency_fifth"], outcome["over_denoising_gap"]
     assert outcome == pytest.approx(
         {
             "rows": 7,
@@ -89,9 +89,18 @@ def test_a_random_score_is_worth_one_half_and_the_labels_one() -> None:
     assert outcome["auroc"] == pytest.approx(0.5, abs=0.01)
     assert outcome["average_precision"] == pytest.approx(0.1, abs=0.01)
     assert outcome["precision"] == pytest.approx(0.1, abs=0.01)
-    assert outcome["cold_gap"] == pytest.approx(0, abs=0.01)
+    assert outcome["over_denoising_gap"] == pytest.approx(0, abs=0.01)
     perfect = detection(is_noise.astype(float), is_noise, is_noise, items)
-    names = ("auroc", "average_precision", "precision", "recall", "f1", "over_denoising", "under_denoising", "cold_gap")
+    names = (
+        "auroc",
+        "average_precision",
+        "precision",
+        "recall",
+        "f1",
+        "over_denoising",
+        "under_denoising",
+        "over_denoising_gap",
+    )
     assert [perfect[name] for name in names] == [1, 1, 1, 1, 1, 0, 0, 0]
 
 
@@ -117,7 +126,7 @@ def test_fifths_are_fifths_of_the_items_and_not_of_the_rows() -> None:
     assert (fifths[0]["over_denoising"], fifths[0]["under_denoising"]) == (1.0, 0.5)
     assert (fifths[1]["over_denoising"], fifths[1]["under_denoising"]) == (0.0, 1.0)
     assert fifths[4]["over_denoising"] == pytest.approx(3 / 17)
-    assert outcome["cold_gap"] == pytest.approx(1 - 3 / 17)
+    assert outcome["over_denoising_gap"] == pytest.approx(1 - 3 / 17)
 
 
 def test_items_of_one_frequency_are_dealt_to_fifths_by_code() -> None:
@@ -131,7 +140,7 @@ def test_items_of_one_frequency_are_dealt_to_fifths_by_code() -> None:
 def test_what_has_nothing_to_be_computed_from_is_none() -> None:
     score, none, every = np.array([0.1, 0.2]), np.zeros(2, bool), np.ones(2, bool)
     clean = detection(score, none, none, np.array([1, 1]))
-    for name in ("auroc", "average_precision", "precision", "recall", "f1", "under_denoising", "cold_gap"):
+    for name in ("auroc", "average_precision", "precision", "recall", "f1", "under_denoising", "over_denoising_gap"):
         assert clean[name] is None, name
     assert clean["over_denoising"] == 0
     assert clean["by_frequency_fifth"][4]["rows"] == 0

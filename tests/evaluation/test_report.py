@@ -110,7 +110,8 @@ def detection():
                     {
                         "scorer": scorer, "kind": kind, "rate": 0.1, "seed": seed, "auroc": auroc,
                         "average_precision": 0.4, "precision": 0.52, "recall": 0.31, "f1": 0.388,
-                        "over_denoising": 0.027, "under_denoising": 0.69, "removed_share": 0.05, "cold_gap": 0.021,
+                        "over_denoising": 0.027, "under_denoising": 0.69, "removed_share": 0.05,
+                        "over_denoising_gap": 0.021,
                         "by_frequency_fifth": [{**fifth, "under_denoising": 0.5 + place / 20} for place in range(5)],
                     }
                 )  # fmt: skip
@@ -121,37 +122,49 @@ def detection():
 def rich():
     """Metrics with every section, of the size that a study has."""
     bins = np.linspace(0.05, 0.95, 10)
-    recall = np.linspace(0, 1, 400)
+    recall = np.linspace(0, 1, 100)
+    first = {"kind": "insert-uniform", "rate": "10%", "seed": 7}
     return {
-        "schema_version": 2,
+        "schema_version": 3,
         "version": "0.1.0",
-        "verdict": "Cleaning removes 5.0% of rows and helps: neighbours HR@10 +3.2% [+2.0, +4.4]; "
+        "verdict": "Cleaning removes 5.0% of the rows that train and helps: neighbours HR@10 +3.2% [+2.0, +4.4]; "
         "gru4rec HR@10 +3.2% [+2.0, +4.4]; rare items lose 7.1 points more.",
         "verdict_kind": "helps",
         "notes": ["Three seeds; the interval is over users.", "8% of the items have no text."],
         "log": {"name": "beauty.parquet", "rows": 198502, "users": 22363, "items": 12101, "items_with_text": 12023},
         "settings": {
-            "decision.method": "iadsr", "study.noise": list(KINDS)[:5], "loop": {"patience": 4}, "budget": "5%",
+            "decision.method": "iadsr", "study.noise": list(KINDS)[:5], "loop.patience": 4, "budget": "5%",
             "seed": 0, "dropout": 0.3, "text-column": None, "force": False,
         },
         "detection": detection(),
         "histogram": {
+            **first,
             "edges": np.linspace(0, 1, 31).tolist(),
-            "clean": (1000 * np.exp(-np.linspace(-1.2, 3, 30) ** 2)).tolist(),
-            "injected": (90 * np.exp(-np.linspace(-3, 1.4, 30) ** 2)).tolist(),
+            "parts": [
+                {
+                    "name": "other rows", "median": 0.123,
+                    "counts": (1000 * np.exp(-np.linspace(-1.2, 3, 30) ** 2)).tolist(),
+                },
+                {
+                    "name": "injected noise", "median": 0.789,
+                    "counts": (90 * np.exp(-np.linspace(-3, 1.4, 30) ** 2)).tolist(),
+                },
+            ],
         },
-        "precision_recall": [
-            {
-                "scorer": scorer,
-                "kind": kind,
-                "recall": recall.tolist(),
-                "precision": (0.09 + (base - 0.5) * 2 * (1 - recall) ** (1.5 - base)).tolist(),
-                "share": 0.0909,
-            }
-            for kind in ("insert-uniform", "insert-popular")
-            for scorer, base in SCORERS.items()
-        ],
+        "precision_recall": {
+            **first,
+            "share": 0.0909,
+            "curves": [
+                {
+                    "scorer": scorer,
+                    "recall": recall.tolist(),
+                    "precision": (0.09 + (base - 0.5) * 2 * (1 - recall) ** (1.5 - base)).tolist(),
+                }
+                for scorer, base in SCORERS.items()
+            ],
+        },
         "calibration": {
+            **first,
             "bins": [{"predicted": p, "observed": p**1.3, "rows": 5000 * (1.02 - p) ** 3} for p in bins.tolist()],
             "expected_calibration_error": 0.0431,
         },
@@ -169,6 +182,7 @@ def rich():
                     *([arm("oracle", 0.0699, 0.1074)] if noise else []),
                 ],
                 "recovered_share": 0.298 if noise else None,
+                "recovered_share_withheld": None,
             }
             for recommender in ("item-neighbours", "gru4rec")
             for noise in (None, "insert-uniform 30%")
@@ -183,6 +197,7 @@ def rich():
             ],
         },
         "cleaning": {
+            "of": "rows that train", "seeds": [7, 8, 9],
             "rows": 198502, "removed": 9925, "removed_share": 0.05, "protected": 1204, "unscored": 311,
             "users_touched": 8044, "by_frequency_fifth": [0.0912, 0.0633, 0.0441, 0.0312, 0.0204],
             "by_history_length": [
@@ -190,10 +205,11 @@ def rich():
                 {"from": 5, "to": 5, "rows": 30000, "share": 0.031},
                 {"from": 6, "to": 10, "rows": 90000, "share": 0.052},
                 {"from": 11, "to": 50, "rows": 60000, "share": 0.061},
-                {"from": 51, "to": None, "rows": 17602, "share": 0.048},
+                {"from": 51, "to": 204, "rows": 17602, "share": 0.048},
             ],
-            "cold_gap": 0.0708,
+            "cold_gap": 0.0708, "estimated_noise_share": None,
         },
+        "judged": {"of": "rows that train", "seed": 7},
         "suspicious": [
             {
                 "user": f"A2K{number:05d}QX", "item": f"B00{number:07d}", "title": TITLES[number % 12],
@@ -203,7 +219,6 @@ def rich():
             }
             for number in range(20)
         ],
-        "seconds": {"embed": 64.2, "pretrain": 211.8, "align": 98.1, "rank": 3.44},
     }  # fmt: skip
 
 
@@ -219,7 +234,6 @@ def hostile(metrics):
     metrics["verdict"] = next(texts)
     metrics["notes"] = HOSTILE
     metrics["settings"] = dict(zip(HOSTILE, HOSTILE[::-1], strict=True))
-    metrics["seconds"][next(texts)] = 1.0
     metrics["version"] = next(texts)
     for study in metrics["ranking"]:
         study["recommender"], study["noise"] = next(texts), next(texts)
@@ -321,7 +335,7 @@ def test_ids_are_unique_and_references_lead_somewhere(rich):
 
 def test_charts_take_their_colours_from_the_page_and_say_what_they_show(page):
     charts = [attributes for tag, attributes in page.elements if tag == "svg"]
-    assert len(charts) == 4 + 1 + 2 + 1 + 2
+    assert len(charts) == 4 + 1 + 1 + 1 + 2
     assert all(chart["role"] == "img" and len(chart["aria-label"]) > 40 for chart in charts)
     painted = re.findall(r"(?:fill|stroke): ([^;]+)", "; ".join(page.all("style")))
     assert set(painted) <= {
@@ -347,31 +361,28 @@ def test_a_page_can_be_attached_to_a_message(rich):
     assert len(render(large).encode()) < 500_000
 
 
-def test_any_section_may_be_missing(rich):
+def test_a_section_may_be_missing(rich):
     shown = {
         "ranking": "Does a recommender get better?",
         "thresholds": "Would another threshold serve better?",
-        "precision_recall": "Precision and recall, insert-uniform",
+        "precision_recall": "Precision and recall",
         "histogram": "Distribution of scores",
         "calibration": "Calibration of the scores",
         "detection": "What iadsr removes of it",
         "cleaning": "Removed share by length of history",
         "suspicious": "The most suspicious rows",
         "settings": "Settings",
-        "seconds": "Time",
         "log": "items with text",
         "notes": rich["notes"][0],
-        "verdict": rich["verdict"],
         "version": "iadsr 0.1.0, report on ",
     }
-    assert set(shown) == set(rich) - {"schema_version", "verdict_kind"}
-    small = {**rich, "ranking": rich["ranking"][:1], "precision_recall": rich["precision_recall"][:1]}
+    assert set(shown) == set(rich) - {"schema_version", "verdict", "verdict_kind", "judged"}
+    small = {**rich, "ranking": rich["ranking"][:1]}
+    always = {name: rich[name] for name in ("log", "settings")}
     for section, words in shown.items():
-        assert words in only(**{section: rich[section], "log": rich["log"]}).text
+        assert words in only(**{**always, section: rich[section]}).text
         assert words not in only(**{key: value for key, value in small.items() if key != section}).text
-    assert render({}).count("</section>") == 1
-    empty = {key: type(value)() if isinstance(value, list | dict) else None for key, value in rich.items()}
-    assert render(empty) == render({})
+    assert render({"verdict": ""}).count("</section>") == 1
 
 
 def blank(value, missing):
@@ -386,7 +397,8 @@ def blank(value, missing):
 @pytest.mark.parametrize("missing", [None, math.nan, math.inf])
 def test_a_number_that_is_missing_shows_as_a_dash(rich, missing):
     metrics = blank({key: value for key, value in rich.items() if key != "schema_version"}, missing)
-    metrics["ranking"], metrics["precision_recall"] = metrics["ranking"][:1], metrics["precision_recall"][:1]
+    metrics |= {"ranking": metrics["ranking"][:1], "judged": rich["judged"]}
+    metrics["cleaning"]["seeds"] = [7]
     html = render(metrics)
     text = Page(html).text
     assert text.count(DASH) > 100
@@ -395,7 +407,7 @@ def test_a_number_that_is_missing_shows_as_a_dash(rich, missing):
 
 
 def only(**sections):
-    return Page(render(sections))
+    return Page(render({"verdict": "So it is.", **sections}))
 
 
 def test_changes_show_with_sign_and_interval(rich):
@@ -418,7 +430,7 @@ def test_a_change_that_rounds_to_zero_has_no_sign():
 
 def test_dots_stand_where_the_numbers_say():
     arms = [arm("raw", 0.05), arm("better", 0.06, 0.2), arm("worse", 0.04, -0.2)]
-    html = render({"ranking": [{"recommender": "gru4rec", "arms": arms}]})
+    html = render({"verdict": "", "ranking": [{"recommender": "gru4rec", "arms": arms}]})
     zero = float(re.search(r'd="M ([\d.]+) [^"]*"[^>]*stroke: var\(--ink\)', html)[1])
     better, worse = (float(x) for x in re.findall(r'<use href[^>]* x="([\d.]+)"[^>]*series-1', html))
     assert better - zero == pytest.approx(zero - worse, abs=0.3)
@@ -432,7 +444,7 @@ def test_auroc_is_the_mean_over_seeds_and_the_best_of_a_column_is_bold():
         for scorer, values in runs.items()
         for seed, auroc in enumerate(values)
     ]
-    html = render({"detection": found})
+    html = render({"verdict": "", "detection": found})
     # 4.303 * 0.01 / sqrt(3)
     assert "<td>0.810<small>± 0.025</small></td>" in html
     assert "<td><strong>0.820</strong><small>± 0.263</small></td>" in html
@@ -446,21 +458,55 @@ def test_the_tools_own_scorer_is_the_method_of_the_settings(rich):
     texts = only(detection=found, settings={"decision.method": "svd"}).texts
     assert "What svd removes of it" in texts
     assert "12.3%" in texts
-    assert "12.3%" not in only(detection=found).texts
+    assert "12.3%" not in only(detection=found, settings=rich["settings"]).texts
+    without = only(detection=found, cleaning=rich["cleaning"], settings={"decision.method": "crossfit"}).text
+    assert "removes of it" not in without, "no other scorer stands in for a method that was not asked for"
+    assert "on known noise by item frequency" not in without
+
+
+def test_an_interval_as_wide_as_all_that_is_possible_is_left_out():
+    runs = [
+        {"scorer": "svd", "kind": "labels", "rate": None, "seed": seed, "auroc": 0.8, "precision": hit, "recall": 0.1}
+        for seed, hit in enumerate([0.0, 0.667])
+    ]
+    html = render({"verdict": "", "detection": runs, "settings": {"decision.method": "svd"}})
+    assert "<td>33.4%</td>" in html
+    assert "<td>10.0%<small>± 0.0</small></td>" in html
+    assert "left out where the interval would be as wide as all that is possible" in html
+
+
+def test_counts_are_told_as_they_are(rich):
+    cleaning = {**rich["cleaning"], "removed": 0.5, "by_history_length": rich["cleaning"]["by_history_length"][:1]}
+    ranking = [{**rich["ranking"][0], "seeds": 1}]
+    text = " ".join(only(cleaning=cleaning, ranking=ranking).text.split())
+    assert "removed 0.5" in text
+    assert "seed 1" in text and "seeds 1" not in text
+    assert "Users with 1–4 rows that train lose 0.0% of them. The dashed line is all rows that train: 5.0%." in text
+    one = [run for run in rich["detection"] if run["scorer"] == "iadsr"][:1]
+    assert "the mean of" not in only(cleaning=cleaning, detection=one, settings=rich["settings"]).text
+
+
+def test_a_share_that_is_withheld_is_said_to_be(rich):
+    study = {**rich["ranking"][1], "recovered_share": None, "recovered_share_withheld": "Nothing is shown."}
+    text = only(ranking=[study]).text
+    assert "Nothing is shown." in text and "recovered" not in text
 
 
 def test_whom_cleaning_hurts_is_told_in_numbers(rich):
     texts = only(cleaning=rich["cleaning"]).texts
-    assert {"9,925", "+7.1 points", "9.1%", "2.0%", "6–10", "51+", "5"} <= set(texts)
+    assert {"9,925", "+7.1 points", "9.1%", "2.0%", "6–10", "51–204", "5"} <= set(texts)
     assert any("rarest fifth of items 9.1%" in text for text in texts)
 
 
-def test_captions_tell_medians_and_precision_from_the_curves():
-    histogram = {"edges": [0, 0.5, 1], "clean": [30, 10], "injected": [0, 4]}
-    curve = {"scorer": "iadsr", "kind": "labels", "recall": [1, 0.5, 0], "precision": [0.1, 0.4, 1], "share": 0.1}
-    text = only(histogram=histogram, precision_recall=[curve, {**curve, "recall": [], "precision": []}]).text
-    assert "Half of the scores are above 0.33 (other rows) and 0.75 (known noise)." in text
-    assert "iadsr 40.0%. The level grey line is a random choice: 10.0%." in text
+def test_captions_tell_medians_and_precision_and_which_noise_is_drawn(rich):
+    curve = {"scorer": "iadsr", "recall": [1, 0.5, 0], "precision": [0.1, 0.4, 1]}
+    found = {**rich["precision_recall"], "share": 0.1, "curves": [curve, {**curve, "recall": [], "precision": []}]}
+    text = only(
+        histogram=rich["histogram"], precision_recall=found, calibration=rich["calibration"], settings=rich["settings"]
+    ).text
+    assert "The median is 0.123 (other rows) and 0.789 (injected noise). Noise: insert-uniform 10%, seed 7." in text
+    assert "iadsr 40.0%. The level grey line is a random choice: 10.0%. Noise: insert-uniform 10%, seed 7." in text
+    assert text.count("Noise: insert-uniform 10%, seed 7.") == 3
 
 
 def test_titles_are_isolated_in_their_own_direction(rich):
@@ -482,15 +528,21 @@ def test_importing_the_report_draws_nothing_in():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
-def scroll_width(page, width, folder, *, dark):
-    """Return how wide a page would be scrolled in a window of `width` CSS pixels."""
+WHOLE_PAGE = "document.documentElement.scrollWidth"
+CUT_OF_TABLES = (
+    "Math.max(...Array.from(document.querySelectorAll('.study .scroll'), t => t.scrollWidth - t.clientWidth))"
+)
+
+
+def measured(page, width, folder, *, dark=False, what=WHOLE_PAGE):
+    """Return what a script says of a page in a window of `width` CSS pixels: how wide it would be scrolled."""
     # The page allows no script, so one outside of its frame measures it.
     outside = folder / "outside.html"
     outside.write_text(
         f'<!doctype html><iframe id="page" style="width: {width}px; height: 900px; border: 0" '
         f'srcdoc="{markup.escape(page)}"></iframe><script>'
-        "onload = () => { document.title = 'width ' + "
-        "document.getElementById('page').contentDocument.documentElement.scrollWidth }</script>",
+        "onload = () => { const inside = window.document.getElementById('page').contentDocument; "
+        f"document.title = 'found ' + (document => {what})(inside) }}</script>",
         encoding="utf-8",
     )
     assert CHROMIUM is not None
@@ -498,7 +550,7 @@ def scroll_width(page, width, folder, *, dark):
     scheme = [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
     command = [CHROMIUM, *options, *scheme, outside.as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    found = re.search(r"<title>width (\d+)</title>", shown)
+    found = re.search(r"<title>found (\d+)</title>", shown)
     assert found, shown[-500:]
     return int(found[1])
 
@@ -508,10 +560,10 @@ def scroll_width(page, width, folder, *, dark):
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_does_not_scroll_sideways(rich, width, dark, tmp_path):
     metrics = {**rich, "suspicious": [{**row, "title": "W" * 400} for row in rich["suspicious"]]}
-    assert scroll_width(render(metrics), width, tmp_path, dark=dark) <= width
+    assert measured(render(metrics), width, tmp_path, dark=dark) <= width
 
 
 @BROWSED
 def test_a_page_that_is_too_wide_is_found(tmp_path):
-    wide = render({}).replace("<main>", '<main><div style="width: 500px">x</div>')
-    assert scroll_width(wide, 390, tmp_path, dark=False) > 390
+    wide = render({"verdict": ""}).replace("<main>", '<main><div style="width: 500px">x</div>')
+    assert measured(wide, 390, tmp_path) > 390

@@ -12,6 +12,7 @@ import pytest
 
 from iadsr_cli import noise
 from iadsr_cli.config import Config, EncoderSettings, LogSettings, RunSettings, StudySettings
+from iadsr_cli.decisions import Decisions
 from iadsr_cli.evaluation import arms, baselines, findings, study
 from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.evaluation.study import _Lab
@@ -90,6 +91,32 @@ def test_arms_of_the_same_rows_are_ranked_once(lab: Lab, monkeypatch: pytest.Mon
     assert len(fitted) == 4, "each of the others; the log as it is was ranked before"
 
 
+def test_what_cleaning_takes_is_the_mean_over_seeds_and_said_to_be_of_the_rows_that_train(lab: Lab) -> None:
+    made = lab((f"u{user}", [*around(user), "v", f"t{user}"]) for user in range(10))
+    part = arms.training_part(made.sequences)
+
+    def judged(gone: int) -> findings.Judged:
+        keep = np.arange(50) >= gone
+        scores = Scores(np.linspace(1, 0, 50), np.zeros((50, 3)), np.zeros(50, np.int8), shares={"any": gone / 100})
+        return findings.Judged(part, scores, Decisions(keep, ~keep & False, 0.5))
+
+    found = findings.cleaning({7: judged(0), 8: judged(5)})
+    assert (found["of"], found["seeds"]) == ("rows that train", [7, 8])
+    assert (found["rows"], found["removed"], found["removed_share"]) == (50, 2.5, 0.05)
+    assert (found["users_touched"], found["protected"]) == (0.5, 0)
+    assert found["by_history_length"] == [{"from": 5, "to": 9, "rows": 50, "share": 0.05}]
+    assert found["estimated_noise_share"] == pytest.approx(0.025)
+    assert "removes 5.0% of the rows that train" in findings.verdict(found, [])["verdict"]
+    assert findings.cleaning({7: judged(5)})["removed"] == 5
+
+
+def test_medians_are_those_of_the_scores() -> None:
+    scores = np.array([0.001, 0.002, 0.019, np.nan])
+    found = findings.histogram({"other rows": scores, "injected noise": np.array([np.nan])})
+    assert [part["median"] for part in found["parts"]] == [0.002, None]
+    assert [sum(part["counts"]) for part in found["parts"]] == [3, 0]
+
+
 def test_thresholds_are_tried_with_the_scores_of_each_seed_on_the_log_as_it_is(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,12 +157,12 @@ def test_rows_that_are_held_out_do_not_count(lab: Lab, monkeypatch: pytest.Monke
 
 def test_the_figures_of_arms_are_those_of_their_ranks(lab: Lab) -> None:
     # "t" and "w" are no one's but for a target: the rarest fifth of ten items.
-    last = ["t", "w", "a", "b"]
+    last = ["t", "w", "a", "b"] * 10
     made = lab((f"u{user}", ["a", "b", "c", "d", "e", "f", "g", "v", "v", item]) for user, item in enumerate(last))
     codes = {name: code for code, name in enumerate(made.sequences.items.to_pylist(), start=1)}
 
     def outcome(ranks: list[int], *shown: str) -> arms.Outcome:
-        return arms.Outcome(np.array(ranks), np.isin(np.arange(len(codes) + 1), [codes[name] for name in shown]))
+        return arms.Outcome(np.array(ranks * 10), np.isin(np.arange(len(codes) + 1), [codes[name] for name in shown]))
 
     record = made._compared_arms(
         "neighbours",
@@ -153,14 +180,15 @@ def test_the_figures_of_arms_are_those_of_their_ranks(lab: Lab) -> None:
     assert by_arm[arms.ORACLE]["NDCG@10"] == pytest.approx((1 + 1 / np.log2(3) + 1 / 2) / 4)
     assert by_arm[arms.ORACLE]["MRR@10"] == pytest.approx((1 + 1 / 2 + 1 / 3) / 4)
     assert [by_arm[name]["coverage"] for name in by_arm] == pytest.approx([0.1, 0.1, 0.2, 0, 0.3])
-    assert record["cold_users"] == 2
+    assert record["cold_users"] == 20
     assert [by_arm[name]["cold_HR@10"] for name in by_arm] == [0.5, 0, 0.5, 0, 1]
     assert by_arm[arms.CLEANED_HISTORY]["change"]["HR@10"]["mean"] == pytest.approx(1)
     assert record["recovered_share"] == pytest.approx(0.5), "by the arm whose history is cleaned, too"
+    assert record["recovered_share_withheld"] is None
 
 
-@pytest.mark.parametrize("oracle", [[1, 20, 20, 20], [20, 20, 20, 20]])
-def test_where_noise_cost_nothing_nothing_can_be_won_back(lab: Lab, oracle: list[int]) -> None:
+@pytest.mark.parametrize("oracle", [[1, 20, 20, 1], [1, 20, 20, 20], [20, 20, 20, 20]])
+def test_where_noise_is_not_shown_to_cost_anything_nothing_is_said_to_be_won_back(lab: Lab, oracle: list[int]) -> None:
     made = lab((f"u{user}", [*"abcd", item]) for user, item in enumerate("abcd"))
     shown = np.zeros(len(made.sequences.items) + 1, dtype=bool)
     ranks = {
@@ -171,7 +199,11 @@ def test_where_noise_cost_nothing_nothing_can_be_won_back(lab: Lab, oracle: list
         arms.ORACLE: oracle,
     }
     outcomes = {arm: [arms.Outcome(np.array(found), shown)] for arm, found in ranks.items()}
-    assert made._compared_arms("neighbours", "insert-uniform 20%", outcomes)["recovered_share"] is None
+    record = made._compared_arms("neighbours", "insert-uniform 20%", outcomes)
+    assert record["recovered_share"] is None
+    assert record["recovered_share_withheld"].startswith("What share of the loss to noise is recovered is not told")
+    del outcomes[arms.ORACLE]
+    assert made._compared_arms("neighbours", None, outcomes)["recovered_share_withheld"] is None
 
 
 def test_injected_rows_are_listed_under_their_own_users(lab: Lab) -> None:
@@ -246,4 +278,4 @@ def test_the_verdict_says_what_its_figures_do(changes: list[dict[str, Any]], kin
     ]
     found = findings.verdict({"removed": 5, "removed_share": 0.05, "cold_gap": 0.0}, ranking)
     assert found["verdict_kind"] == kind
-    assert f"Cleaning removes 5.0% of rows and {says}" in found["verdict"]
+    assert f"Cleaning removes 5.0% of the rows that train and {says}" in found["verdict"]
