@@ -567,3 +567,14 @@ def test_the_page_does_not_scroll_sideways(rich, width, dark, tmp_path):
 def test_a_page_that_is_too_wide_is_found(tmp_path):
     wide = render({"verdict": ""}).replace("<main>", '<main><div style="width: 500px">x</div>')
     assert measured(wide, 390, tmp_path) > 390
+
+
+@BROWSED
+@pytest.mark.parametrize("width", [1180, 1200, 1600])
+def test_no_ranking_table_is_cut_beside_its_chart(rich, width, tmp_path):
+    metrics = copy.deepcopy(rich)
+    for study in metrics["ranking"]:
+        for one in study["arms"][1:]:
+            for change in one["change"].values():
+                change.update(mean=-0.1234, low=-0.2345, high=1.2345)
+    assert measured(render(metrics), width, tmp_path, what=CUT_OF_TABLES) == 0
