@@ -337,13 +337,16 @@ def noise_shares(shares: dict[str, float] | None) -> dict[str, Any]:
     }
 
 
+NO_FIT = (
+    "The rows of this log fit their users hardly better than items drawn at random, so nothing can be told of any of "
+    "them: are the user and the item column the right ones?"
+)
+
+
 def warn_of_no_fit(shares: dict[str, float] | None, reporter: Reporter) -> None:
     """Warn where the default method could tell nothing of a log: see `Scores.shares`."""
     if shares == {}:
-        reporter.warn(
-            "The rows of this log fit their users hardly better than items drawn at random, so nothing can be told of "
-            "any of them: are the user and the item column the right ones?"
-        )
+        reporter.warn(NO_FIT)
 
 
 def _summary(

@@ -21,7 +21,7 @@ from iadsr_cli.decisions import Decisions
 from iadsr_cli.evaluation import arms, metrics, wording
 from iadsr_cli.evidence import Scores
 from iadsr_cli.explanations import explain
-from iadsr_cli.pipeline import Denoised, Workspace
+from iadsr_cli.pipeline import NO_FIT, Denoised, Workspace
 from iadsr_cli.sequences import Sequences, share_by_fifth
 from iadsr_cli.stages import row_codes
 
@@ -103,6 +103,7 @@ def of_denoised(workspace: Workspace, denoised: Denoised) -> Outcome:
     figures = {
         "verdict": f"Cleaning removes {taken['removed_share']:.1%} of rows; "
         "whether that helps a recommender was not measured: iadsr evaluate does",
+        "notes": notes(denoised.scores),
         "settings": settings(
             workspace.config, "encoder", "decision", "protection", "backbone", "pretrain", "align", "loop"
         ),
@@ -111,6 +112,11 @@ def of_denoised(workspace: Workspace, denoised: Denoised) -> Outcome:
         "judged": {"of": wording.LOG, "seed": workspace.config.run.seed},
     }
     return outcome(workspace, judged, figures, denoised.inputs)
+
+
+def notes(*several: Scores) -> list[str]:
+    """Return what the reader of a report has to know of the scores before anything else."""
+    return [NO_FIT] if any(scores.shares == {} for scores in several) else []
 
 
 def settings(config: Config, *groups: str) -> dict[str, Any]:

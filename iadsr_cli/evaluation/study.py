@@ -55,7 +55,7 @@ def study(workspace: Workspace) -> Outcome:
         by_seed[config.run.seed],
         {
             **findings.verdict(cleaning, ranking),
-            "notes": lab.notes,
+            "notes": [*findings.notes(*(judged.scores for judged in by_seed.values())), *lab.notes],
             "settings": findings.settings(
                 config, "study", "encoder", "decision", "backbone", "pretrain", "align", "loop"
             ),

@@ -281,6 +281,17 @@ def test_a_report_and_the_terminal_tell_the_same_of_a_log_with_missing_ids(run, 
     assert sum(group["rows"] for group in found["by_history_length"]) == log["user_id"].notna().sum()
 
 
+def test_a_report_warns_where_nothing_can_be_told_of_a_log(run) -> None:
+    drawn = np.random.default_rng(0).integers(100, size=(30, 7))
+    rows = [f"u{user},i{item}" for user, items in enumerate(drawn) for item in items]
+    Path("random.csv").write_text("\n".join(["user_id,item_id", *rows]) + "\n")
+    for command in (["denoise", "-o", "clean.csv", "--report", "report"], ["evaluate", "-o", "report", "--quick"]):
+        result = run(*command[:1], "random.csv", *command[1:], "--json", "--force")
+        assert result.exit_code == 0, result.output
+        (warning,) = [text for text in json.loads(result.stdout)["warnings"] if "nothing can be told" in text][:1]
+        assert warning in Path("report/report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.usefixtures("scored")
 def test_a_dry_run_says_that_it_has_written_a_report(run, shop: Path) -> None:
     result = run("denoise", shop, "--dry-run", "--report", "rep", "--encoder", "tfidf")
