@@ -120,7 +120,7 @@ class _Lab:
         self.sequences = workspace.trainable
         self.notes: list[str] = []
         self.injected: list[pa.Table] = []
-        self._ranked: dict[tuple[str, int, str, str], arms.Outcome] = {}
+        self._ranked: dict[tuple[str, int | None, str, str], arms.Outcome] = {}
 
     @cached_property
     def _vectors(self) -> tuple[np.ndarray, np.ndarray]:
@@ -349,7 +349,8 @@ class _Lab:
     def _rank(self, recommender: str, arm: arms.Arm, seed: int) -> arms.Outcome:
         """Train and rank, once for arms of the same rows: where nothing was removed, all are."""
         about = f"{recommender}, {arm.name}, seed {seed}"
-        key = (recommender, seed, arm.training.digest(), arm.history.digest())
+        # Neighbours have no seed.
+        key = (recommender, None if recommender == "neighbours" else seed, arm.training.digest(), arm.history.digest())
         if key in self._ranked:
             self.reporter.note(f"{about}: the same rows as before")
             return self._ranked[key]

@@ -91,6 +91,17 @@ def test_arms_of_the_same_rows_are_ranked_once(lab: Lab, monkeypatch: pytest.Mon
     assert len(fitted) == 4, "each of the others; the log as it is was ranked before"
 
 
+def test_neighbours_are_ranked_once_for_all_seeds(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = lab((f"u{user}", [*around(user), "v", f"t{user % 3}"]) for user in range(10))
+    fitted = []
+    monkeypatch.setattr(
+        study, "ItemNeighbours", Mock(fit=lambda *given: fitted.append(given) or ItemNeighbours.fit(*given))
+    )
+    raw = arms.make_arms(made.sequences, np.zeros(50, dtype=bool), made.config.decision, 0)[0]
+    assert made._rank("neighbours", raw, 0) is made._rank("neighbours", raw, 1)
+    assert len(fitted) == 1
+
+
 def test_what_cleaning_takes_is_the_mean_over_seeds_and_said_to_be_of_the_rows_that_train(lab: Lab) -> None:
     made = lab((f"u{user}", [*around(user), "v", f"t{user}"]) for user in range(10))
     part = arms.training_part(made.sequences)
