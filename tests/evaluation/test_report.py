@@ -494,6 +494,9 @@ def test_a_share_that_is_withheld_is_said_to_be(rich):
 
 def test_whom_cleaning_hurts_is_told_in_numbers(rich):
     texts = only(cleaning=rich["cleaning"]).texts
+    meaning = "Rows that train are all but the last two of each user"
+    assert meaning in " ".join(texts)
+    assert meaning not in only(cleaning={**rich["cleaning"], "of": "rows"}).text
     assert {"9,925", "+7.1 points", "9.1%", "2.0%", "6–10", "51–204", "5"} <= set(texts)
     assert any("rarest fifth of items 9.1%" in text for text in texts)
 
