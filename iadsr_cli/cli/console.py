@@ -78,7 +78,7 @@ class Bar:
     def describe(self, detail: str) -> None:
         """Show a detail."""
         self.detail = detail
-        self._progress.update(self._task, detail=detail)
+        self._progress.update(self._task, detail=one_line(detail))
 
 
 class Face:

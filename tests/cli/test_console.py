@@ -25,6 +25,7 @@ def test_words_of_a_log_are_printed_as_they_stand_and_steer_nothing(
     face.table(HOSTILE, ["", "n"], [[HOSTILE, "1"]])
     with face.stage("read", 1, "rows") as stage:
         stage.describe(HOSTILE)
+        assert stage._progress.tasks[0].fields["detail"] == SHOWN
     print_error(InputError(HOSTILE, HOSTILE), trace=f"Traceback\n{HOSTILE.replace(chr(10), '')}\n")
     said = capsys.readouterr().err
     assert said.count(SHOWN) == 9
