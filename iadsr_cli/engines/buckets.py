@@ -79,7 +79,9 @@ class Bucket:
         found = self.items + 1 if codes is None else np.where(self.items < 0, 0, codes[self.items])
         known = np.flatnonzero(found)
         order = None if self.order is None else self.order[known]
-        return in_sequence(self.users[known], found[known], known, order, vocabulary)
+        # Numbered as in memory, by their rows that have an item: who teaches whom goes by these numbers.
+        users = pc.dictionary_encode(pa.array(self.users[known])).indices.to_numpy(zero_copy_only=False)
+        return in_sequence(users, found[known], known, order, vocabulary)
 
     def take(self, rows: np.ndarray) -> "Bucket":
         """Return the interactions of some users, whose rows are marked, bool [n]."""

@@ -38,7 +38,7 @@ from iadsr_cli.evidence import Scores
 from iadsr_cli.logs import blocks, formats, parted_reader
 from iadsr_cli.logs import parts as log_parts
 from iadsr_cli.progress import Silent
-from iadsr_cli.sequences import Sequences
+from iadsr_cli.sequences import Sequences, make_sequences
 
 ROWS, USERS = 3_000, 250
 
@@ -834,6 +834,18 @@ def test_what_was_found_is_read_once_from_each_file(tmp_path: Path, monkeypatch:
     assert [len(part) for part in read] == np.diff(ends).tolist()
     assert np.concatenate(read).tolist() == np.where(bucket < 0, -1.0, noise).tolist()
     assert opened == [str(file) for file in files]
+
+
+def test_users_of_a_bucket_are_numbered_as_in_memory_by_rows_that_have_an_item() -> None:
+    users, items = np.array([0, 1, 1, 0, 2]), np.array([-1, 3, -1, 2, -1])
+    bucket = buckets.Bucket(np.arange(5), users, items, None, np.zeros(5, bool), np.ones(5, bool))
+    vocabulary = pa.array(["a", "b", "c", "d"])
+    ids = pa.array(["a", "b", "c", "d", None]).take(pa.array(np.where(items < 0, 4, items)))
+    memory = make_sequences(pa.array(users.astype(str)), ids, None, vocabulary)
+    found = bucket.sequences(vocabulary)
+    for name in ("codes", "row_ids", "offsets"):
+        assert getattr(found, name).tolist() == getattr(memory, name).tolist()
+    assert memory.codes.tolist() == [4, 3]
 
 
 @pytest.mark.parametrize(("unjudged", "may_go"), [(0, 20), (5, 6)])
