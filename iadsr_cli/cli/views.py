@@ -113,7 +113,7 @@ def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "Outpu
         gone = counted(facts["users_removed_whole"], "user")
         face.note(f"no row is left of {gone}: see --whole-users and --min-user-rows")
     if facts["estimated_noise_share"] is not None:
-        face.note(f"estimated noise in the log: {facts['estimated_noise_share']:.1%} of rows")
+        face.note(f"estimated noise in the log: {facts['estimated_noise_share']:.1%} of the scored rows")
     memory = peak_memory()
     face.note(f"slowest stage: {face.slowest()}" + (f"; {memory:,} MiB at the peak" if memory else ""))
 

@@ -273,7 +273,8 @@ def _taken(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts += [(key, wording.count(found[key])) for key in ("removed", "protected", "unscored")]
     facts.append((f"of all {found['of']} removed", wording.percent(found["removed_share"])))
     if wording.finite(found.get("estimated_noise_share")) is not None:
-        facts.append((f"of all {found['of']} estimated to be noise", wording.percent(found["estimated_noise_share"])))
+        share = wording.percent(found["estimated_noise_share"])
+        facts.append((f"of the scored {found['of']} estimated to be noise", share))
     facts += [
         ("users who lose a row", wording.count(found["users_touched"])),
         ("cold gap", wording.change(found["cold_gap"], " points")),
