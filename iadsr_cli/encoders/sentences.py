@@ -118,18 +118,20 @@ class SentenceEncoder:
             import torch
             from sentence_transformers import SentenceTransformer
 
-            model = SentenceTransformer(
-                str(folder),
-                device=self._device,
-                local_files_only=True,
-                trust_remote_code=False,
-                # Always said: the default of transformers 5 is whatever type the checkpoint was saved in.
-                model_kwargs={"use_safetensors": True, "dtype": getattr(torch, self._settings.encoder_dtype)},
-            )
+            with _heard() as said:
+                model = SentenceTransformer(
+                    str(folder),
+                    device=self._device,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    # Always said: the default of transformers 5 is whatever type the checkpoint was saved in.
+                    model_kwargs={"use_safetensors": True, "dtype": getattr(torch, self._settings.encoder_dtype)},
+                )
         except Exception as error:  # whatever a malformed folder makes three libraries raise
             raise EncoderError(
                 f"{self._source} cannot be loaded by sentence-transformers: {_first_line(error)}", WAYS_OUT
             ) from error
+        _check_whole(model, said, self._source)
         return model
 
 
@@ -264,9 +266,66 @@ def _check_weights(folder: Path, source: str) -> None:
     )
 
 
+def _check_whole(model: "SentenceTransformer", said: Sequence[str], source: str) -> None:
+    """Refuse a model of which transformers made up a part: its vectors would mean nothing, and differ by run.
+
+    `said` is what transformers logged while it was loaded.
+    """
+    from transformers import PreTrainedTokenizerBase
+
+    made_up = [name for text in said for name in _made_up(text)]
+    # Checkpoints without the pooler of their architecture are common: what averages tokens does not use it.
+    pooled = any("pooler_output" in str(getattr(module, "modality_config", "")) for module in model)
+    lacking = [name for name in made_up if pooled or "pooler" not in name.split(".")]
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise EncoderError(
+            f"{source} is not whole: its config.json speaks of weights that its .safetensors files lack "
+            f"({min(lacking)}{more}).",
+            f"Copy or download the folder anew, or correct config.json (such as num_hidden_layers). {WAYS_OUT}",
+        )
+    tokenizer = model.tokenizer
+    if isinstance(tokenizer, PreTrainedTokenizerBase):
+        marks = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+        # Without files there is a tokenizer nevertheless, which knows its marks and at most a word's beginning and end.
+        if len(tokenizer) - len(marks) <= 2:
+            files = " or ".join(sorted({"tokenizer.json", *tokenizer.vocab_files_names.values()}))
+            raise EncoderError(
+                f"{source} is not whole: its tokenizer knows no words, as the files of its vocabulary are missing or "
+                f"empty ({files}).",
+                f"Copy or download the folder anew. {WAYS_OUT}",
+            )
+
+
+def _made_up(text: str) -> list[str]:
+    """Return the weights that a message of transformers says were not in the checkpoint but made up at random."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    listed = re.search(r"newly initialized: \[(.*?)\]", plain)  # transformers 4; 5 makes a table
+    return re.findall("'(.*?)'", listed[1]) if listed else re.findall(r"^(\S.*?) *\| *MISSING", plain, re.MULTILINE)
+
+
 def _first_line(error: Exception) -> str:
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """Yield a list that takes the warnings of transformers, which go nowhere else; leave its logger as found."""
+    from transformers.utils import logging as transformers_logging
+
+    said: list[str] = []
+    listener = logging.Handler()
+    listener.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = transformers_logging.get_logger("transformers")
+    before = logger.level, logger.handlers, logger.propagate, logger.disabled
+    logger.setLevel(logging.WARNING)
+    logger.handlers, logger.propagate, logger.disabled = [listener], False, False
+    try:
+        yield said
+    finally:
+        logger.setLevel(before[0])
+        _, logger.handlers, logger.propagate, logger.disabled = before
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 
 from iadsr_cli.config import EncoderSettings
 from iadsr_cli.encoders import ItemVectors, embed_items, make_encoder
-from iadsr_cli.encoders.sentences import SentenceEncoder
+from iadsr_cli.encoders.sentences import SentenceEncoder, _made_up
 from iadsr_cli.errors import EncoderError, UsageError
 from iadsr_cli.progress import Silent
 
@@ -157,6 +157,76 @@ def test_a_malformed_model_is_said_on_the_first_text(copy: Path, tmp_path: Path)
     with pytest.raises(EncoderError, match="cannot be loaded by sentence-transformers: SafetensorError") as caught:
         embed(copy, tmp_path)
     assert str(copy) in caught.value.message
+
+
+def drop(folder: Path, part: str) -> None:
+    """Remove the weights from a model whose names hold `part`."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if part not in name}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("verbosity", [logging.ERROR, logging.INFO])
+def test_a_model_that_lacks_weights_is_refused(
+    copy: Path, tmp_path: Path, verbosity: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    drop(copy, "layer.0.output")
+    logger = logging.getLogger("transformers")
+    before, level = list(logger.handlers), logger.level
+    logger.setLevel(verbosity)
+    try:
+        with pytest.raises(EncoderError, match=r"lack \(encoder\.layer\.0\.output\S* and 3 more\)") as caught:
+            embed(copy, tmp_path)
+        assert (logger.level, logger.handlers) == (verbosity, before)
+    finally:
+        logger.setLevel(level)
+    assert str(copy) in caught.value.message
+    assert "--encoder tfidf" in caught.value.hint
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_model_with_more_layers_than_weights_is_refused(copy: Path, tmp_path: Path) -> None:
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 14}))
+    with pytest.raises(EncoderError, match=r"weights that its \.safetensors files lack \(encoder\.layer") as caught:
+        embed(copy, tmp_path)
+    assert "num_hidden_layers" in caught.value.hint
+
+
+def test_a_model_without_words_is_refused(copy: Path, tmp_path: Path) -> None:
+    for file in [*copy.glob("tokenizer.json"), *copy.glob("vocab.txt")]:
+        file.unlink()
+    with pytest.raises(
+        EncoderError, match=r"its tokenizer knows no words.* \(tokenizer\.json or vocab\.txt\)"
+    ) as caught:
+        embed(copy, tmp_path)
+    assert str(copy) in caught.value.message
+
+
+def test_weights_that_are_not_used_may_be_missing_or_too_many(copy: Path, tiny_model: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    drop(copy, "pooler")
+    weights = load_file(copy / "model.safetensors")
+    weights["embeddings.position_ids"] = weights["embeddings.position_embeddings.weight"][:, 0].contiguous()
+    save_file(weights, copy / "model.safetensors", {"format": "pt"})
+    assert np.allclose(embed(copy, tmp_path).vectors, embed(tiny_model, tmp_path).vectors, atol=1e-6)
+
+
+def test_both_spellings_of_made_up_weights_are_understood() -> None:
+    four = (
+        "Some weights of BertModel were not initialized from the model checkpoint at x and are newly initialized: "
+        "['encoder.layer.3.a', 'encoder.layer.3.b']\nYou should probably TRAIN this model."
+    )
+    five = (
+        "\x1b[1mLOAD REPORT\nKey | Status\n---+---\nold.a | UNEXPECTED |\nlayer.{3, 4}.a  | \x1b[31mMISSING\x1b[0m | \n"
+    )
+    assert _made_up(four) == ["encoder.layer.3.a", "encoder.layer.3.b"]
+    assert _made_up(five) == ["layer.{3, 4}.a"]
+    assert _made_up("Something else is MISSING") == []
 
 
 def test_paths_that_are_no_model(tmp_path: Path) -> None:
