@@ -4,6 +4,7 @@ The URL may end at the host (`http://localhost:11434`), at the version (`https:/
 endpoint itself (`.../v1/embeddings`).
 """
 
+import json
 import math
 import os
 import re
@@ -97,13 +98,13 @@ class ApiEncoder:
             try:
                 response = self._client.post(self._endpoint, json=body)
             except httpx.TransportError as error:
-                trouble = f"{type(error).__name__} {error}".strip()
+                trouble = self._shown(f"{type(error).__name__} {error}")
             else:
                 if response.status_code == 200:
                     return response
                 if response.status_code != 429 and response.status_code < 500:
                     raise self._refusal(response)
-                trouble = f"{response.status_code} {response.reason_phrase}".strip()
+                trouble = self._shown(f"{response.status_code} {response.reason_phrase}")
                 asked = _retry_after(response.headers.get("Retry-After"))
                 wait = wait if asked is None else asked
             if attempt + 1 < TRIES:
@@ -113,7 +114,7 @@ class ApiEncoder:
         raise EncoderError(f"{self._endpoint} did not answer in {TRIES} tries; the last: {trouble}.", AGAIN)
 
     def _refusal(self, response: "httpx.Response") -> EncoderError:
-        """Say what a status that trying again cannot change means, without the key that a server may echo."""
+        """Say what a status that trying again cannot change means."""
         status = response.status_code
         if status in (401, 403):
             sent = "the key that was sent" if self._key else "a request without a key"
@@ -126,13 +127,17 @@ class ApiEncoder:
                 f'{self._endpoint} has no such endpoint, or no model "{self._model}" (404).',
                 "Write --encoder api:URL#model with the server's address and one of its embedding models.",
             )
-        words = " ".join(response.text.split())
-        if self._key:
-            words = words.replace(self._key, "***")
         return EncoderError(
-            f"{self._endpoint} refuses the request ({status}): {words[:200]}",
+            f"{self._endpoint} refuses the request ({status}): {self._shown(response.text)}",
             "Check the model's name, --encoder-dimension and --encoder-batch-size against its limits.",
         )
+
+    def _shown(self, said: str) -> str:
+        """Return what comes from the server as messages show it: in short, and without the key that it may echo."""
+        # Inside of the text of another error a backslash or a quote is escaped.
+        for key in {self._key, repr(self._key)[1:-1], json.dumps(self._key)[1:-1]} if self._key else ():
+            said = said.replace(key, "***")
+        return " ".join(said.split())[:200]
 
     def _vectors(self, response: "httpx.Response", count: int) -> np.ndarray:
         """Return [count, S], in the order of the texts, from an answer in whatever order."""
@@ -150,9 +155,9 @@ class ApiEncoder:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise EncoderError(
                 f"{self._endpoint} did not answer as an OpenAI-compatible embeddings endpoint "
-                f"({type(error).__name__}: {str(error)[:100]}).",
+                f"({self._shown(f'{type(error).__name__}: {error}')}).",
                 "Check the address: it should end at the host, at /v1 or at /v1/embeddings.",
-            ) from error
+            ) from None  # its text may hold the key
         return vectors
 
 

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -35,6 +36,7 @@ class Server:
     """Answers with `script`, one entry per request, then with `good`; keeps the requests."""
 
     def __init__(self) -> None:
+        self.reason: str | None = None
         self.script: list[Callable[[dict[str, Any]], Answer]] = []
         self.bodies: list[dict[str, Any]] = []
         self.keys: list[str | None] = []
@@ -49,7 +51,7 @@ class Server:
                 server.keys.append(self.headers.get("Authorization"))
                 status, headers, content = (server.script.pop(0) if server.script else good)(body)
                 data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
-                self.send_response(status)
+                self.send_response(status, server.reason)
                 for name, value in {**headers, "Content-Length": str(len(data))}.items():
                     self.send_header(name, value)
                 self.end_headers()
@@ -182,6 +184,19 @@ def test_refusals_are_not_tried_again_and_do_not_show_the_key(
     assert KEY not in str(caught.value)
     assert waits == []
     assert len(server.bodies) == 1
+
+
+@pytest.mark.parametrize("key", [KEY, "sk-\\'quoted\"", "sk-12"])
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_the_key_is_not_shown_whatever_a_server_echoes(server: Server, recorder: Any, status: int, key: str) -> None:
+    header = f"Bearer {key}"
+    server.reason = f"No {header}"
+    server.script = [says(status, {"data": [{"embedding": [header] * 3}], header: header})] * TRIES
+    encoder = ApiEncoder(endpoint_of(server.url), "m", key, EncoderSettings(), sleep=lambda _: None)
+    with pytest.raises(EncoderError, match=r"Bearer \*\*\*") as caught:
+        encoder.encode(["a"], recorder)
+    shown = "".join([*traceback.format_exception(caught.value), *recorder.details])
+    assert not any(spelling in shown for spelling in (key, repr(key)[1:-1], json.dumps(key)[1:-1]))
 
 
 def test_no_key_is_said(server: Server, recorder: Any) -> None:
