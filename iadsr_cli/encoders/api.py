@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 TRIES = 6
 LONGEST_WAIT = 120.0  # seconds
 TIMEOUT = 60.0  # seconds
+# Bytes; 8,192 numbers of a text, with all their digits, are 180 kB.
+LONGEST_ANSWER = 64 * 2**20
+LONGEST_OF_A_TEXT = 200_000
+RIGHT_ADDRESS = "Check the address: it should end at the host, at /v1 or at /v1/embeddings."
 AGAIN = "Run the same command again: what was embedded so far is kept in the cache."
 
 
@@ -81,7 +85,7 @@ class ApiEncoder:
             batches.append(unit_rows(vectors, self._settings.encoder_dimension, self._endpoint))
         return np.concatenate(batches)
 
-    def _ask(self, texts: list[str], stage: Stage) -> "httpx.Response":
+    def _ask(self, texts: list[str], stage: Stage) -> bytes:
         """Return the answer to one batch; failures that may pass are tried again, ever more patiently."""
         import httpx
 
@@ -96,14 +100,15 @@ class ApiEncoder:
         for attempt in range(TRIES):
             wait = 2.0**attempt
             try:
-                response = self._client.post(self._endpoint, json=body)
-            except httpx.TransportError as error:
+                with self._client.stream("POST", self._endpoint, json=body) as response:
+                    content = self._read(response, LONGEST_ANSWER + LONGEST_OF_A_TEXT * len(texts))
+            except (httpx.TransportError, httpx.DecodingError) as error:
                 trouble = self._shown(f"{type(error).__name__} {error}")
             else:
                 if response.status_code == 200:
-                    return response
+                    return content
                 if response.status_code != 429 and response.status_code < 500:
-                    raise self._refusal(response)
+                    raise self._refusal(response.status_code, content)
                 trouble = self._shown(f"{response.status_code} {response.reason_phrase}")
                 asked = _retry_after(response.headers.get("Retry-After"))
                 wait = wait if asked is None else asked
@@ -113,9 +118,21 @@ class ApiEncoder:
                 stage.describe("")
         raise EncoderError(f"{self._endpoint} did not answer in {TRIES} tries; the last: {trouble}.", AGAIN)
 
-    def _refusal(self, response: "httpx.Response") -> EncoderError:
+    def _read(self, response: "httpx.Response", longest: int) -> bytes:
+        """Return what a response holds, if that does not fill the memory."""
+        content = bytearray()
+        for piece in response.iter_bytes():
+            content += piece
+            if len(content) > longest:
+                raise EncoderError(
+                    f"{self._endpoint} did not answer as an OpenAI-compatible embeddings endpoint (more than "
+                    f"{longest:,} bytes).",
+                    RIGHT_ADDRESS,
+                )
+        return bytes(content)
+
+    def _refusal(self, status: int, content: bytes) -> EncoderError:
         """Say what a status that trying again cannot change means."""
-        status = response.status_code
         if status in (401, 403):
             sent = "the key that was sent" if self._key else "a request without a key"
             return EncoderError(
@@ -128,7 +145,7 @@ class ApiEncoder:
                 "Write --encoder api:URL#model with the server's address and one of its embedding models.",
             )
         return EncoderError(
-            f"{self._endpoint} refuses the request ({status}): {self._shown(response.text)}",
+            f"{self._endpoint} refuses the request ({status}): {self._shown(content.decode(errors='replace'))}",
             "Check the model's name, --encoder-dimension and --encoder-batch-size against its limits.",
         )
 
@@ -139,24 +156,26 @@ class ApiEncoder:
             said = said.replace(key, "***")
         return " ".join(said.split())[:200]
 
-    def _vectors(self, response: "httpx.Response", count: int) -> np.ndarray:
+    def _vectors(self, answer: bytes, count: int) -> np.ndarray:
         """Return [count, S], in the order of the texts, from an answer in whatever order."""
         try:
-            data = response.json()["data"]
+            data = json.loads(answer)["data"]
             # Some servers leave `index` out; then theirs is the order of the request.
             rows = {int(entry.get("index", place)): entry["embedding"] for place, entry in enumerate(data)}
             if len(data) != count or rows.keys() != set(range(count)):
+                span = self._shown(_span(rows))
                 raise EncoderError(
-                    f"{self._endpoint} gave {len(data)} vectors (indices {_span(rows)}) for {count} texts.",
+                    f"{self._endpoint} gave {len(data)} vectors (indices {span}) for {count} texts.",
                     "Try a smaller --encoder-batch-size: some servers drop what exceeds their limit.",
                 )
             vectors = np.array([rows[place] for place in range(count)], dtype=np.float64)
             _, _ = vectors.shape  # ValueError unless there is a list of numbers for each text
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        # An index or a value may be beyond all numbers, a list too deep.
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise EncoderError(
                 f"{self._endpoint} did not answer as an OpenAI-compatible embeddings endpoint "
                 f"({self._shown(f'{type(error).__name__}: {error}')}).",
-                "Check the address: it should end at the host, at /v1 or at /v1/embeddings.",
+                RIGHT_ADDRESS,
             ) from None  # its text may hold the key
         return vectors
 

@@ -157,6 +157,26 @@ def test_gives_up_in_the_end(server: Server, encoder: ApiEncoder, waits: list[fl
     assert "kept in the cache" in caught.value.hint
 
 
+def test_an_answer_that_is_not_packed_as_it_says_is_asked_for_again(
+    server: Server, encoder: ApiEncoder, waits: list[float], recorder: Any
+) -> None:
+    server.script = [says(200, "not packed", Content_Encoding="gzip")]
+    assert np.allclose(encoder.encode(["a"], recorder), unit(["a"]))
+    assert waits == [1]
+    assert recorder.details[0].startswith("DecodingError")
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_an_endless_answer_is_not_read_to_its_end(
+    server: Server, encoder: ApiEncoder, recorder: Any, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(api, "LONGEST_ANSWER", 1000)
+    monkeypatch.setattr(api, "LONGEST_OF_A_TEXT", 100)
+    server.script = [says(status, " " * 1201)]
+    with pytest.raises(EncoderError, match=r"compatible embeddings endpoint \(more than 1,200 bytes\)"):
+        encoder.encode(["a", "b"], recorder)
+
+
 def test_nobody_there(waits: list[float], recorder: Any) -> None:
     encoder = ApiEncoder("http://127.0.0.1:9/v1/embeddings", "m", None, EncoderSettings(), sleep=waits.append)
     with pytest.raises(EncoderError, match="ConnectError"):
@@ -220,6 +240,9 @@ ONE = {"index": 0, "embedding": [1.0, 2.0]}
         ({"data": [ONE, {"index": 1, "embedding": "AACAPw=="}]}, "did not answer as an OpenAI-compatible"),
         ({"data": [ONE, {"index": 1, "embedding": [1.0]}]}, "did not answer as an OpenAI-compatible"),
         ({"data": [ONE, {"index": 1, "embedding": [None, 1.0]}]}, "NaN"),
+        ({"data": [ONE, {"index": 1, "embedding": [10**400, 1.0]}]}, "compatible .* .OverflowError: int too large"),
+        ({"data": [ONE, {"index": float("inf"), "embedding": [1.0, 2.0]}]}, "did not answer as an OpenAI-compatible"),
+        ('{"data": %s}' % ("[" * 100_000 + "]" * 100_000), "did not answer as an OpenAI-compatible"),
         ({"data": [ONE]}, "gave 1 vectors .* for 2 texts"),
         ({"data": [ONE, ONE]}, "gave 2 vectors .indices 0 to 0. for 2 texts"),
         ({"data": []}, "gave 0 vectors .indices none. for 2 texts"),
