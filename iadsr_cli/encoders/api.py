@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from iadsr_cli.config import EncoderSettings
-from iadsr_cli.encoders.contract import unit_rows
+from iadsr_cli.encoders.contract import unit_rows, unusable
 from iadsr_cli.errors import EncoderError, UsageError
 from iadsr_cli.progress import Stage
 
@@ -82,6 +82,7 @@ class ApiEncoder:
             batch = texts[start : start + self._settings.encoder_batch_size]
             answer = self._ask([(self._settings.encoder_prompt or "") + text for text in batch], stage)
             vectors = self._vectors(answer, len(batch))
+            self._check_usable(vectors, batch)
             batches.append(unit_rows(vectors, self._settings.encoder_dimension, self._endpoint))
         return np.concatenate(batches)
 
@@ -157,7 +158,7 @@ class ApiEncoder:
         return " ".join(said.split())[:200]
 
     def _vectors(self, answer: bytes, count: int) -> np.ndarray:
-        """Return [count, S], in the order of the texts, from an answer in whatever order."""
+        """Return float32 [count, S], in the order of the texts, from an answer in whatever order."""
         try:
             data = json.loads(answer)["data"]
             # Some servers leave `index` out; then theirs is the order of the request.
@@ -168,7 +169,8 @@ class ApiEncoder:
                     f"{self._endpoint} gave {len(data)} vectors (indices {span}) for {count} texts.",
                     "Try a smaller --encoder-batch-size: some servers drop what exceeds their limit.",
                 )
-            vectors = np.array([rows[place] for place in range(count)], dtype=np.float64)
+            with np.errstate(over="ignore"):  # what overflows is refused as no number
+                vectors = np.array([rows[place] for place in range(count)], dtype=np.float64).astype(np.float32)
             _, _ = vectors.shape  # ValueError unless there is a list of numbers for each text
         # An index or a value may be beyond all numbers, a list too deep.
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -178,6 +180,24 @@ class ApiEncoder:
                 RIGHT_ADDRESS,
             ) from None  # its text may hold the key
         return vectors
+
+    def _check_usable(self, vectors: np.ndarray, texts: Sequence[str]) -> None:
+        dimension = self._settings.encoder_dimension
+        if not vectors.shape[1]:
+            what = f"for {len(texts):,} texts vectors of no numbers"
+        elif found := unusable(vectors[:, :dimension]):
+            bad, why = found
+            place = int(bad.argmax())
+            what = (
+                f'for text {place + 1:,} of the {len(texts):,} in a request ("{texts[place][:60]}") a vector that '
+                f"{why}; {bad.sum():,} like it"
+            )
+        else:
+            return
+        raise EncoderError(
+            f"{self._endpoint} gave {what}.",
+            f'Check that "{self._model}" is a model for embeddings; leave out items without a text that it can read.',
+        )
 
 
 def make(rest: str, settings: EncoderSettings, device: str) -> ApiEncoder:

@@ -60,6 +60,18 @@ class ItemVectors:
     encoder: dict[str, Any]
 
 
+def unusable(vectors: np.ndarray) -> tuple[np.ndarray, str] | None:
+    """Return which rows of float32 [n, S] say nothing of an item, and why; None if all are of use."""
+    nearly = np.finfo(np.float32).tiny
+    for bad, why in (
+        (~np.isfinite(vectors).all(axis=1), "holds a value that is not a number (null, NaN, or beyond 32-bit floats)"),
+        ((vectors.max(axis=1) < nearly) & (vectors.min(axis=1) > -nearly), "is all zeros, which has no direction"),
+    ):
+        if bad.any():
+            return bad, why
+    return None
+
+
 def unit_rows(vectors: np.ndarray, dimension: int | None, source: str) -> np.ndarray:
     """Return float32 [n, S]: the first `dimension` columns (all if None), each row scaled to length 1.
 
@@ -73,7 +85,8 @@ def unit_rows(vectors: np.ndarray, dimension: int | None, source: str) -> np.nda
             f"{source} gives vectors of {vectors.shape[1]} dimensions, but {dimension} were asked for.",
             f"Give --encoder-dimension {vectors.shape[1]} or less, or leave it out.",
         )
-    rows = np.asarray(vectors[:, :dimension], dtype=np.float32)
+    with np.errstate(over="ignore"):  # what overflows is refused below
+        rows = np.asarray(vectors[:, :dimension], dtype=np.float32)
     bad = ~np.isfinite(rows).all(axis=1)
     if bad.any():
         raise EncoderError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from iadsr_cli.config import EncoderSettings
-from iadsr_cli.encoders.contract import unit_rows
+from iadsr_cli.encoders.contract import unit_rows, unusable
 from iadsr_cli.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -109,15 +109,12 @@ def _read(path: Path) -> tuple[list[str], np.ndarray]:
         )
     values = pc.list_flatten(lists).cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)  # nulls become NaN
     vectors = values.reshape(len(ids), int(lengths[0]))
-    for bad, what in (
-        (~np.isfinite(vectors).all(axis=1), "holds a value that is not a number (null, NaN or infinity)"),
-        (~vectors.any(axis=1), "is all zeros, which has no direction"),
-    ):
-        if bad.any():
-            raise EncoderError(
-                f'{path}: the vector of item "{ids[int(bad.argmax())]}" {what}; {bad.sum():,} like it.',
-                "Leave such items out, or make their vector null: they are then not judged by it.",
-            )
+    if found := unusable(vectors):
+        bad, why = found
+        raise EncoderError(
+            f'{path}: the vector of item "{ids[int(bad.argmax())]}" {why}; {bad.sum():,} like it.',
+            "Leave such items out, or make their vector null: they are then not judged by it.",
+        )
     return ids, vectors
 
 

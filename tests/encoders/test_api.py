@@ -229,6 +229,10 @@ def test_no_key_is_said(server: Server, recorder: Any) -> None:
 ONE = {"index": 0, "embedding": [1.0, 2.0]}
 
 
+def both(second: list[float]) -> dict[str, Any]:
+    return {"data": [ONE, {"index": 1, "embedding": second}]}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -243,6 +247,11 @@ ONE = {"index": 0, "embedding": [1.0, 2.0]}
         ({"data": [ONE, {"index": 1, "embedding": [10**400, 1.0]}]}, "compatible .* .OverflowError: int too large"),
         ({"data": [ONE, {"index": float("inf"), "embedding": [1.0, 2.0]}]}, "did not answer as an OpenAI-compatible"),
         ('{"data": %s}' % ("[" * 100_000 + "]" * 100_000), "did not answer as an OpenAI-compatible"),
+        (both([0.0, 0.0]), r'for text 2 of the 2 in a request \("b"\) a vector that is all zeros.*; 1 like it'),
+        (both([1e-200, 0.0]), "text 2 of .* is all zeros"),
+        (both([-1e-42, 0.0]), "text 2 of .* is all zeros"),
+        (both([1e200, 1.0]), "text 2 of .* is not a number"),
+        ({"data": [{"embedding": []}, {"embedding": []}]}, "gave for 2 texts vectors of no numbers"),
         ({"data": [ONE]}, "gave 1 vectors .* for 2 texts"),
         ({"data": [ONE, ONE]}, "gave 2 vectors .indices 0 to 0. for 2 texts"),
         ({"data": []}, "gave 0 vectors .indices none. for 2 texts"),

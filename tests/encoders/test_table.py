@@ -11,6 +11,7 @@ import pytest
 
 from iadsr_cli.config import EncoderSettings
 from iadsr_cli.encoders import ItemVectors, embed_items
+from iadsr_cli.encoders.contract import unit_rows
 from iadsr_cli.errors import EncoderError
 from iadsr_cli.progress import Silent
 
@@ -104,6 +105,8 @@ GOOD = [[1.0, 0.0], [0.0, 1.0]]
         ),
         ({"item_id": ["x", "y"], "v": [[1.0, 1.0], [None, 1.0]]}, 'item "y" holds a value that is not'),
         ({"item_id": ["x", "y"], "v": [[0.0, 0.0], [1.0, 1.0]]}, 'item "x" is all zeros'),
+        ({"item_id": ["x", "y"], "v": [[1.0, 1.0], [1e-200, -1e-42]]}, 'item "y" is all zeros'),
+        ({"item_id": ["x", "y"], "v": [[1.0, 1.0], [1e200, 1.0]]}, 'item "y" holds a value that is not'),
         ({"item_id": ["x", "x"], "v": GOOD}, 'has item "x" twice (again in row 1)'),
         ({"item_id": ["x", None], "v": GOOD}, "has no item id in row 1"),
         ({"item_id": ["p", "q"], "v": GOOD}, "has vectors for none of the log's 2 items"),
@@ -130,3 +133,8 @@ def test_more_dimensions_than_there_are(tmp_path: Path) -> None:
     path = write(tmp_path / "v.parquet", item_id=["x"], vector=[[3.0, 4.0]])
     with pytest.raises(EncoderError, match="2 dimensions, but 3 were asked for"):
         lookup(path, ["x"], 3)
+
+
+def test_what_is_beyond_32_bits_is_refused_without_a_warning() -> None:
+    with pytest.raises(EncoderError, match="NaN or infinite values in 1 of 2 vectors"):
+        unit_rows(np.array([[1e200, 1.0], [1.0, 1.0]]), None, "x")
