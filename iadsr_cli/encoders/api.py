@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from iadsr_cli.config import EncoderSettings
 from iadsr_cli.encoders.contract import unit_rows, unusable
 from iadsr_cli.errors import EncoderError, UsageError
 from iadsr_cli.progress import Stage
+from iadsr_cli.remote.addresses import split_address
 
 if TYPE_CHECKING:
     import httpx
@@ -208,13 +208,13 @@ def make(rest: str, settings: EncoderSettings, device: str) -> ApiEncoder:
         EncoderError: if the key file cannot be read or the key cannot be sent.
     """
     url, _, model = rest.partition("#")
-    parts = urlsplit(url)
+    parts = split_address(url)
     if parts.username or parts.password or parts.query:
         raise UsageError(
             "The address of an api: encoder cannot hold a user, a password or a query, which may be secrets.",
             "Give the address alone, and the key with --api-key-file or OPENAI_API_KEY.",
         )
-    if parts.scheme not in ("http", "https") or not parts.hostname or not model:
+    if parts.scheme not in ("http", "https") or not parts.hostname or not model or not _requestable(url):
         raise UsageError(
             f'--encoder cannot be "api:{rest}".',
             "Write --encoder api:URL#model, such as api:http://localhost:11434/v1#nomic-embed-text.",
@@ -228,6 +228,18 @@ def endpoint_of(url: str) -> str:
     if url.endswith("/embeddings"):
         return url
     return f"{url}/embeddings" if re.search(r"/v\d+$", url) else f"{url}/v1/embeddings"
+
+
+def _requestable(url: str) -> bool:
+    """Return whether requests can be sent to an address: only then is its port a number, its host a name."""
+    import httpx
+
+    try:
+        asked = httpx.URL(url)
+        asked.host.encode("idna")
+    except (httpx.InvalidURL, UnicodeError):
+        return False
+    return asked.port is None or 0 < asked.port < 2**16
 
 
 def _key(path: str | None) -> str | None:

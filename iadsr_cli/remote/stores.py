@@ -7,10 +7,9 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from iadsr_cli.errors import InputError, OutputError, UsageError
-from iadsr_cli.remote.addresses import without_secrets
+from iadsr_cli.remote.addresses import parts, without_secrets
 
 _TIMEOUT = 60.0  # seconds without a byte
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs"}
@@ -53,9 +52,9 @@ def store_of(address: str) -> Store:
 
     Raises:
         InputError: if what reads such addresses is not installed.
-        UsageError: if nothing does.
+        UsageError: if nothing does, or the address is malformed.
     """
-    return _Web(address) if urlsplit(address).scheme in {"http", "https"} else Objects(address)
+    return _Web(address) if parts(address)[0] in {"http", "https"} else Objects(address)
 
 
 class _Web:
@@ -91,7 +90,7 @@ class _Web:
                     for piece in answer.iter_raw():
                         file.write(piece)
                         tell(len(piece))
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # the latter of a host like "a..b"
             raise InputError(f"{self.name} cannot be read: {error}.", "Check the address and the network.") from error
 
 
@@ -241,7 +240,7 @@ def _read(name: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        scheme = urlsplit(name).scheme
+        scheme = parts(name)[0]
         raise InputError(
             f"{name} cannot be read: what reads {scheme}:// is not installed ({error}).",
             f"Install it: pip install {_PACKAGES[scheme]}." if scheme in _PACKAGES else "Install what it names.",

@@ -328,10 +328,27 @@ def test_spellings_of_the_address(url: str, endpoint: str) -> None:
     assert endpoint_of(url) == endpoint
 
 
-@pytest.mark.parametrize("rest", ["localhost#m", "ftp://h#m", "http://h", "http://h#", "http://#m"])
+@pytest.mark.parametrize(
+    "rest",
+    ["localhost#m", "ftp://h#m", "http://h", "http://h#", "http://#m"]
+    + [f"http://{host}#m" for host in ("localhost:abc", "h:99999", "h:-1", "a..b", "xn--", "[v1.a]", "h\x01")],
+)
 def test_addresses_that_are_none(rest: str) -> None:
     with pytest.raises(UsageError, match="--encoder cannot be"):
         make_encoder(EncoderSettings(encoder=f"api:{rest}"), "cpu")
+
+
+@pytest.mark.parametrize("rest", ["http://[::1#m", "http://ho\u2100st#m", "http://me:hunter2@[::1?key=hunter2@x#m"])
+def test_malformed_hosts(rest: str) -> None:
+    with pytest.raises(UsageError, match=r"^http://\S+ is no address") as caught:
+        make_encoder(EncoderSettings(encoder=f"api:{rest}"), "cpu")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:80", "http://127.0.0.1:11434/v1", "https://bücher.example"])
+def test_addresses_of_all_kinds(url: str) -> None:
+    encoder = make_encoder(EncoderSettings(encoder=f"api:{url}#m"), "cpu")
+    assert encoder.identity["endpoint"] == endpoint_of(url)
 
 
 @pytest.mark.parametrize("url", ["http://me:hunter2@h/v1", "http://h/v1?key=hunter2"])

@@ -1,14 +1,16 @@
 """Names of addresses and of their copies, and what tells one version of a file at one from another."""
 
+import re
+
 import fsspec
 import pytest
 
 from iadsr_cli.config import RunSettings
-from iadsr_cli.errors import InputError
+from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.progress import Silent
 from iadsr_cli.remote import staged
 from iadsr_cli.remote.addresses import is_remote, without_secrets
-from iadsr_cli.remote.stores import Objects, _state
+from iadsr_cli.remote.stores import Objects, _state, store_of
 
 
 def test_addresses() -> None:
@@ -17,6 +19,25 @@ def test_addresses() -> None:
     assert without_secrets("s3://key:word@bucket/a.csv?versionId=1") == "s3://bucket/a.csv"
     # No user: the container of an account.
     assert without_secrets("abfs://logs@account.dfs.core.windows.net/a") == "abfs://logs@account.dfs.core.windows.net/a"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1/x.csv", "s3://[b/x.csv", "memory://[b]/x.csv", "gs://me:word@[b/x.csv"]
+)
+def test_malformed_addresses(address: str, tmp_path) -> None:
+    shown = re.escape(address.replace("me:word@", ""))
+    for use in (without_secrets, store_of):
+        with pytest.raises(UsageError, match=f"^{shown} is no address: its host is malformed"):
+            use(address)
+    with staged(RunSettings(cache_dir=str(tmp_path)), Silent()) as staging:
+        for stage in (staging.fetched, lambda target: staging.claimed(target, False)):
+            with pytest.raises(UsageError, match=f"^{shown} is no address"):
+                stage(address)
+
+
+def test_a_host_that_no_name_is(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"http://a\.\.b/x\.csv cannot be read"):
+        store_of("http://a..b/x.csv").fetch({"": tmp_path / "x"}, lambda size: None)
 
 
 def test_states_of_files() -> None:
