@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,8 @@ def _read(path: Path) -> tuple[list[str], np.ndarray]:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    from iadsr_cli.logs.values import plain
+
     if not path.is_file():
         raise EncoderError(
             f"There is no file {path}.", "Give --encoder vectors:FILE.parquet with a file that is there."
@@ -83,16 +86,17 @@ def _read(path: Path) -> tuple[list[str], np.ndarray]:
             f"{path} cannot be read as parquet ({reason}).", "Write it again as a parquet file."
         ) from error
 
-    raw_ids, lists = table[id_name].combine_chunks(), table[vector_name].combine_chunks()
+    try:
+        raw_ids = plain(table[id_name])  # as a log's ids are read: bytes are text, too
+    except pa.ArrowInvalid as error:
+        raise EncoderError(f'{path} has an item id in "{id_name}" that is not UTF-8 text.', SHAPE) from error
+    lists = table[vector_name].combine_chunks()
     if raw_ids.null_count:
         row = int(np.flatnonzero(raw_ids.is_null().to_numpy(zero_copy_only=False))[0])
         raise EncoderError(
             f'{path} has no item id in row {row} (column "{id_name}").', "Remove the rows without an item id."
         )
-    try:
-        ids = [_id(value) for value in raw_ids.to_pylist()]
-    except UnicodeDecodeError as error:
-        raise EncoderError(f'{path} has an item id in "{id_name}" that is not UTF-8 text.', SHAPE) from error
+    ids = [_id(value) for value in raw_ids.to_pylist()]
     _check_unique(ids, path)
 
     present = lists.is_valid().to_numpy(zero_copy_only=False)
@@ -145,7 +149,8 @@ def _roles(schema: "pa.Schema", path: Path) -> tuple[str, str]:
 
 def _id(value: object) -> str:
     """Return an id as a log would spell it: pandas turns whole numbers into floats where one is missing."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    whole = isinstance(value, float | Decimal) and value == value // 1
+    return str(int(value) if whole else value)  # type: ignore[call-overload]
 
 
 def _check_unique(ids: list[str], path: Path) -> None:

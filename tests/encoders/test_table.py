@@ -1,6 +1,7 @@
 """vectors:FILE.parquet: looked up by id, checked before it is believed."""
 
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,18 @@ def test_kinds_of_lists(tmp_path: Path, kind: pa.DataType) -> None:
     assert items.known.tolist() == [True, False]
 
 
-@pytest.mark.parametrize("ids", [pa.array([22, 7]), pa.array([22.0, 7.0]), pa.array(["22", "7"]).dictionary_encode()])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pa.array([22, 7]),
+        pa.array([22.0, 7.0]),
+        pa.array(["22", "7"]).dictionary_encode(),
+        pa.array([Decimal("22.00"), Decimal("7.00")]),
+        pa.array([b"22", b"7"]),
+        pa.array([b"22", b"7"], pa.large_binary()).dictionary_encode(),
+    ],
+    ids=lambda ids: str(ids.type),
+)
 def test_ids_match_by_their_spelling(tmp_path: Path, ids: pa.Array) -> None:
     path = write(tmp_path / "v.parquet", movieId=ids, vector=[[1.0, 0.0], [0.0, 1.0]])
     assert lookup(path, ["22", "8"]).known.tolist() == [True, False]
@@ -108,6 +120,7 @@ GOOD = [[1.0, 0.0], [0.0, 1.0]]
         ({"item_id": ["x", "y"], "v": [[1.0, 1.0], [1e-200, -1e-42]]}, 'item "y" is all zeros'),
         ({"item_id": ["x", "y"], "v": [[1.0, 1.0], [1e200, 1.0]]}, 'item "y" holds a value that is not'),
         ({"item_id": ["x", "x"], "v": GOOD}, 'has item "x" twice (again in row 1)'),
+        ({"item_id": [b"x", b"\xff"], "v": GOOD}, 'has an item id in "item_id" that is not UTF-8 text'),
         ({"item_id": ["x", None], "v": GOOD}, "has no item id in row 1"),
         ({"item_id": ["p", "q"], "v": GOOD}, "has vectors for none of the log's 2 items"),
         ({"item_id": ["x"], "v": pa.array([None], pa.list_(pa.float32()))}, "has no vector"),
