@@ -6,6 +6,7 @@ are no such locks (Windows, some network file systems) left-overs stay.
 """
 
 import atexit
+import hashlib
 import os
 import re
 import secrets
@@ -16,10 +17,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-_HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<token>[0-9a-f]{8})\.(?:draft|old)", re.DOTALL)
+# Nobody's own backup has such a name, not even one that ends with a date.
+_HIDDEN = re.compile(r"\.(?P<name>.+)\.(?P<token>iadsr-[0-9a-f]{16})\.(?:draft|old)", re.DOTALL)
 # A signal can end a process anywhere, also in the line that would have removed a draft.
 _UNFINISHED: set[Path] = set()
-_LONGEST = 200  # bytes of a name are limited, to 255 on most file systems
+_LONGEST = 200  # bytes of a place's name in that of its draft; most file systems take 255 in all
 
 
 @contextmanager
@@ -81,7 +83,7 @@ def try_writing(place: Path) -> None:
 def sweep(place: Path) -> None:
     """Remove what killed processes left beside `place`; a folder that one had moved away comes back."""
     for name, token in _found(place.parent):
-        if name == place.name[:_LONGEST]:
+        if name == _cut(place.name):
             _sweep(place, token)
 
 
@@ -95,7 +97,7 @@ def sweep_all(folder: Path) -> None:
 def _draft(place: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     sweep(place)
     while True:
-        draft, lock = _hidden(place, secrets.token_hex(4), "draft"), None
+        draft, lock = _hidden(place, f"iadsr-{secrets.token_hex(8)}", "draft"), None
         _UNFINISHED.add(draft)
         try:
             make(draft)
@@ -117,7 +119,16 @@ def _remove_unfinished() -> None:
 
 
 def _hidden(place: Path, token: str, what: str) -> Path:
-    return place.with_name(f".{place.name[:_LONGEST]}.{token}.{what}")
+    return place.with_name(f".{_cut(place.name)}.{token}.{what}")
+
+
+def _cut(name: str) -> str:
+    """Return a name, or its beginning and what tells it from others that begin alike; this is cut no further."""
+    content = os.fsencode(name)
+    if len(content) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    return content[: _LONGEST - 17].decode(errors="ignore") + f"~{digest}"
 
 
 def _found(folder: Path) -> set[tuple[str, str]]:
@@ -171,8 +182,8 @@ def _lock(path: Path, *, wait: bool) -> int | None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink()

@@ -175,7 +175,7 @@ def test_the_last_state_of_a_training_that_was_done_is_removed(tmp_path: Path) -
 
 
 def test_a_killed_process_s_drafts_in_the_cache_are_removed(tmp_path: Path) -> None:
-    left = tmp_path / "embed" / f".{'0' * 32}.01234567.draft"
+    left = tmp_path / "embed" / f".{'0' * 32}.iadsr-0123456789abcdef.draft"
     left.mkdir(parents=True)
     cached(tmp_path, "embed", {}, write, Silent())
     assert not left.exists()

@@ -48,10 +48,16 @@ def test_a_draft_is_removed_once_its_process_is_dead_and_not_before(tmp_path: Pa
 
 
 def test_what_only_looks_like_a_draft_stays(tmp_path: Path) -> None:
-    for name in (".out.csv.draft", ".out.csv.1234.draft", ".out.csv.01234567.part", "out.csv.01234567.draft"):
+    token = "iadsr-0123456789abcdef"
+    for name in (".out.csv.draft", ".out.csv.1234.draft", f".out.csv.{token}.part", f"out.csv.{token}.draft"):
         (tmp_path / name).touch()
+    for name in (".out.csv.20261127.old", ".out.csv.20261127.draft", ".out.csv.2026112712301500.old"):
+        (tmp_path / name).mkdir()
     sweep(tmp_path / "out.csv")
-    assert len(list(tmp_path.iterdir())) == 4
+    sweep_all(tmp_path)
+    with draft_file(tmp_path / "out.csv"):
+        pass
+    assert len(list(tmp_path.iterdir())) == 8
 
 
 @pytest.mark.parametrize("draft", [draft_file, draft_folder, draft_name])
@@ -73,12 +79,26 @@ def test_a_file_has_the_permissions_of_a_new_one_or_of_the_one_before(tmp_path: 
     assert place.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_long_name_is_cut(tmp_path: Path) -> None:
-    place = tmp_path / ("x" * 250)
+@pytest.mark.parametrize("name", ["x" * 250, "日" * 82 + ".csv", "x" + "日" * 82 + ".csv"])
+def test_a_long_name_is_cut(tmp_path: Path, name: str) -> None:
+    place = tmp_path / name
     with draft_file(place) as file:
         file.write(b"y")
     assert place.read_bytes() == b"y"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_long_names_that_begin_alike_have_drafts_of_their_own(tmp_path: Path) -> None:
+    left = drafts._hidden(tmp_path / ("x" * 250), "iadsr-0123456789abcdef", "draft")
+    left.touch()
+    sweep(tmp_path / ("x" * 249))
+    assert [*tmp_path.iterdir()] == [left]
+    sweep(tmp_path / ("x" * 250))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_cannot_be_removed_is_no_error_at_the_end(tmp_path: Path) -> None:
+    drafts._remove(tmp_path / ("x" * 300))
 
 
 def test_a_signal_in_the_line_that_removes_a_draft_leaves_it_to_the_end_of_the_process(
