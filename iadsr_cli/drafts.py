@@ -6,6 +6,7 @@ are no such locks (Windows, some network file systems) left-overs stay.
 """
 
 import atexit
+import errno
 import hashlib
 import os
 import re
@@ -25,16 +26,22 @@ _LONGEST = 200  # bytes of a place's name in that of its draft; most file system
 
 
 @contextmanager
-def draft_file(place: Path) -> Iterator[IO[bytes]]:
+def draft_file(place: Path, *, force: bool = True) -> Iterator[IO[bytes]]:
     """Yield a file that becomes `place` when the block ends well, and is gone when it does not.
 
     A file that is there keeps its permissions.
+
+    Raises:
+        FileExistsError: without `force`, if something is at `place` by then, which stays.
     """
     with _draft(place, lambda draft: draft.touch(exist_ok=False)) as draft:
         with draft.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if not force:
+            _move_where_nothing_is(draft, place)
+            return
         if place.exists():
             shutil.copymode(place, draft)
         draft.replace(place)
@@ -153,6 +160,18 @@ def _sweep(place: Path, token: str) -> None:
     finally:
         if lock is not None:
             os.close(lock)
+
+
+def _move_where_nothing_is(draft: Path, place: Path) -> None:
+    try:
+        os.link(draft, place)  # the draft's own name goes with the draft
+    except FileExistsError:
+        raise
+    except (OSError, AttributeError, NotImplementedError):
+        # There are no links, and where they lack no other step tells: between these two a file may still appear.
+        if os.path.lexists(place):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place)) from None
+        draft.rename(place)
 
 
 def _put_back_or_remove(old: Path, place: Path, *, back: bool) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from iadsr_cli.artifacts import check_folder
 from iadsr_cli.config import FORMATS
 from iadsr_cli.decisions import Decisions
 from iadsr_cli.errors import OutputError, UsageError
@@ -137,6 +138,20 @@ class OutputPlan:
         if self.report is not None:
             check_made_folder(self.report, source, inputs, force=self.force)
 
+    def check_again(self, source: str) -> None:
+        """Check, before the first of the outputs takes its place, that all still can, the report among them.
+
+        Raises:
+            OutputError: if something has appeared at the place of one that is not to be replaced.
+        """
+        for target in (self.output, self.removed):
+            if target is not None and not self._is_folder(target, source):
+                check_target(target, self.force)
+        if self.output is not None and self._is_folder(self.output, source):
+            check_folder_target(self.output, source, self.force)
+        if self.report is not None:
+            check_folder(self.report, force=self.force)
+
     def check_log(self, log: Log) -> None:
         """Check, before any training, that the outputs' formats can hold the log's columns.
 
@@ -220,6 +235,7 @@ class OutputPlan:
             elif self.output is not None:
                 files.enter_context(self._drafted(log, self.output, decisions.keep, {}))
                 stage.advance(int(decisions.keep.sum()))
+            self.check_again(log.name)
 
     def _is_folder(self, target: str, source: str) -> bool:
         """Whether `target` gets the log `source` file by file; the removed rows are always one file."""

@@ -67,6 +67,30 @@ def test_a_block_that_fails_leaves_nothing(tmp_path: Path, draft) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def no_links(*_: object, **__: object) -> None:
+    raise PermissionError("there are no links here")
+
+
+@pytest.mark.parametrize("link", [os.link, no_links])
+def test_a_file_that_appears_meanwhile_stays_without_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link
+) -> None:
+    monkeypatch.setattr(os, "link", link)
+    place = tmp_path / "out"
+    with draft_file(place, force=False) as file:
+        file.write(b"ours")
+    assert place.read_bytes() == b"ours"
+    place.unlink()
+    for appear in (lambda: place.write_bytes(b"theirs"), place.mkdir, lambda: place.symlink_to("nowhere")):
+        with pytest.raises(FileExistsError), draft_file(place, force=False) as file:
+            file.write(b"ours")
+            appear()
+        (left,) = tmp_path.iterdir()
+        assert left == place
+        assert not place.is_file() or place.read_bytes() == b"theirs"
+        place.rmdir() if place.is_dir() else place.unlink()
+
+
 def test_a_file_has_the_permissions_of_a_new_one_or_of_the_one_before(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     place = tmp_path / "out"

@@ -248,6 +248,7 @@ def _write(workspace: PartedWorkspace, files: list[Path], rule: verdicts.Rule, p
             # Rows were decided on by their numbers, which mean nothing in a log that was changed since, if it can be
             # read at all. Outputs appear at the end of the block.
             workspace.check_unchanged()
+        plan.check_again(log.source)
 
 
 def _reasons(found: dict[str, np.ndarray], keep: np.ndarray, protected: np.ndarray, names: tuple[str, ...]) -> pa.Array:

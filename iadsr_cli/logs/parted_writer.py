@@ -100,7 +100,7 @@ def writing(
     """
     check_target(target, force)
     format = _format(log, target, format_override)
-    with explained(target, format), replacing(target) as file:
+    with explained(target, format), replacing(target, force) as file:
         if stands(log, target, format_override):
             with _own_sink(file, log, format, extra) as write:
                 yield write

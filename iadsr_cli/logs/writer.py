@@ -41,7 +41,7 @@ def check_target(target: str, force: bool) -> None:
         if nameless(target):
             return
         if path.exists() and not force:
-            raise OutputError(f"{target} exists already.", "Pass --force to replace it, or name another file.")
+            raise _exists(target)
         folder = path.resolve().parent
         if not folder.exists():
             raise OutputError(f"The folder {folder} does not exist.", f"Create it: mkdir -p {folder}")
@@ -53,6 +53,10 @@ def check_target(target: str, force: bool) -> None:
         raise OutputError(
             f"{target} cannot be written: {error.strerror}.", "Name another place for the output."
         ) from error
+
+
+def _exists(target: str) -> OutputError:
+    return OutputError(f"{target} exists already.", "Pass --force to replace it, or name another file.")
 
 
 def check_extra_names(log: str, columns: Iterable[str], extra: Iterable[str]) -> None:
@@ -143,7 +147,7 @@ def drafted_rows(
             sys.stdout.buffer.flush()
             yield
         else:
-            with replacing(target) as file:
+            with replacing(target, force) as file:
                 write(file)
                 file.flush()
                 yield
@@ -209,17 +213,23 @@ def explained(target: str, format: Format) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(target: str) -> Iterator[IO[bytes]]:
+def replacing(target: str, force: bool) -> Iterator[IO[bytes]]:
     """Yield a file that becomes `target` when the block ends well, and is gone when it does not.
 
     A target that is there keeps its permissions; a link keeps pointing where it does.
+
+    Raises:
+        OutputError: without `force`, if a file is there by then.
     """
     if nameless(target):
         with Path(target).open("wb") as file:
             yield file
         return
-    with draft_file(Path(target).resolve()) as file:
-        yield file
+    try:
+        with draft_file(Path(target).resolve(), force=force) as file:
+            yield file
+    except FileExistsError:
+        raise _exists(target) from None
 
 
 def _checked(

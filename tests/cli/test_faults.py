@@ -67,6 +67,36 @@ def test_output_that_replaces_the_input_is_no_change_of_it(run, shop: Path) -> N
     assert len(Path("shop.csv").read_text(encoding="utf-8").splitlines()) < 1501
 
 
+@pytest.mark.usefixtures("scored")
+@pytest.mark.parametrize("name", ["clean.csv", "gone.csv", "report/photo.jpg"])
+def test_what_appears_at_the_place_of_one_output_keeps_all_from_being_written(
+    run, shop: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from iadsr_cli import outputs
+
+    original, place = outputs.drafted_rows, Path(name)
+
+    @contextmanager
+    def appearing(log, target, *arguments, **options):
+        with original(log, target, *arguments, **options):
+            if target == "clean.csv":
+                place.parent.mkdir(exist_ok=True)
+                place.write_text("precious", encoding="utf-8")
+            yield
+
+    monkeypatch.setattr(outputs, "drafted_rows", appearing)
+    before = names()
+    result = run("denoise", shop, "-o", "clean.csv", "--removed", "gone.csv", "--report", "report", *QUICK)
+    assert result.exit_code == 1
+    error, hint = result.stderr.splitlines()[-2:]
+    assert error.startswith("error: ")
+    assert place.parts[0] in error
+    assert "exists" in error
+    assert "--force" in hint
+    assert place.read_text(encoding="utf-8") == "precious"
+    assert names() == before | {place.parts[0]}
+
+
 # Disks that are full. A limit on the size of files gives the same errors, at the same places.
 
 MAKE_ROOM = "hint: What was there before is unchanged. Make room or name another place."

@@ -708,6 +708,25 @@ def test_a_log_that_is_changed_while_its_rows_are_written_is_not_written(
     assert not [path for path in tmp_path.iterdir() if "clean" in path.name or "removed" in path.name]
 
 
+def test_what_appears_at_the_place_of_an_output_keeps_all_from_being_written(
+    clean: Callable[..., Result], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = write_known(folder, tmp_path)
+    decide = verdicts.Rule.decide
+
+    def appearing(self: verdicts.Rule, found: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        if list(tmp_path.glob(".clean.*.draft")):
+            Path("clean.csv").write_text("precious", encoding="utf-8")
+        return decide(self, found)
+
+    monkeypatch.setattr(verdicts.Rule, "decide", appearing)
+    outputs = ["-o", "clean.csv", "--removed", "removed.csv"]
+    result = clean("--model", folder / "model", "--budget", "5%", "--in-parts", "always", *outputs, log=log, code=1)
+    assert "clean.csv exists already." in result.stderr
+    assert Path("clean.csv").read_text(encoding="utf-8") == "precious"
+    assert not [path for path in tmp_path.iterdir() if ".clean" in path.name or "removed" in path.name]
+
+
 def test_items_that_are_changed_while_a_log_is_cleaned_in_parts(
     clean: Callable[..., Result], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

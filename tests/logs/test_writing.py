@@ -82,6 +82,18 @@ def test_existing_output_stays_without_force(log, tmp_path):
     assert target.read_text() == CSV
 
 
+def test_an_output_that_appears_meanwhile_stays_without_force(log, tmp_path):
+    target = tmp_path / "out.csv"
+    with pytest.raises(OutputError, match=r"out\.csv exists already"), writer.drafted_rows(log, str(target), ALL):
+        target.write_text("theirs")
+    assert target.read_text() == "theirs"
+    target.unlink()
+    with writer.drafted_rows(log, str(target), ALL, force=True):
+        target.write_text("theirs")
+    assert target.read_text() == CSV
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.csv", "out.csv"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_failure_leaves_what_was_there(log, tmp_path, monkeypatch, error):
     target = tmp_path / "out.csv"
@@ -366,7 +378,7 @@ def test_text_that_the_encoding_lacks(tmp_path):
 
 
 def test_replacing_leaves_nothing_behind(tmp_path):
-    with pytest.raises(RuntimeError), replacing(str(tmp_path / "x")) as file:
+    with pytest.raises(RuntimeError), replacing(str(tmp_path / "x"), force=True) as file:
         file.write(b"half")
         raise RuntimeError
     assert not list(tmp_path.iterdir())
