@@ -109,6 +109,27 @@ def others_in(folder: Path, written: Collection[str]) -> str | None:
     return None
 
 
+def check_replaced(
+    folder: Path, there: Path, *, force: bool, foreign: Callable[[Path], str | None] = _no_artifact
+) -> None:
+    """Check that what is at an output folder's place, or was until it was moved `there`, can be replaced.
+
+    Raises:
+        OutputError: as `check_folder` does.
+    """
+    if not there.is_dir():
+        raise OutputError(f"{folder} is a file, and a folder is to be written.", "Name another folder.")
+    if not any(there.iterdir()):
+        return
+    if not force:
+        raise OutputError(f"The output folder {folder} exists.", "Name another folder, or pass --force to replace it.")
+    why = foreign(there)
+    if why is not None:
+        raise OutputError(
+            f"{folder} {why}, and --force does not replace it.", "Name another folder, or move that one away."
+        )
+
+
 def check_folder(folder: Path, *, force: bool, foreign: Callable[[Path], str | None] = _no_artifact) -> None:
     """Check, before any work, that an artifact can be written to `folder`.
 
@@ -119,19 +140,7 @@ def check_folder(folder: Path, *, force: bool, foreign: Callable[[Path], str | N
     """
     sweep(folder.absolute())
     if folder.exists():
-        if not folder.is_dir():
-            raise OutputError(f"{folder} is a file, and a folder is to be written.", "Name another folder.")
-        if any(folder.iterdir()):
-            if not force:
-                raise OutputError(
-                    f"The output folder {folder} exists.",
-                    "Name another folder, or pass --force to replace it.",
-                )
-            why = foreign(folder)
-            if why is not None:
-                raise OutputError(
-                    f"{folder} {why}, and --force does not replace it.", "Name another folder, or move that one away."
-                )
+        check_replaced(folder, folder, force=force, foreign=foreign)
     parent = folder.absolute().parent
     if not parent.is_dir():
         raise OutputError(
@@ -153,16 +162,24 @@ def write_artifact(
     config: Mapping[str, Any],
     inputs: Mapping[str, str],
     facts: Mapping[str, Any],
+    force: bool | None = None,
 ) -> Manifest:
     """Write an artifact whole or not at all: `fill` writes its files into a folder beside `folder`.
 
-    An earlier artifact at `folder` is replaced only once the new one is complete.
+    An earlier artifact at `folder` is replaced only once the new one is complete. `force` is that of `check_folder`,
+    for what has appeared there since; None in the cache, where all is replaced.
 
     Raises:
-        OutputError: if something cannot be written, such as for want of space.
+        OutputError: if something cannot be written, such as for want of space, or something there is not to be
+            replaced.
     """
+
+    def check(there: Path) -> None:
+        if force is not None:
+            check_replaced(folder, there, force=force)
+
     try:
-        with draft_folder(folder.absolute()) as draft:
+        with draft_folder(folder.absolute(), check) as draft:
             fill(draft)
             outputs = {path.name: file_digest(path) for path in sorted(draft.iterdir())}
             manifest = Manifest(kind, SCHEMA_VERSION, __version__, dict(config), dict(inputs), outputs, dict(facts))

@@ -59,8 +59,11 @@ def draft_name(place: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def draft_folder(place: Path) -> Iterator[Path]:
-    """Yield a folder that becomes `place` when the block ends well, and is gone when it does not."""
+def draft_folder(place: Path, check: Callable[[Path], None] = lambda there: None) -> Iterator[Path]:
+    """Yield a folder that becomes `place` when the block ends well, and is gone when it does not.
+
+    `check` raises an error if what is at `place` by then is not to be replaced.
+    """
     with _draft(place, Path.mkdir) as draft:
         yield draft
         # A folder cannot be renamed over another. Whoever is killed between the two renames leaves draft and old one
@@ -68,7 +71,9 @@ def draft_folder(place: Path) -> Iterator[Path]:
         old = draft.with_suffix(".old")
         try:
             if place.exists():
+                check(place)
                 place.rename(old)
+                check(old)  # nobody finds it there, so nothing more can appear in it
             draft.rename(place)
         finally:
             _put_back_or_remove(old, place, back=draft.exists())

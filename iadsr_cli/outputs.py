@@ -205,7 +205,7 @@ class OutputPlan:
         assert self.output is not None
         extra = {name: EXTRA[name] for name in (ANNOTATED if self.annotate else ())}
         if self._is_folder(self.output, log.source):
-            return writing_folder(log, self.output, extra)
+            return writing_folder(log, self.output, extra, self.force)
         return writing(log, self.output, extra, self.force, self.format)
 
     def writing_removed(self, log: PartedLog) -> AbstractContextManager[Write]:
@@ -245,7 +245,7 @@ class OutputPlan:
         self, log: Log, target: str, rows: np.ndarray, extra: dict[str, pa.Array]
     ) -> AbstractContextManager[None]:
         if self._is_folder(target, log.name):
-            return drafted_folder(log, target, rows, extra=extra)
+            return drafted_folder(log, target, rows, extra=extra, force=self.force)
         return drafted_rows(log, target, rows, extra=extra, force=self.force, format_override=self.format)
 
 

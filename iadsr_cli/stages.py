@@ -1,7 +1,7 @@
 """The stages, each from artifacts to an artifact: embed, pretrain, align, score.
 
-Every stage takes what it needs, writes one folder and returns its manifest. The commands call them one by one,
-`pipeline.Workspace` calls them with folders in the cache.
+Every stage takes what it needs, writes one folder and returns its manifest. The commands call them one by one, with
+--force or not; `pipeline.Workspace` calls them with folders in the cache, see `artifacts.write_artifact`.
 """
 
 import hashlib
@@ -44,7 +44,14 @@ class Resume(Enum):
         return cls.ASKED if asked else cls.NO
 
 
-def embed(texts: ItemTexts, config: Config, folder: Path, reporter: Reporter, engine: Engine | None = None) -> Manifest:
+def embed(
+    texts: ItemTexts,
+    config: Config,
+    folder: Path,
+    reporter: Reporter,
+    engine: Engine | None = None,
+    force: bool | None = None,
+) -> Manifest:
     """Write the `embed` artifact: one semantic vector per item."""
     vectors = embed_items(
         texts.ids,
@@ -62,11 +69,17 @@ def embed(texts: ItemTexts, config: Config, folder: Path, reporter: Reporter, en
         config={"encoder": vectors.encoder},
         inputs={"items": texts_digest(texts)},
         facts={"items": len(vectors.ids), "with_vector": int(vectors.known.sum())},
+        force=force,
     )
 
 
 def pretrain(
-    sequences: Sequences, config: Config, folder: Path, reporter: Reporter, resume: Resume = Resume.NO
+    sequences: Sequences,
+    config: Config,
+    folder: Path,
+    reporter: Reporter,
+    resume: Resume = Resume.NO,
+    force: bool | None = None,
 ) -> Manifest:
     """Write the `pretrain` artifact: a sequential recommender of the log."""
     from iadsr_cli import training
@@ -86,6 +99,7 @@ def pretrain(
         config=pretrain_record(config),
         inputs=inputs,
         facts={"items": len(sequences.items), "epochs": len(history)},
+        force=force,
     )
     checkpoint.clear()
     return manifest
@@ -99,6 +113,7 @@ def align(
     folder: Path,
     reporter: Reporter,
     resume: Resume = Resume.NO,
+    force: bool | None = None,
 ) -> Manifest:
     """Write the `align` artifact from a pretrained recommender and item vectors (None: collaboration alone).
 
@@ -141,6 +156,7 @@ def align(
             "semantic_size": matrix.shape[1],
             "epochs": len(history),
         },
+        force=force,
     )
     checkpoint.clear()
     return manifest

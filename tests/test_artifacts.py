@@ -275,6 +275,30 @@ def test_what_somebody_put_into_an_artifact_is_not_lost_with_it(
         check_folder(folder, force=True)
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_what_appears_at_an_artifact_s_place_meanwhile_stays(tmp_path: Path, force: bool) -> None:
+    place = tmp_path / "one"
+
+    def fill(draft: Path) -> None:
+        (draft / "ours").touch()
+        place.mkdir()
+        (place / "photo.jpg").touch()
+
+    told = (
+        "is not a folder that iadsr wrote, and --force does not replace it" if force else "The output folder .* exists"
+    )
+    with pytest.raises(OutputError, match=told):
+        write_artifact(place, "embed", fill, config={}, inputs={}, facts={}, force=force)
+    assert [path.name for path in place.iterdir()] == ["photo.jpg"]
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_an_empty_folder_that_appears_meanwhile_is_filled(tmp_path: Path) -> None:
+    place = tmp_path / "one"
+    write_artifact(place, "embed", lambda _: place.mkdir(), config={}, inputs={}, facts={}, force=False)
+    read_manifest(place, "embed")
+
+
 # A process that is killed between the two renames of a replacement.
 
 REPLACER = """

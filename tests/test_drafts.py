@@ -91,6 +91,33 @@ def test_a_file_that_appears_meanwhile_stays_without_force(
         place.rmdir() if place.is_dir() else place.unlink()
 
 
+@pytest.mark.parametrize("found_when", [1, 2])
+def test_a_folder_that_is_not_to_be_replaced_stays(tmp_path: Path, found_when: int) -> None:
+    place, looks = tmp_path / "out", []
+
+    def check(there: Path) -> None:
+        looks.append(there)
+        if len(looks) == found_when:
+            raise ValueError
+
+    with pytest.raises(ValueError), draft_folder(place, check) as draft:
+        (draft / "ours").touch()
+        place.mkdir()
+        (place / "theirs").touch()
+    assert [path.name for path in place.iterdir()] == ["theirs"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_link_to_a_folder_is_replaced_and_its_folder_stays(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "file").touch()
+    (tmp_path / "out").symlink_to("real")
+    with draft_folder(tmp_path / "out"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "real"]
+    assert (tmp_path / "real" / "file").exists()
+
+
 def test_a_file_has_the_permissions_of_a_new_one_or_of_the_one_before(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     place = tmp_path / "out"

@@ -58,6 +58,6 @@ def register(app: typer.Typer) -> None:
         workspace = pipeline.open_log(staging.fetched(log), None, config, face)
         show_log(face, workspace)
         manifest = stages.align(
-            workspace.trainable, pretrained, vectors, config, output, face, stages.Resume.of(resume)
+            workspace.trainable, pretrained, vectors, config, output, face, stages.Resume.of(resume), force
         )
         show_training(face, output, manifest)

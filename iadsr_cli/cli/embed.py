@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
             check_batches(config.encoder)
         texts = pipeline.open_texts(staging.fetched(log), config, face)
         with work.opened(config.engine) as engine:
-            manifest = stages.embed(texts, config, output, face, engine)
+            manifest = stages.embed(texts, config, output, face, engine, force)
         face.facts(
             f"Wrote {output}",
             [

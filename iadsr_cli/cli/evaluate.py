@@ -72,7 +72,7 @@ def register(app: typer.Typer) -> None:
         if model is not None:
             outcome = protocols.leave_one_out(workspace, model)
             if output is not None:
-                protocols.save(outcome, output)
+                protocols.save(outcome, output, force=force)
             show_ranking(face, outcome, output)
             face.summary(outcome.metrics)
             return
@@ -80,7 +80,7 @@ def register(app: typer.Typer) -> None:
 
         found = study.study(workspace)
         if output is not None:
-            findings.save(found, output)
+            findings.save(found, output, force=force)
         show_study(face, found.metrics, output)
         face.summary(found.metrics)
 

@@ -41,5 +41,5 @@ def register(app: typer.Typer) -> None:
         check_made_folder(output, log, {}, force=force)
         workspace = pipeline.open_log(staging.fetched(log), None, config, face)
         show_log(face, workspace)
-        manifest = stages.pretrain(workspace.trainable, config, output, face, stages.Resume.of(resume))
+        manifest = stages.pretrain(workspace.trainable, config, output, face, stages.Resume.of(resume), force)
         show_training(face, output, manifest)

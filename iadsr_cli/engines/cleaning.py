@@ -60,5 +60,5 @@ def clean(
         if plan.report is not None:
             from iadsr_cli.evaluation import findings
 
-            findings.save(findings.of_denoised(workspace, denoised), plan.report)
+            findings.save(findings.of_denoised(workspace, denoised), plan.report, force=plan.force)
     return denoised, None if user is None else explanations.history(workspace, denoised, user)

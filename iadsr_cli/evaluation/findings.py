@@ -125,7 +125,7 @@ def settings(config: Config, *groups: str) -> dict[str, Any]:
     return {**found, "seed": config.run.seed}
 
 
-def save(outcome: Outcome, folder: Path) -> Manifest:
+def save(outcome: Outcome, folder: Path, *, force: bool) -> Manifest:
     """Write `report.html`, `metrics.json`, `rows.parquet`, and `noise.parquet` where any was injected."""
     from iadsr_cli.evaluation import report
 
@@ -144,6 +144,7 @@ def save(outcome: Outcome, folder: Path) -> Manifest:
         config=outcome.metrics["settings"],
         inputs=outcome.inputs,
         facts={"verdict": outcome.metrics["verdict"]},
+        force=force,
     )
 
 

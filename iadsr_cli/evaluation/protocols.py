@@ -73,7 +73,7 @@ def leave_one_out(workspace: Workspace, folder: Path) -> Ranking:
     return Ranking(metrics, workspace.ids_of(np.concatenate(users)[order]), every_rank, manifest)
 
 
-def save(ranking: Ranking, folder: Path) -> Manifest:
+def save(ranking: Ranking, folder: Path, *, force: bool) -> Manifest:
     """Write `metrics.json` and `ranks.parquet` (user_id, rank) with a manifest."""
 
     def fill(draft: Path) -> None:
@@ -88,4 +88,5 @@ def save(ranking: Ranking, folder: Path) -> Manifest:
         config=ranking.model.config,
         inputs={"log": ranking.model.inputs["log"], "model": ranking.model.seal},
         facts=ranking.metrics,
+        force=force,
     )

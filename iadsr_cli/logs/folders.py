@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from iadsr_cli import __version__
-from iadsr_cli.artifacts import FILES, check_folder, others_in
+from iadsr_cli.artifacts import FILES, check_folder, check_replaced, others_in
 from iadsr_cli.drafts import draft_folder
 from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.logs.files import base_folder, is_several, lies_in, would_hold
@@ -113,9 +113,17 @@ def check_made_folder(folder: Path, log: str, inputs: Mapping[str, str | Path | 
 
 
 @contextlib.contextmanager
-def replacing_log(target: str) -> Iterator[Path]:
-    """Yield a folder that becomes `target` when the block ends well, and is gone when it does not."""
-    with draft_folder(Path(target).resolve()) as draft:
+def replacing_log(target: str, *, force: bool) -> Iterator[Path]:
+    """Yield a folder that becomes `target` when the block ends well, and is gone when it does not.
+
+    Raises:
+        OutputError: if what is there by then is not to be replaced, see `check_folder_target`.
+    """
+
+    def check(there: Path) -> None:
+        check_replaced(Path(target), there, force=force, foreign=_foreign)
+
+    with draft_folder(Path(target).resolve(), check) as draft:
         yield draft
         names = sorted(path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file())
         text = json.dumps({"package_version": __version__, "files": names}, indent=2, ensure_ascii=False)

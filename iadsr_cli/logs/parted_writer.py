@@ -117,14 +117,14 @@ def writing(
 
 
 @contextlib.contextmanager
-def writing_folder(log: PartedLog, target: str, extra: Mapping[str, pa.DataType]) -> Iterator[Write]:
+def writing_folder(log: PartedLog, target: str, extra: Mapping[str, pa.DataType], force: bool) -> Iterator[Write]:
     """Yield the same for a folder: of each file of the log its rows, under its name, as `writer.drafted_folder` does.
 
     Raises:
         OutputError: the folder cannot be written.
     """
     begun: list[Write] = []
-    with explained(target, log.format), replacing_log(target) as folder, ExitStack() as current:
+    with explained(target, log.format), replacing_log(target, force=force) as folder, ExitStack() as current:
 
         def begin() -> None:
             """End the file before, and begin the next."""

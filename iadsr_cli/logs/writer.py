@@ -160,12 +160,13 @@ def drafted_folder(
     rows: np.ndarray,
     *,
     extra: Mapping[str, pa.Array | np.ndarray] | None = None,
+    force: bool = False,
 ) -> Iterator[None]:
     """Write some rows of a log of several files to a folder: of each file its rows, under its name and in its format.
 
     A file of which no row is selected has none then. When the block ends well, the folder appears whole, and takes the
-    place of one that is there (`folders.check_folder_target` says which). `rows` and `extra` are those of
-    `drafted_rows`.
+    place of one that is there (`folders.check_folder_target` says which). `rows`, `extra` and `force` are
+    those of `drafted_rows`.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -173,7 +174,7 @@ def drafted_folder(
     """
     keep, columns = _checked(log, rows, extra)
     assert isinstance(log.records, SeveralRecords)
-    with explained(target, log.format), replacing_log(target) as folder:
+    with explained(target, log.format), replacing_log(target, force=force) as folder:
         done = 0
         for (file, own), path in zip(log.records.files(), log.records.paths, strict=True):
             size = int(keep[own].sum())

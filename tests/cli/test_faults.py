@@ -97,6 +97,39 @@ def test_what_appears_at_the_place_of_one_output_keeps_all_from_being_written(
     assert names() == before | {place.parts[0]}
 
 
+@pytest.mark.usefixtures("scored")
+@pytest.mark.parametrize("command", ["embed", "pretrain", "align", "evaluate", "denoise"])
+def test_a_folder_that_appears_meanwhile_stays(run, shop: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    from iadsr_cli import artifacts
+
+    original = artifacts.draft_folder
+
+    @contextmanager
+    def appearing(place: Path, *arguments):
+        with original(place, *arguments) as draft:
+            if place.name == "made":
+                place.mkdir()
+                (place / "photo.jpg").touch()
+            yield draft
+
+    options = {
+        "embed": ["-o", "made", "--encoder", "tfidf"],
+        "pretrain": ["-o", "made", "--pretrain-epochs", "1"],
+        "align": ["-o", "made", "--pretrained", "model", "--align-epochs", "1"],
+        "evaluate": ["-o", "made", "--model", "model"],
+        "denoise": ["--dry-run", "--report", "made", *QUICK],
+    }[command]
+    if "model" in options:
+        assert run("pretrain", shop, "-o", "model", "--pretrain-epochs", "1").exit_code == 0
+    monkeypatch.setattr(artifacts, "draft_folder", appearing)
+    result = run(command, shop, *options)
+    assert result.exit_code == 1, result.output
+    error, hint = result.stderr.splitlines()[-2:]
+    assert error == "error: The output folder made exists."
+    assert hint == "hint: Name another folder, or pass --force to replace it."
+    assert names(Path("made")) == {"photo.jpg"}
+
+
 # Disks that are full. A limit on the size of files gives the same errors, at the same places.
 
 MAKE_ROOM = "hint: What was there before is unchanged. Make room or name another place."

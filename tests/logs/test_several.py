@@ -370,6 +370,19 @@ def test_scores_go_into_each_file():
     assert Path("out/b.csv").read_text() == "user_id,item_id,time,s\n7,8,9,0.25\n"
 
 
+@pytest.mark.parametrize("force", [False, True])
+def test_a_folder_that_appears_meanwhile_stays(force):
+    make({"logs/a.csv": HEADER + "1,2,3\n", "logs/b.csv": HEADER + "4,5,6\n"})
+    log = read_log("logs", LogSettings())
+    with (
+        pytest.raises(OutputError, match="holds no _iadsr.json" if force else "The output folder out exists"),
+        drafted_folder(log, "out", np.array([True, False]), force=force),
+    ):
+        make({"out/theirs.csv": "precious"})
+    assert tree("out") == {"theirs.csv": b"precious"}
+    assert sorted(path.name for path in Path().iterdir()) == ["logs", "out"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_a_failure_leaves_the_folder_that_was_there(monkeypatch, error):
     make({"logs/a.csv": HEADER + "1,2,3\n", "logs/b.csv": HEADER + "4,5,6\n"})
@@ -486,7 +499,7 @@ def test_a_folder_that_iadsr_wrote_can_be_cleaned_in_place():
         pass
     log = read_log("out", LogSettings())
     check_folder_target("out", "out", force=True)
-    with drafted_folder(log, "out", np.array([False, True])):
+    with drafted_folder(log, "out", np.array([False, True]), force=True):
         pass
     assert Path("out/a.csv").read_text() == HEADER + "4,5,6\n"
     assert sorted(path.name for path in Path().iterdir()) == ["logs", "out"]
@@ -498,7 +511,7 @@ def test_a_link_to_a_folder_keeps_pointing():
     with drafted_folder(log, "real", np.ones(1, bool)):
         pass
     Path("link").symlink_to("real")
-    with drafted_folder(log, "link", np.zeros(1, bool)):
+    with drafted_folder(log, "link", np.zeros(1, bool), force=True):
         pass
     assert Path("link").is_symlink()
     assert Path("real/a.csv").read_text() == HEADER

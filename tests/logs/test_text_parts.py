@@ -358,7 +358,7 @@ def test_a_folder_comes_back_file_by_file_and_in_one(tmp_path: Path, suffix: str
     keep = np.array([True, True, True, False, True])
     with drafted_folder(memory, str(tmp_path / "memory"), keep):
         pass
-    with writing_folder(parted, str(tmp_path / "parts"), {}) as write:
+    with writing_folder(parted, str(tmp_path / "parts"), {}, force=False) as write:
         for piece in parted.pieces():
             write(piece, keep[piece.first : piece.first + piece.records.num_rows], {})
     for name in contents:
