@@ -18,7 +18,6 @@ from iadsr_cli.progress import Reporter
 from iadsr_cli.remote.addresses import is_remote, parts, path_of
 from iadsr_cli.remote.stores import Objects, Store, store_of
 
-_UNFINISHED = {"unfinished": True}
 # Stands for the host of hdfs:///logs.
 _NO_HOST = "~"
 
@@ -31,8 +30,8 @@ class Staging:
         self._make, self._reporter = folder, reporter
         self._folder: Path | None = None
         self._fetched: list[tuple[Store, dict[str, tuple[int | None, str]]]] = []
-        # With what a killed run had left there.
-        self._claimed: dict[Path, tuple[Objects, list[str]]] = {}
+        # With what may go: of a folder what a killed run had left there, of a file itself if it is to be replaced.
+        self._claimed: dict[Path, tuple[Objects, set[str]]] = {}
 
     def shown(self, text: str) -> str:
         """Return a text with addresses in place of the names of their copies."""
@@ -79,7 +78,8 @@ class Staging:
         """Return an output, or where to write it first if it is at an address, which is looked at and tried out.
 
         Raises:
-            OutputError: a file is there and is not to be replaced, a folder is, or the address cannot be written.
+            OutputError: a file is there and is not to be replaced, a folder is that holds more than what a killed run
+                had sent, or the address cannot be written.
             UsageError: nothing writes to such addresses.
         """
         if target is None or not is_remote(target):
@@ -92,15 +92,21 @@ class Staging:
             raise UsageError(f"Two outputs would go to {store.name}.", "Name another file for one of them.")
         found = _found(store)
         if "" in found and not force:
-            raise OutputError(f"{store.name} exists.", "Name another file, or pass --force to replace it.")
-        if found and "" not in found and not _unfinished(store, found):
+            raise _exists(store)
+        left = _left(store, found)
+        if left and (others := sorted(found.keys() - left)):
+            raise OutputError(
+                f"{store.name} was not sent whole, and holds {others[0]}, which iadsr did not send.",
+                "Name another address, or move that file away first.",
+            )
+        if found and "" not in found and not left:
             raise OutputError(
                 f"{store.name} holds {len(found)} files, and a folder at an address cannot be replaced in one step.",
                 "Name another address, or remove what is there first.",
             )
         store.try_writing()
         place.parent.mkdir(parents=True, exist_ok=True)
-        self._claimed[place] = store, [name for name in found if name]
+        self._claimed[place] = store, {*left, ""} if force else left
         return f"{place}/" if target.endswith("/") else str(place)
 
     @contextmanager
@@ -110,7 +116,8 @@ class Staging:
         A file appears whole or not at all, a folder's marker last.
 
         Raises:
-            OutputError: one cannot be sent; a folder's files that were sent are removed again.
+            OutputError: one cannot be sent, or somebody else's file has appeared in its place; a folder's files that
+                were sent are removed again.
         """
         self._warn_of_changes()
         yield
@@ -125,16 +132,27 @@ class Staging:
                 self._reporter.warn(f"{store.name} was changed since it was copied: the copy is what was cleaned.")
 
     def _deliver(self) -> None:
+        outputs = []
         for place, (store, left) in self._claimed.items():
             if not place.exists():
                 continue
             names = {"": place}
             if place.is_dir():
                 names = {path.relative_to(place).as_posix(): path for path in place.rglob("*") if path.is_file()}
+            others = sorted((_found(store).keys() & names.keys()) - left)
+            if others and place.is_dir():
+                raise OutputError(
+                    f"{store.name} holds {others[0]} by now, and no folder at an address can be replaced in one step.",
+                    "Name another address, or remove what is there first.",
+                )
+            if others:
+                raise _exists(store)
+            outputs.append((place, store, left, names))
+        for place, store, left, names in outputs:
             size = sum(path.stat().st_size for path in names.values())
             with self._reporter.stage("send", size, "bytes") as stage:
                 if place.is_dir():
-                    _send_folder(store, names, left, stage.advance)
+                    _send_folder(store, names, left - {""}, stage.advance)
                 else:
                     store.send(names, stage.advance)
 
@@ -192,25 +210,32 @@ def _found(store: Objects) -> dict[str, tuple[int | None, str]]:
         raise
 
 
-def _unfinished(store: Objects, found: dict[str, tuple[int | None, str]]) -> bool:
-    """Return whether a folder was left by a run that was killed while it sent it."""
+def _exists(store: Objects) -> OutputError:
+    return OutputError(f"{store.name} exists.", "Name another file, or pass --force to replace it.")
+
+
+def _left(store: Objects, found: dict[str, tuple[int | None, str]]) -> set[str]:
+    """Return which files in a folder a run has left that was killed while it sent them: its marker lists them."""
     from iadsr_cli.logs.folders import MARKER
 
     if MARKER not in found:
-        return False
+        return set()
     try:
-        return bool(json.loads(store.read(MARKER)) == _UNFINISHED)
-    except ValueError:
-        return False
+        told = json.loads(store.read(MARKER))
+        return {MARKER, *told.get("files", [])} & found.keys() if told["unfinished"] is True else set()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return set()
 
 
-def _send_folder(store: Objects, places: dict[str, Path], left: list[str], tell: Callable[[int], None]) -> None:
+def _send_folder(store: Objects, places: dict[str, Path], left: set[str], tell: Callable[[int], None]) -> None:
     """Send the files of a folder in place of what a killed run had left; whatever else is there by now stays."""
     from iadsr_cli.logs.folders import MARKER
 
     store.make_folder()
-    store.write(MARKER, json.dumps(_UNFINISHED).encode())
-    store.remove(*(name for name in left if name != MARKER))
+    # Before any of them is there, so that of a run that is killed now another knows what it may remove.
+    told = {"unfinished": True, "files": sorted({*places, *left} - {MARKER})}
+    store.write(MARKER, json.dumps(told).encode())
+    store.remove(*sorted(left - {MARKER}))
     try:
         store.send({name: place for name, place in places.items() if name != MARKER}, tell)
         store.send({MARKER: places[MARKER]}, tell)

@@ -196,7 +196,7 @@ def test_a_folder_that_cannot_be_sent_leaves_nothing(
 def test_what_somebody_else_puts_there_meanwhile_stays(
     run, events: Path, bucket: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
-    bucket.pipe_file("/bucket/clean/_iadsr.json", b'{"unfinished": true}')
+    bucket.pipe_file("/bucket/clean/_iadsr.json", b'{"unfinished": true, "files": ["day=9/old.csv", "day=9/b.csv"]}')
     bucket.pipe_file("/bucket/clean/day=9/old.csv", b"half")
     deliver, put_file = Staging._deliver, MemoryFileSystem.put_file
 
@@ -221,13 +221,77 @@ def test_what_somebody_else_puts_there_meanwhile_stays(
 
 @pytest.mark.usefixtures("scored")
 def test_what_a_killed_run_has_sent_is_replaced(run, events: Path, bucket: MemoryFileSystem) -> None:
-    bucket.pipe_file("/bucket/clean/_iadsr.json", b'{"unfinished": true}')
+    bucket.pipe_file("/bucket/clean/_iadsr.json", b'{"unfinished": true, "files": ["day=9/old.csv", "day=9/b.csv"]}')
     bucket.pipe_file("/bucket/clean/day=9/old.csv", b"half")
     result = run("denoise", "memory://bucket/events", "-o", "memory://bucket/clean", *QUICK)
     assert result.exit_code == 0, result.output
     files = below(bucket, "/bucket/clean")
     assert sorted(files) == ["_iadsr.json", "day=1/part-0.csv", "day=1/part-1.csv", "day=2/part-2.csv"]
     assert json.loads(files["_iadsr.json"])["files"] == sorted(files)[1:]
+
+
+@pytest.mark.usefixtures("scored")
+def test_a_run_that_is_killed_has_said_what_it_sends(
+    run, events: Path, bucket: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_file, left = MemoryFileSystem.put_file, []
+
+    def look(self: MemoryFileSystem, here: str, there: str, **options: object) -> None:
+        put_file(self, here, there, **options)
+        left.append(below(bucket, "/bucket/clean"))
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", look)
+    assert run("denoise", "memory://bucket/events", "-o", "memory://bucket/clean", *QUICK).exit_code == 0
+    assert len(left) == 4
+    for files in left[:-1]:
+        told = json.loads(files["_iadsr.json"])
+        assert told["unfinished"] is True
+        assert {*files} <= {"_iadsr.json", *told["files"]}
+
+
+@pytest.mark.parametrize("files", ["", ', "files": ["day=9/old.csv"]', ', "files": 3'])
+def test_what_no_killed_run_has_sent_stays(refused, events: Path, bucket: MemoryFileSystem, files: str) -> None:
+    bucket.pipe_file("/bucket/clean/_iadsr.json", f'{{"unfinished": true{files}}}'.encode())
+    bucket.pipe_file("/bucket/clean/mine.csv", b"mine")
+    for force in ([], ["--force"]):
+        refused(
+            "denoise",
+            events,
+            "-o",
+            "memory://bucket/clean",
+            *force,
+            *QUICK,
+            code=1,
+            error="error: memory://bucket/clean ",
+            hint="Name another address, or ",
+        )
+    assert below(bucket, "/bucket/clean")["mine.csv"] == b"mine"
+
+
+@pytest.mark.usefixtures("scored")
+@pytest.mark.parametrize(
+    ("appears", "error"),
+    [
+        ("gone.csv", "memory://bucket/gone.csv exists."),
+        ("clean/day=2/part-2.csv", "clean holds day=2/part-2.csv by now"),
+    ],
+)
+def test_a_file_that_appears_at_an_address_meanwhile_stays(
+    run, events: Path, bucket: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch, appears: str, error: str
+) -> None:
+    deliver = Staging._deliver
+
+    def late(self: Staging) -> None:
+        bucket.pipe_file(f"/bucket/{appears}", b"theirs")
+        deliver(self)
+
+    monkeypatch.setattr(Staging, "_deliver", late)
+    before = below(bucket, "/bucket")
+    outputs = ["-o", "memory://bucket/clean/", "--removed", "memory://bucket/gone.csv"]
+    result = run("denoise", "memory://bucket/events", *outputs, *QUICK)
+    assert result.exit_code == 1
+    assert error in result.stderr
+    assert below(bucket, "/bucket") == {**before, appears: b"theirs"}
 
 
 @pytest.mark.usefixtures("scored")
