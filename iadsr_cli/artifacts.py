@@ -16,7 +16,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from iadsr_cli import __version__
-from iadsr_cli.drafts import draft_folder, sweep, sweep_all, try_writing
+from iadsr_cli.drafts import cut, draft_folder, sweep, sweep_all, try_writing
 from iadsr_cli.errors import ArtifactError, OutputError, reason
 from iadsr_cli.locks import one_at_a_time
 from iadsr_cli.progress import Reporter
@@ -273,7 +273,7 @@ def _other_version(folder: Path, found: object, kind: str) -> ArtifactError:
 
 def checkpoint_of(folder: Path) -> Path:
     """Return where the training that makes `folder` keeps its state: a hidden file beside it."""
-    return folder.absolute().with_name(f".{folder.name}.checkpoint")
+    return folder.absolute().with_name(f".{cut(folder.name)}.checkpoint")
 
 
 def cache_name(key: Mapping[str, Any]) -> str:

@@ -95,7 +95,7 @@ def try_writing(place: Path) -> None:
 def sweep(place: Path) -> None:
     """Remove what killed processes left beside `place`; a folder that one had moved away comes back."""
     for name, token in _found(place.parent):
-        if name == _cut(place.name):
+        if name == cut(place.name):
             _sweep(place, token)
 
 
@@ -103,6 +103,15 @@ def sweep_all(folder: Path) -> None:
     """Do so for all places in `folder`."""
     for name, token in _found(folder):
         _sweep(folder / name, token)
+
+
+def cut(name: str) -> str:
+    """Return a name, or its beginning and what tells it from others that begin alike; this is cut no further."""
+    content = os.fsencode(name)
+    if len(content) <= _LONGEST:
+        return name
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    return content[: _LONGEST - 17].decode(errors="ignore") + f"~{digest}"
 
 
 @contextmanager
@@ -131,16 +140,7 @@ def _remove_unfinished() -> None:
 
 
 def _hidden(place: Path, token: str, what: str) -> Path:
-    return place.with_name(f".{_cut(place.name)}.{token}.{what}")
-
-
-def _cut(name: str) -> str:
-    """Return a name, or its beginning and what tells it from others that begin alike; this is cut no further."""
-    content = os.fsencode(name)
-    if len(content) <= _LONGEST:
-        return name
-    digest = hashlib.sha256(content).hexdigest()[:16]
-    return content[: _LONGEST - 17].decode(errors="ignore") + f"~{digest}"
+    return place.with_name(f".{cut(place.name)}.{token}.{what}")
 
 
 def _found(folder: Path) -> set[tuple[str, str]]:

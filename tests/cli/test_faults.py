@@ -130,6 +130,14 @@ def test_a_folder_that_appears_meanwhile_stays(run, shop: Path, monkeypatch: pyt
     assert names(Path("made")) == {"photo.jpg"}
 
 
+@pytest.mark.parametrize("command", ["embed", "pretrain"])
+def test_a_folder_of_the_longest_name(run, shop: Path, command: str) -> None:
+    options = {"embed": ["--encoder", "tfidf"], "pretrain": ["--pretrain-epochs", "1"]}[command]
+    result = run(command, shop, "-o", "日" * 85, *options)
+    assert result.exit_code == 0, result.output
+    assert (Path("日" * 85) / "manifest.json").is_file()
+
+
 # Disks that are full. A limit on the size of files gives the same errors, at the same places.
 
 MAKE_ROOM = "hint: What was there before is unchanged. Make room or name another place."
