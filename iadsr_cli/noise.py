@@ -178,7 +178,7 @@ def _item_drawer(
     groups: np.ndarray | None,
     source: Sequences,
     generator: np.random.Generator,
-) -> "_Draw":
+) -> _Draw:
     """Return the function that draws items as a kind does."""
     codes = sequences.codes
     held = source.codes
