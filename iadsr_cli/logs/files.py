@@ -35,8 +35,8 @@ def log_files(source: str, format: str = "auto") -> list[Path]:
     neither a folder nor a pattern is one file, there or not. `format` is a kind, or "auto" to go by the extensions.
 
     Raises:
-        InputError: there are no files, or files of several formats; a folder cannot be listed, or is a table whose
-            files are not all part of it.
+        InputError: there are no files, or files of several formats, or a pipe is among them; a folder cannot be listed,
+            or is a table whose files are not all part of it.
     """
     if not is_several(source):
         return [Path(source)]
@@ -51,6 +51,10 @@ def log_files(source: str, format: str = "auto") -> list[Path]:
     files = [path for path in everything if not hidden(path.relative_to(base))]
     if not files:
         raise _none(source, base, len(everything))
+    for path in files:
+        # Whoever opens one waits for somebody to write to it.
+        if path.is_fifo() or path.is_socket():
+            raise InputError(f"{path} is a pipe or a socket, and no file.", "Move it out of the folder.")
     kinds = {known.kind if (known := named_format(path.name, format)) else None for path in files}
     if kinds == {None}:
         raise InputError(

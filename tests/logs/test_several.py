@@ -1,6 +1,7 @@
 """A folder or a pattern is one log: its files in order, given back each as it was, or put together in one."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -135,6 +136,14 @@ def test_a_folder_that_cannot_be_listed(monkeypatch):
     monkeypatch.setattr("iadsr_cli.logs.files.os.walk", refuse)
     with pytest.raises(InputError, match="folder logs/secret cannot be listed: Permission denied"):
         log_files("logs")
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for():
+    make({"logs/a.csv": HEADER})
+    os.mkfifo("logs/b.csv")
+    with pytest.raises(InputError, match=r"logs/b\.csv is a pipe or a socket, and no file\.") as error:
+        log_files("logs")
+    assert error.value.hint == "Move it out of the folder."
 
 
 def test_partition_values():
