@@ -33,7 +33,6 @@ MOST_SIMILAR_ITEMS = 50_000
 # Similarities held at once while neighbours are sought; bounds memory whatever the catalogue's size.
 _SIMILARITIES_AT_ONCE = 8_000_000
 
-
 _Draw = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 """Draws an item for each of users [n], one of their own group's if groups [U] are given: codes [n], 0 where none is."""
 
@@ -182,11 +181,12 @@ def _item_drawer(
     """Return the function that draws items as a kind does."""
     codes = sequences.codes
     held = source.codes
-    trained = np.flatnonzero(positions(source.lengths) < source.train_lengths(hold_out)[source.user_index])
-    # One row of each item of each group.
-    of_groups, distinct = np.unique(
-        held if groups is None else _keys(source, groups[source.user_index], held), return_index=True
-    )
+    of_groups, distinct, trained = (np.zeros(0, dtype=np.int64),) * 3
+    if groups is not None and kind != "insert-popular":
+        # One row of each item of each group.
+        of_groups, distinct = np.unique(_keys(source, groups[source.user_index], held), return_index=True)
+    if kind in {"insert-popular", "replace-history"}:
+        trained = np.flatnonzero(positions(source.lengths) < source.train_lengths(hold_out)[source.user_index])
 
     def of_rows(rows: np.ndarray, users: np.ndarray, own: np.ndarray | None) -> np.ndarray:
         found: np.ndarray = held[_from_group(rows, source.user_index[rows], users, own, generator)]

@@ -191,7 +191,8 @@ def _taken(
         decisions: on the rows.
     """
     removed = ~decisions.keep
-    rows, gone = (np.bincount(items[which & (items >= 0)], minlength=catalogue) for which in (removed | True, removed))
+    known = items >= 0
+    rows, gone = (np.bincount(items[which], minlength=catalogue) for which in (known, known & removed))
     by_fifth = share_by_fifth(rows, gone)
     lengths = np.append(np.bincount(users[users >= 0]), 0)[users]
     bounds = [*_HISTORY_LENGTHS, int(max(lengths.max(initial=0), _HISTORY_LENGTHS[-1])) + 1]
