@@ -32,9 +32,9 @@ from iadsr_cli.crossfit.kinds import KINDS as LEARNED
 from iadsr_cli.decisions import decide
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.evaluation import arms, baselines, labels, metrics
-from iadsr_cli.evidence import Scores
 from iadsr_cli.pipeline import Workspace, open_log
 from iadsr_cli.progress import Silent
+from iadsr_cli.scores import Scores
 from iadsr_cli.sequences import Sequences, frequency_fifths
 from iadsr_cli.settings import parse_share
 from iadsr_cli.stages import vectors_by_code

@@ -6,7 +6,7 @@ The limit of a piece of work is its arithmetic over the rate of matrix products,
 the rate of large copies on the card or from the host to it, whichever takes longer. Products are measured at sizes of
 the work's own, and large and square; copies with blocks of 1 GB. Training is a step of `align` with GRU4Rec as in
 training_speed.py (D 64, H 128, S 384, histories of 31), and then the whole loop with its batches, in which only
-validation is left out. Scoring is `evidence.score_rows`. Encoding is the bundled MiniLM as `embed` calls it, and an
+validation is left out. Scoring is `cosines.score_rows`. Encoding is the bundled MiniLM as `embed` calls it, and an
 encoder of seven billion numbers whose weights are random: only its shape counts.
 
 With --device cpu the same runs small, to see that it runs; MiniLM in one way, and a tiny encoder for the large one.
@@ -26,8 +26,8 @@ from training_speed import D, H, S, T, make_model, make_step, operations, produc
 
 from iadsr_cli import loop, training
 from iadsr_cli.config import AlignSettings, Config, EncoderSettings, LoopSettings, RunSettings
+from iadsr_cli.cosines import score_rows
 from iadsr_cli.encoders import bundled
-from iadsr_cli.evidence import score_rows
 from iadsr_cli.models import make_backbone, recurrence
 from iadsr_cli.progress import Silent, SilentStage, Stage
 from iadsr_cli.sequences import Sequences

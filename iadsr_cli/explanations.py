@@ -7,11 +7,12 @@ from typing import Literal
 import numpy as np
 import pyarrow.compute as pc
 
+from iadsr_cli.cosines import TERMS
 from iadsr_cli.crossfit.evidence import NAMES, SAID, family
 from iadsr_cli.decisions import Decisions
 from iadsr_cli.errors import InputError, near
-from iadsr_cli.evidence import TERMS, Scores, Status
 from iadsr_cli.pipeline import Denoised, Workspace
+from iadsr_cli.scores import Scores, Status
 
 _UNSCORED_REASONS = {
     Status.NO_ID: "unscored: user or item id is missing",

@@ -14,7 +14,6 @@ from iadsr_cli.artifacts import check_folder
 from iadsr_cli.config import FORMATS
 from iadsr_cli.decisions import Decisions
 from iadsr_cli.errors import OutputError, UsageError
-from iadsr_cli.evidence import Scores
 from iadsr_cli.explanations import explain
 from iadsr_cli.logs.folders import (
     check_folder_target,
@@ -29,6 +28,7 @@ from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.writer import check_extra_names, check_rows, check_target, drafted_folder, drafted_rows
 from iadsr_cli.progress import Reporter
 from iadsr_cli.remote import Staging
+from iadsr_cli.scores import Scores
 from iadsr_cli.settings import check_choice
 
 REMOVED = ("noise_score", "reason")

@@ -20,12 +20,12 @@ from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.encoders import described, make_encoder
 from iadsr_cli.engines.work import Engine
 from iadsr_cli.errors import GateError, InputError
-from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
 from iadsr_cli.logs.schema import NONE
 from iadsr_cli.logs.stand_ins import warn_of_stand_ins
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import find_protections
+from iadsr_cli.scores import Scores
 from iadsr_cli.sequences import Sequences, check_trainable, make_sequences, share_by_fifth
 from iadsr_cli.settings import parse_share
 from iadsr_cli.stages import (

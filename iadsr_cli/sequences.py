@@ -17,6 +17,9 @@ from scipy import sparse
 
 from iadsr_cli.errors import ArtifactError, InputError
 
+# Places of windows that are scored at once.
+_PLACES_AT_ONCE = 16_384
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -232,6 +235,23 @@ def scoring_windows(lengths: np.ndarray, window: int) -> tuple[Windows, np.ndarr
     start = np.repeat(np.cumsum(lengths) - lengths, pieces) + piece * stride
     length = np.minimum(np.repeat(lengths, pieces) - piece * stride, window)
     return Windows(start, length), np.where(piece > 0, window - stride, 0)
+
+
+def scoring_batches(
+    lengths: np.ndarray, window: int, least: int = 1
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield the scoring windows of histories, those of `least` interactions or more, batched by like length.
+
+    Yields:
+        Flat indices int64, validity bool, and which places are judged here and not in the window before, all [B, T].
+    """
+    windows, context = scoring_windows(lengths, window)
+    ordered = np.argsort(windows.length, kind="stable")
+    ordered = ordered[windows.length[ordered] >= least]
+    for begin, end in stretches(windows.length[ordered], _PLACES_AT_ONCE):
+        chosen = ordered[begin:end]
+        flat, valid = windows.take(chosen).grid()
+        yield flat, valid, valid & (np.arange(flat.shape[1]) >= context[chosen, None])
 
 
 def last_windows(sequences: Sequences, ends: np.ndarray, window: int) -> Windows:

@@ -17,14 +17,15 @@ import pyarrow.compute as pc
 from iadsr_cli import __version__
 from iadsr_cli.artifacts import Manifest, checkpoint_of, digest, read_manifest, write_artifact
 from iadsr_cli.config import Config
+from iadsr_cli.cosines import score_rows
 from iadsr_cli.encoders import ItemVectors, embed_items
 from iadsr_cli.encoders.contract import text_hash
 from iadsr_cli.encoders.folder import load_vectors, save_vectors
 from iadsr_cli.engines.work import Engine
 from iadsr_cli.errors import ArtifactError
-from iadsr_cli.evidence import Scores, score_rows
 from iadsr_cli.logs.reader import ItemTexts, Log
 from iadsr_cli.progress import Reporter
+from iadsr_cli.scores import Scores
 from iadsr_cli.sequences import Sequences, check_shared, make_sequences
 
 if TYPE_CHECKING:

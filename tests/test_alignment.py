@@ -6,12 +6,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iadsr_cli import evidence
+from iadsr_cli import cosines
 from iadsr_cli.config import BackboneSettings
-from iadsr_cli.evidence import Status, noise_score, score_rows
+from iadsr_cli.cosines import noise_score, score_rows
 from iadsr_cli.models import make_backbone
 from iadsr_cli.models.alignment import AlignedModel, gumbel_mask
 from iadsr_cli.progress import Silent
+from iadsr_cli.scores import Status
 from iadsr_cli.sequences import Sequences
 
 ITEMS = 23
@@ -160,8 +161,8 @@ def test_scores_do_not_depend_on_how_many_rows_are_scored_at_once(monkeypatch: p
     sequences = sequences_of([[3, 1, 4, 1], [5], [2, 6, 5, 3, 5], [8, 7], [4, 4, 4]])
     given = model, np.ones(ITEMS + 1, np.int64), sequences, np.ones(len(sequences.codes), bool), Silent()
     together = score_rows(*given)
-    monkeypatch.setattr(evidence, "_PROJECTED_AT_ONCE", 7)
-    monkeypatch.setattr(evidence, "_INTERACTIONS_AT_ONCE", 3)
+    monkeypatch.setattr(cosines, "_PROJECTED_AT_ONCE", 7)
+    monkeypatch.setattr(cosines, "_INTERACTIONS_AT_ONCE", 3)
     apart = score_rows(*given)
     np.testing.assert_array_equal(apart.status, together.status)
     np.testing.assert_allclose(apart.terms, together.terms, atol=1e-6)

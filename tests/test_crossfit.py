@@ -27,11 +27,11 @@ from iadsr_cli.crossfit.order import times
 from iadsr_cli.crossfit.predictor import Pieces, Predictor, predict
 from iadsr_cli.crossfit.shares import estimate
 from iadsr_cli.crossfit.spaces import Fold, learn
-from iadsr_cli.crossfit.texts import ItemTexts
+from iadsr_cli.crossfit.texts import TextFeatures
 from iadsr_cli.errors import InputError
-from iadsr_cli.evidence import Status
 from iadsr_cli.explanations import whys
 from iadsr_cli.progress import Silent
+from iadsr_cli.scores import Status
 from iadsr_cli.sequences import Sequences, user_items, window_items
 
 ROUNDS = head._ROUNDS
@@ -186,7 +186,7 @@ def test_evidence_is_what_an_oracle_in_loops_says(reach: int, monkeypatch: pytes
         space /= np.linalg.norm(space, axis=1, keepdims=True)
         space[unknown.get(name.split()[0], [])] = np.nan
         spaces[name] = space.astype(np.float32)
-    texts = ItemTexts.of(
+    texts = TextFeatures.of(
         np.nan_to_num(spaces["text and taste"][:, ::-1]), [None if i == 5 else f"w{i % 4} w{i}" for i in range(30)]
     )
     others = make([generator.integers(1, 30, size=8).tolist() for _ in range(12)], 30)
@@ -215,14 +215,14 @@ def test_sums_in_another_order_change_hardly_any_evidence() -> None:
     # As with another number of threads.
     sequences, vectors, titles = genres(100)
     everyone = np.ones(len(sequences.lengths), dtype=bool)
-    fold = learn(*taught_by(sequences), ItemTexts.of(vectors[1:], titles), 0, times(sequences, everyone))
+    fold = learn(*taught_by(sequences), TextFeatures.of(vectors[1:], titles), 0, times(sequences, everyone))
     found = []
     for order in (slice(None), slice(None, None, -1)):
         ordered = Fold(
             fold.users, fold.together, {name: space[:, order] for name, space in fold.spaces.items()}, fold.times
         )
         out = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
-        gather(sequences, np.arange(100), ordered, ItemTexts.of(vectors[1:, order], titles), out)
+        gather(sequences, np.arange(100), ordered, TextFeatures.of(vectors[1:, order], titles), out)
         found.append(np.nan_to_num(out))
     assert (found[0] != found[1]).mean() < 0.01
 
@@ -244,7 +244,7 @@ def test_a_long_history_is_compared_within_reach_only() -> None:
     vectors = np.zeros((300, 4), np.float32)
     vectors[:, 0] = 1
     vectors[0] = (0, 1, 0, 0)
-    texts = ItemTexts.of(vectors, [None] * 300)
+    texts = TextFeatures.of(vectors, [None] * 300)
     out = np.full((300, len(NAMES)), np.nan, np.float32)
     gather(sequences, np.array([0]), learn(*taught_by(make([[1, 2], [2, 3]], 300)), texts, 0), texts, out)
     mean = out[:, NAMES.index("text: mean")]
@@ -265,7 +265,7 @@ def test_items_are_counted_together_where_anyone_has_them() -> None:
 
 def test_pairs_are_counted_in_some_of_the_items_of_who_has_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("iadsr_cli.crossfit.spaces._MOST_TOGETHER", 6)
-    texts = ItemTexts.of(np.zeros((40, 2), np.float32), [None] * 40)
+    texts = TextFeatures.of(np.zeros((40, 2), np.float32), [None] * 40)
     everything = list(range(1, 41))
     fold = learn(*taught_by(make([[1, 2, 3], everything, everything[::-1], [2, 3, 3]], 40)), texts, 0)
     by_many = fold.together.toarray()[3:, 3:]

@@ -4,11 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iadsr_cli.config import DecisionSettings
+from iadsr_cli.cosines import noise_score
 from iadsr_cli.decisions import BestOfItems, Decisions, decide
 from iadsr_cli.errors import UsageError
-from iadsr_cli.evidence import Scores, Status, noise_score
 from iadsr_cli.explanations import explain
 from iadsr_cli.protections import Protections
+from iadsr_cli.scores import Scores, Status
 
 ROWS = st.lists(
     st.tuples(st.integers(0, 5), st.one_of(st.just(np.nan), st.sampled_from([0.0, 0.4, 0.5, 0.6, 0.9, 1.0]))),

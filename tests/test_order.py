@@ -11,7 +11,7 @@ from iadsr_cli.crossfit import Judge, order
 from iadsr_cli.crossfit.evidence import NAMES, family, gather
 from iadsr_cli.crossfit.order import reliability, times
 from iadsr_cli.crossfit.spaces import learn
-from iadsr_cli.crossfit.texts import ItemTexts
+from iadsr_cli.crossfit.texts import TextFeatures
 from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences, user_items, window_items
 
@@ -116,7 +116,7 @@ def test_an_item_of_another_time_is_told_and_one_out_of_order() -> None:
     by_time = np.argsort(appears) + 1
     early, late = by_time[20:26].tolist(), by_time[100]
     asked = make([early, [*early[:3], late, *early[3:]], [early[5], *early[:5]]], ITEMS)
-    texts = ItemTexts.of(np.zeros((ITEMS, 2), np.float32), [None] * ITEMS)
+    texts = TextFeatures.of(np.zeros((ITEMS, 2), np.float32), [None] * ITEMS)
     everyone = np.ones(len(sequences.codes), dtype=bool)
     held, windows = user_items(sequences, everyone), window_items(sequences, 5)[0]
     out = np.full((len(asked.codes), len(NAMES)), np.nan, np.float32)

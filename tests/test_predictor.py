@@ -11,7 +11,7 @@ from scipy import sparse
 
 from iadsr_cli.crossfit import predictor
 from iadsr_cli.crossfit.predictor import Features, Pieces, Predictor, predict
-from iadsr_cli.crossfit.texts import ItemTexts
+from iadsr_cli.crossfit.texts import TextFeatures
 from iadsr_cli.sequences import Sequences, Windows
 from iadsr_cli.threads import side_by_side
 
@@ -20,7 +20,7 @@ GENRE = np.arange(ITEMS) % GENRES
 COLD = [76, 77, 78, 79]
 
 
-def genres(texts: bool = True) -> tuple[Sequences, ItemTexts]:
+def genres(texts: bool = True) -> tuple[Sequences, TextFeatures]:
     """Users who each keep to one of four genres. Of the last item of each genre nobody has one; titles tell genres."""
     generator = np.random.default_rng(0)
     histories = []
@@ -30,11 +30,11 @@ def genres(texts: bool = True) -> tuple[Sequences, ItemTexts]:
     vectors = generator.normal(size=(GENRES, 12))[GENRE] + 0.3 * generator.normal(size=(ITEMS, 12))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     titles = [f"genre{genre} item{item}" for item, genre in enumerate(GENRE)]
-    known = ItemTexts.of(vectors, titles)
-    return make(histories, ITEMS), known if texts else ItemTexts.of(np.zeros_like(vectors), [None] * ITEMS)
+    known = TextFeatures.of(vectors, titles)
+    return make(histories, ITEMS), known if texts else TextFeatures.of(np.zeros_like(vectors), [None] * ITEMS)
 
 
-def learned(sequences: Sequences, texts: ItemTexts, seed: int = 0) -> Predictor:
+def learned(sequences: Sequences, texts: TextFeatures, seed: int = 0) -> Predictor:
     everyone = np.ones(len(sequences.lengths), dtype=bool)
     return predict(sequences.codes, Pieces.of(sequences).of_users(everyone), Features.of(texts), seed)
 
@@ -153,7 +153,7 @@ def test_who_is_asked_elsewhere_or_in_threads_is_told_the_same() -> None:
 
 
 def test_from_histories_of_one_nothing_is_learned_and_texts_are_all_that_is_known() -> None:
-    texts = ItemTexts.of(np.zeros((3, 2), np.float32), ["one two", "two", None])
+    texts = TextFeatures.of(np.zeros((3, 2), np.float32), ["one two", "two", None])
     found = learned(make([[1], [2], [3]], 3), texts)
     assert np.isnan(likelier(found))[2].all()
     assert np.isfinite(likelier(found)[:2, :2]).all()

@@ -10,9 +10,9 @@ import torch
 from iadsr_cli import batches, hardware, loop, training, validation
 from iadsr_cli.checkpoints import Checkpoint
 from iadsr_cli.config import AlignSettings, BackboneSettings, Config, LoopSettings, PretrainSettings, RunSettings
+from iadsr_cli.cosines import score_rows
 from iadsr_cli.devices import ALONE
 from iadsr_cli.errors import ArtifactError, TrainingError, UsageError
-from iadsr_cli.evidence import score_rows
 from iadsr_cli.models import BACKBONES, make_backbone
 from iadsr_cli.models.alignment import AlignedModel
 from iadsr_cli.models.losses import FullSoftmax, SampledSoftmax

@@ -9,7 +9,7 @@ from test_training import CONFIG, aligned, make_sequences
 
 from iadsr_cli import training, transfers
 from iadsr_cli.config import BackboneSettings
-from iadsr_cli.evidence import _terms
+from iadsr_cli.cosines import _terms
 from iadsr_cli.models import BACKBONES, losses, make_backbone
 from iadsr_cli.models.alignment import AlignedModel, Projections
 from iadsr_cli.models.losses import FullSoftmax

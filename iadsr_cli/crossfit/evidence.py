@@ -13,7 +13,7 @@ from scipy import sparse
 
 from iadsr_cli.crossfit.predictor import FURTHEST, Predictor
 from iadsr_cli.crossfit.spaces import Fold
-from iadsr_cli.crossfit.texts import ItemTexts
+from iadsr_cli.crossfit.texts import TextFeatures
 from iadsr_cli.noise import LONG_HISTORY
 from iadsr_cli.sequences import Sequences, Windows, positions, stretches
 from iadsr_cli.threads import alone, side_by_side
@@ -244,7 +244,7 @@ _Similar = Callable[[_Block, np.ndarray, np.ndarray], np.ndarray]
 
 
 @alone
-def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts, out: np.ndarray) -> None:
+def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: TextFeatures, out: np.ndarray) -> None:
     """Write the evidence about the rows of some users.
 
     Args:
@@ -288,7 +288,7 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: ItemTexts
     side_by_side(compared_with_rows, [users[first:last] for first, last in parts], at_once=_AT_ONCE)
 
 
-def _similarities(fold: Fold, texts: ItemTexts) -> Iterator[tuple[str, _Similar]]:
+def _similarities(fold: Fold, texts: TextFeatures) -> Iterator[tuple[str, _Similar]]:
     """Yield each way in which two items can be alike: its name, and what says so of a block's."""
     if texts.vectors.any():
         yield "text", _cosines(texts.known_vectors)

@@ -17,10 +17,10 @@ from iadsr_cli.crossfit.order import reliability, times
 from iadsr_cli.crossfit.predictor import Features, Pieces, Predictor, predict
 from iadsr_cli.crossfit.shares import estimate, told_apart
 from iadsr_cli.crossfit.spaces import Fold, learn
-from iadsr_cli.crossfit.texts import ItemTexts
+from iadsr_cli.crossfit.texts import TextFeatures
 from iadsr_cli.errors import InputError
-from iadsr_cli.evidence import Scores, Status
 from iadsr_cli.progress import Reporter
+from iadsr_cli.scores import Scores, Status
 from iadsr_cli.sequences import Sequences, Windows, user_items, window_items
 from iadsr_cli.threads import side_by_side
 
@@ -66,7 +66,7 @@ class Teaching:
     """
 
     fold: Fold
-    texts: ItemTexts
+    texts: TextFeatures
     lack: Lack
     mixture: head.Mixture
     left_out: list[int]
@@ -193,7 +193,7 @@ class Judge:
         """
         self._sequences, self._seed, self._reporter = sequences, seed, reporter
         self._kinds = KINDS if kinds is None else kinds
-        self._texts = ItemTexts.of(np.asarray(vectors[1:], dtype=np.float32), texts)
+        self._texts = TextFeatures.of(np.asarray(vectors[1:], dtype=np.float32), texts)
         users = len(sequences.lengths)
         order = np.random.default_rng([_STREAM, seed]).permutation(users)
         self._fold = order % min(folds, users)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from iadsr_cli.crossfit.texts import ItemTexts
+from iadsr_cli.crossfit.texts import TextFeatures
 from iadsr_cli.sequences import Sequences, Windows, positions, stretches
 from iadsr_cli.threads import alone
 
@@ -104,7 +104,7 @@ class Features:
 
     @classmethod
     @alone
-    def of(cls, texts: ItemTexts) -> "Features":
+    def of(cls, texts: TextFeatures) -> "Features":
         """Return those of V items."""
         words, dense = texts.shared_words, texts.strongest
         own = sparse.eye_array(words.shape[0], dtype=np.float32, format="csr")

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from iadsr_cli.crossfit.predictor import Predictor
-from iadsr_cli.crossfit.texts import ItemTexts
+from iadsr_cli.crossfit.texts import TextFeatures
 from iadsr_cli.sequences import positions
 from iadsr_cli.threads import alone, side_by_side
 
@@ -87,7 +87,7 @@ class Fold:
 def learn(
     held: sparse.csr_array,
     windows: sparse.csr_array,
-    texts: ItemTexts,
+    texts: TextFeatures,
     seed: int,
     times: np.ndarray | None = None,
     predictor: Predictor | None = None,
@@ -143,7 +143,7 @@ def _thinned(held: sparse.csr_array, most: int, seed: int) -> sparse.csr_array:
     return sparse.csr_array((held.data[kept], held.indices[kept], ends), shape=held.shape)
 
 
-def _features(texts: ItemTexts) -> Iterator[tuple[str, sparse.csr_array, int]]:
+def _features(texts: TextFeatures) -> Iterator[tuple[str, sparse.csr_array, int]]:
     """Yield each kind of text feature there is: its name, its rows [F, V] and the number of directions.
 
     The norm of the rows is the weight that they have, that of the matrix which they stand below being 1.

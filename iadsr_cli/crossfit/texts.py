@@ -12,7 +12,7 @@ _STRONGEST = 64
 
 
 @dataclass(frozen=True)
-class ItemTexts:
+class TextFeatures:
     """What is known of the items apart from who has them; row i is the item of code i + 1.
 
     Attributes:
@@ -50,7 +50,7 @@ class ItemTexts:
         return self.words[:, np.bincount(self.words.indices, minlength=self.words.shape[1]) > 1]
 
     @classmethod
-    def of(cls, vectors: np.ndarray, texts: Sequence[str | None]) -> "ItemTexts":
+    def of(cls, vectors: np.ndarray, texts: Sequence[str | None]) -> "TextFeatures":
         """Return the features of V items from their semantic vectors [V, S] and their texts."""
         from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -15,10 +15,10 @@ from iadsr_cli.crossfit import Judge, Teaching
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.engines.buckets import Bucket, Split, joined
 from iadsr_cli.engines.work import Engine
-from iadsr_cli.evidence import Scores
 from iadsr_cli.logs.reader import ItemTexts
 from iadsr_cli.pipeline import crossfit_key, embedded
 from iadsr_cli.progress import Reporter, Silent
+from iadsr_cli.scores import Scores
 from iadsr_cli.sequences import check_shared, check_trainable
 from iadsr_cli.stages import vectors_by_code
 
@@ -97,7 +97,7 @@ class ModelScorer:
 
     def judge(self, number: int, bucket: Bucket) -> Scores:
         """Return the evidence of a bucket's rows; those of unknown items have none."""
-        from iadsr_cli.evidence import score_rows
+        from iadsr_cli.cosines import score_rows
 
         model, vocabulary, _ = self._loaded
         sequences = bucket.sequences(vocabulary.items, self._codes)

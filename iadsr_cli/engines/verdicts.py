@@ -11,9 +11,9 @@ from iadsr_cli.config import Config
 from iadsr_cli.decisions import BestOfItems, within_limits
 from iadsr_cli.engines.buckets import Bucket, Split
 from iadsr_cli.engines.found import read_found
-from iadsr_cli.evidence import Scores, Status
 from iadsr_cli.explanations import whys
 from iadsr_cli.protections import last_of_users, protected_by
+from iadsr_cli.scores import Scores, Status
 from iadsr_cli.sequences import share_by_fifth
 from iadsr_cli.settings import parse_share
 

@@ -5,16 +5,17 @@ NaN = cannot say. Only the order of a scorer's values means something; each has 
 `random_order` and `popularity` compare a row with its user's history, so a history of one interaction gets NaN.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
-from iadsr_cli.evidence import Scores, behaviour, score_rows
+from iadsr_cli.cosines import behaviour, score_rows
 from iadsr_cli.progress import Reporter
-from iadsr_cli.sequences import Sequences, positions, scoring_windows, stretches, user_items
+from iadsr_cli.scores import Scores
+from iadsr_cli.sequences import Sequences, positions, scoring_batches, stretches, user_items
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +35,6 @@ _MOST_TOGETHER = 500
 _VALUES_AT_ONCE = 4_000_000
 _PAIRS_AT_ONCE = 2_000_000
 _INTERACTIONS_AT_ONCE = 65_536
-_PLACES_AT_ONCE = 16_384
 _LOGITS_AT_ONCE = 4_000_000
 
 
@@ -174,7 +174,7 @@ def next_item_loss(material: Material) -> np.ndarray:
     judged_rows = int(np.maximum(sequences.lengths - 1, 0).sum())
     with torch.inference_mode(), material.reporter.stage("next-item loss", judged_rows, "rows") as stage:
         # One place more than the recommender's window: the last item of a window is only predicted.
-        for flat, valid, judged in _window_batches(sequences.lengths, backbone.settings.window + 1):
+        for flat, valid, judged in scoring_batches(sequences.lengths, backbone.settings.window + 1, least=2):
             items = torch.from_numpy(sequences.codes[flat] * valid).to(device)
             past, following = items[:, :-1], torch.from_numpy(judged[:, 1:]).to(device)
             states, seen = backbone(past)[following], seen_before(past)[following]
@@ -225,7 +225,7 @@ def semantic(material: Material) -> np.ndarray:
 
 
 def iadsr(material: Material) -> np.ndarray:
-    """Score by IADSR as published: p_noise of `evidence.score_rows`, 0 to 1.
+    """Score by IADSR as published: p_noise of `cosines.score_rows`, 0 to 1.
 
     A cold item: judged by its text; NaN if it has none and the model was never trained on it.
     """
@@ -316,18 +316,3 @@ def _by_histories(
             result[part] = cosine(model, codes, sequences.lengths[first:last]).cpu().numpy()
             stage.advance(len(codes))
     return result
-
-
-def _window_batches(lengths: np.ndarray, window: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield overlapping windows of all histories of two or more, batched by like length.
-
-    Yields:
-        Flat indices int64, validity bool, and which places are judged here and not in the window before, all [B, T].
-    """
-    windows, context = scoring_windows(lengths, window)
-    ordered = np.argsort(windows.length, kind="stable")
-    ordered = ordered[windows.length[ordered] > 1]
-    for begin, end in stretches(windows.length[ordered], _PLACES_AT_ONCE):
-        chosen = ordered[begin:end]
-        flat, valid = windows.take(chosen).grid()
-        yield flat, valid, valid & (np.arange(flat.shape[1]) >= context[chosen, None])

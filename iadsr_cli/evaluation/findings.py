@@ -19,9 +19,9 @@ from iadsr_cli.artifacts import Manifest, write_artifact
 from iadsr_cli.config import Config
 from iadsr_cli.decisions import Decisions
 from iadsr_cli.evaluation import arms, metrics, wording
-from iadsr_cli.evidence import Scores
 from iadsr_cli.explanations import explain
 from iadsr_cli.pipeline import NO_FIT, Denoised, Workspace
+from iadsr_cli.scores import Scores
 from iadsr_cli.sequences import Sequences, share_by_fifth
 from iadsr_cli.stages import row_codes
 

@@ -35,10 +35,10 @@ from iadsr_cli.decisions import BestOfItems, within_limits
 from iadsr_cli.engines import buckets, scorers, verdicts
 from iadsr_cli.engines import found as engine_found
 from iadsr_cli.engines.found import Found, write_found
-from iadsr_cli.evidence import Scores
 from iadsr_cli.logs import blocks, formats, parted_reader
 from iadsr_cli.logs import parts as log_parts
 from iadsr_cli.progress import Silent
+from iadsr_cli.scores import Scores
 from iadsr_cli.sequences import Sequences, make_sequences
 
 ROWS, USERS = 3_000, 250

@@ -11,6 +11,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from iadsr_cli import config
+from iadsr_cli import sequences as sequences_module
 from iadsr_cli.config import TRAINED_SCORERS, BackboneSettings
 from iadsr_cli.crossfit import lessons
 from iadsr_cli.evaluation import baselines
@@ -96,8 +97,9 @@ def test_users_without_interactions_change_nothing(name: str, monkeypatch: pytes
     gaps = replace(sequences, offsets=np.array([0, 0, 3, 3, 7, 7]))
     scorer, kind = SCORERS[name], "gru4rec" if name in TRAINED_SCORERS else None
     expected = scorer(material_of(sequences, backbone=kind))
-    for constant in ("_VALUES_AT_ONCE", "_PAIRS_AT_ONCE", "_INTERACTIONS_AT_ONCE", "_PLACES_AT_ONCE"):
+    for constant in ("_VALUES_AT_ONCE", "_PAIRS_AT_ONCE", "_INTERACTIONS_AT_ONCE"):
         monkeypatch.setattr(baselines, constant, 1)
+    monkeypatch.setattr(sequences_module, "_PLACES_AT_ONCE", 1)
     assert scorer(material_of(gaps, backbone=kind)) == pytest.approx(expected, abs=1e-6, nan_ok=True)
 
 
@@ -289,8 +291,9 @@ def test_chunks_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     material = material_of(random_sequences(), backbone="sasrec" if name in TRAINED_SCORERS else None)
     whole = SCORERS[name](material)
     for at_once in (50, 1):
-        for constant in ("VALUES", "PAIRS", "INTERACTIONS", "PLACES", "LOGITS"):
+        for constant in ("VALUES", "PAIRS", "INTERACTIONS", "LOGITS"):
             monkeypatch.setattr(baselines, f"_{constant}_AT_ONCE", at_once)
+        monkeypatch.setattr(sequences_module, "_PLACES_AT_ONCE", at_once)
         assert SCORERS[name](material) == pytest.approx(whole, rel=1e-6, abs=1e-6, nan_ok=True)
 
 

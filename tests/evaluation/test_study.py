@@ -16,9 +16,9 @@ from iadsr_cli.decisions import Decisions
 from iadsr_cli.evaluation import arms, baselines, findings, study
 from iadsr_cli.evaluation.neighbours import ItemNeighbours
 from iadsr_cli.evaluation.study import _Lab
-from iadsr_cli.evidence import Scores
 from iadsr_cli.pipeline import open_log
 from iadsr_cli.progress import Silent
+from iadsr_cli.scores import Scores
 
 Lab = Callable[..., _Lab]
 

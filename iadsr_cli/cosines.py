@@ -1,13 +1,12 @@
-"""Per-row evidence: IADSR's three cosines for every interaction of a log, and the noise score made of them."""
+"""IADSR as published: three cosines for every interaction of a log, and the noise score made of them."""
 
-from dataclasses import dataclass, replace
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from iadsr_cli.progress import Reporter
-from iadsr_cli.sequences import Sequences, Windows, scoring_windows, stretches
+from iadsr_cli.scores import Scores, Status
+from iadsr_cli.sequences import Sequences, scoring_batches, stretches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,74 +26,6 @@ TERMS = (
 # Interactions whose states are held at once, and those whose items' projections are; users are never split.
 _INTERACTIONS_AT_ONCE = 65_536
 _PROJECTED_AT_ONCE = 1_000_000
-_PLACES_AT_ONCE = 16_384
-
-
-class Status(IntEnum):
-    """Why a row has a score or not."""
-
-    SCORED = 0
-    NO_ID = 1
-    UNKNOWN_ITEM = 2
-    SHORT_HISTORY = 3
-    NO_EVIDENCE = 4
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The evidence of every row of a log, in its order.
-
-    Attributes:
-        noise: p_noise = 1 - P(keep), float32 [rows], 0 (keep) to 1 (noise); NaN where unscored.
-        terms: the three cosines, float32 [rows, 3], -1 to 1, high for a row to keep; NaN where unscored.
-        status: a `Status` per row, int8 [rows].
-        parts: how much each piece of evidence moved the score towards noise, float32 [rows, E], or None where the
-            score is the plain sum of the evidence.
-        shares: the estimated share of the log of each kind of noise, or None where the method estimates none; empty
-            where nothing can be told of the log.
-    """
-
-    noise: np.ndarray
-    terms: np.ndarray
-    status: np.ndarray
-    parts: np.ndarray | None = None
-    shares: dict[str, float] | None = None
-
-    @property
-    def share(self) -> float | None:
-        """The estimated share of noise in the log, or None where the method estimates none."""
-        return sum(self.shares.values()) if self.shares else None
-
-    def take(self, rows: np.ndarray) -> "Scores":
-        """Return the evidence of some rows, in that order."""
-        parts = None if self.parts is None else self.parts[rows]
-        return replace(self, noise=self.noise[rows], terms=self.terms[rows], status=self.status[rows], parts=parts)
-
-    def followed_by(self, other: "Scores") -> "Scores":
-        """Return this evidence and after it that of other rows, by the same method."""
-        parts = None if self.parts is None or other.parts is None else np.concatenate([self.parts, other.parts])
-        return replace(
-            self,
-            noise=np.concatenate([self.noise, other.noise]),
-            terms=np.concatenate([self.terms, other.terms]),
-            status=np.concatenate([self.status, other.status]),
-            parts=parts,
-        )
-
-    def by_row(self, row_ids: np.ndarray, has_ids: np.ndarray) -> "Scores":
-        """Return the evidence of all rows of a log from that of its interactions, whose rows are `row_ids` [N].
-
-        `has_ids` says which rows have both a user and an item, bool [rows].
-        """
-        place = np.full(len(has_ids), -1)
-        place[row_ids] = np.arange(len(row_ids))
-        there = place >= 0
-        found = self.take(np.maximum(place, 0))
-        found.noise[~there], found.terms[~there] = np.nan, np.nan
-        found.status[~there] = np.where(has_ids[~there], Status.UNKNOWN_ITEM, Status.NO_ID)
-        if found.parts is not None:
-            found.parts[~there] = 0
-        return found
 
 
 def score_rows(
@@ -201,23 +132,13 @@ def behaviour(backbone: "Backbone", codes: np.ndarray, lengths: np.ndarray) -> "
 
     device = backbone.device
     user = sent(torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths)), device)
-    windows, context = scoring_windows(lengths, backbone.settings.window)
     c_short = torch.empty(len(codes), backbone.hidden_size, device=device)
-    for chosen in _window_batches(windows):
-        flat, valid = windows.take(chosen).grid()
+    for flat, valid, judged in scoring_batches(lengths, backbone.settings.window):
         states = backbone(sent(torch.from_numpy(codes[flat] * valid), device))
         # By their numbers: masks would have the host wait for the device to count what they mark.
-        owned = np.flatnonzero(valid & (np.arange(flat.shape[1]) >= context[chosen, None]))
+        owned = np.flatnonzero(judged)
         place, source = torch.from_numpy(flat.ravel()[owned]), torch.from_numpy(owned)
         c_short[sent(place, device)] = states.flatten(0, 1)[sent(source, device)]
     c_long = torch.full((len(lengths), c_short.shape[1]), -torch.inf, device=device)
     c_long.scatter_reduce_(0, user.unsqueeze(1).expand_as(c_short), c_short, "amax")
     return c_short, c_long, user
-
-
-def _window_batches(windows: Windows) -> list[np.ndarray]:
-    """Cut windows, sorted by length, into batches of about `_PLACES_AT_ONCE` places; empty ones are left out."""
-    ordered = np.argsort(windows.length, kind="stable")
-    ordered = ordered[windows.length[ordered] > 0]
-    part = np.cumsum(windows.length[ordered]) // _PLACES_AT_ONCE
-    return np.split(ordered, np.flatnonzero(np.diff(part)) + 1)
