@@ -43,7 +43,11 @@ def show_log(face: Face, workspace: "Workspace | PartedWorkspace") -> None:
     items = "" if workspace.items is None else counted(workspace.items, "item")
     order = "file order (no time column)"
     if log.time_description:
-        order = f"{log.time_description}, ties in file order"
+        order = log.time_description
+        if workspace.tied is not None:
+            order += f", ties in {'random' if workspace.tied else 'file'} order"
+    elif workspace.tied:
+        order = "random (no time column, and the file is sorted by item)"
     elif workspace.config.log.time_column is None and (perhaps := like_time(log.column_names)):
         order = f"file order (no time column; perhaps --time-column {shlex.quote(perhaps)})"
     face.facts(

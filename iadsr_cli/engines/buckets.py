@@ -25,6 +25,7 @@ from iadsr_cli.logs.parts import Part, PartedLog
 from iadsr_cli.logs.schema import find_column
 from iadsr_cli.logs.sessions import session_numbers
 from iadsr_cli.logs.stand_ins import stand_ins
+from iadsr_cli.logs.ties import shuffled, sorted_by_item
 from iadsr_cli.logs.values import canonical_ids
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import check_events, judged_events
@@ -113,12 +114,14 @@ class Split:
         name: of the log, as messages show it.
         count: how many buckets there are.
         gap: seconds of a pause between sessions, or None where users are not split into them.
+        sorted_by_item: whether ties are broken at random: see `logs.ties`.
     """
 
     folder: Path
     name: str
     count: int
     gap: float | None
+    sorted_by_item: bool = False
 
     @cached_property
     def _items(self) -> pa.Table:
@@ -152,8 +155,7 @@ class Split:
 
     def bucket(self, number: int) -> Bucket:
         """Read one bucket."""
-        with pa.OSFile(str(path(self.folder, number))) as file:
-            table = pa.ipc.open_file(file).read_all()
+        table = _read(self.folder, number)
         users = pc.dictionary_encode(table.column("user").combine_chunks()).indices
         owner = users.to_numpy(zero_copy_only=False).astype(np.int64)
         order = table.column("time")
@@ -162,11 +164,12 @@ class Split:
             # Sessions count in the order of their first rows, as in memory.
             sessions = pc.dictionary_encode(pa.array(owner * (numbers.max(initial=0) + 1) + numbers))
             owner = sessions.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        rows, times = table.column("row").to_numpy(), _times(table)
         return Bucket(
-            table.column("row").to_numpy(),
+            rows,
             owner,
             pc.fill_null(pc.index_in(table.column("item"), value_set=self.items), -1).to_numpy().astype(np.int64),
-            None if order.null_count == len(order) else order.to_numpy(),
+            shuffled(times, rows) if self.sorted_by_item else times,
             table.column("held").to_numpy(),
             table.column("judged").to_numpy(),
         )
@@ -186,6 +189,26 @@ def count(rows: int) -> int:
 def path(folder: Path, number: int) -> Path:
     """Return the file of a bucket."""
     return folder / f"bucket-{number:04}.arrow"
+
+
+def _read(folder: Path, number: int) -> pa.Table:
+    with pa.OSFile(str(path(folder, number))) as file:
+        return pa.ipc.open_file(file).read_all()
+
+
+def _times(table: pa.Table) -> np.ndarray | None:
+    """Return the comparable times of a bucket, int64 [n]; None where the log has none."""
+    times = table.column("time")
+    return None if times.null_count == len(times) else times.to_numpy()
+
+
+def _tied(table: pa.Table) -> float:
+    """Return what `ties.sorted_by_item` says of a bucket."""
+    users, items = (pc.dictionary_encode(table.column(name).combine_chunks()) for name in ("user", "item"))
+    owner, codes = (
+        pc.fill_null(each.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64) for each in (users, items)
+    )
+    return sorted_by_item(owner, codes, _times(table), items.dictionary)
 
 
 def split(
@@ -234,7 +257,12 @@ def split(
         with pa.ipc.new_file(draft / _ITEMS, items.schema) as sink:
             sink.write_table(items)
         facts.update(
-            buckets=buckets, items=items.num_rows, held=held, stand_ins={role: dict(ids) for role, ids in odd.items()}
+            buckets=buckets,
+            items=items.num_rows,
+            held=held,
+            stand_ins={role: dict(ids) for role, ids in odd.items()},
+            # Its users tell of all.
+            tied=_tied(_read(draft, 0)),
         )
 
     return write_artifact(folder, "buckets", fill, config={}, inputs=inputs, facts=facts)

@@ -29,6 +29,7 @@ from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.reader import ItemTexts
 from iadsr_cli.logs.source import Source
 from iadsr_cli.logs.stand_ins import warn_of_stand_ins
+from iadsr_cli.logs.ties import tell_of_ties
 from iadsr_cli.outputs import ANNOTATED, REMOVED, OutputPlan
 from iadsr_cli.pipeline import gate, joined_texts, log_settings, made, noise_shares, warn_of_no_fit
 from iadsr_cli.progress import Reporter
@@ -100,6 +101,10 @@ class PartedWorkspace:
         """How many items the log has, or None: nobody has looked."""
         return len(self.texts.ids) or None
 
+    @property
+    def tied(self) -> None:
+        """What `ties.sorted_by_item` says of the log is known when it is split."""
+
     def check_unchanged(self) -> None:
         """Check that the files are what was read from them.
 
@@ -164,7 +169,7 @@ def _denoise(workspace: PartedWorkspace, scorer: Scorer, plan: OutputPlan, engin
         "times": [config.log.time_unit, config.log.gap],
         "reading": log.key(),
         "null_ids": [log.settings.null_ids, *log.settings.missing],
-        "buckets": [count, "items that users have first"],
+        "buckets": [count, "items that users have first, ties"],
         "protection": [config.protection.protect, config.protection.event_column, config.protection.events],
     }
     explained = plan.removed is not None or plan.annotate
@@ -181,9 +186,10 @@ def _denoise(workspace: PartedWorkspace, scorer: Scorer, plan: OutputPlan, engin
         )
         facts = facts_of(folder)
         warn_of_stand_ins(facts["stand_ins"], log.num_rows, reporter)
+        tell_of_ties(facts["tied"], log.roles.time is not None, reporter)
         if config.protection.protect is not None:
             warn_of_none(facts["held"], config.protection, reporter)
-        split = buckets.Split(folder, log.name, count, config.log.gap)
+        split = buckets.Split(folder, log.name, count, config.log.gap, facts["tied"] > 0)
         judged = folder.with_name(f"judged-{judged_key}")
         judged.mkdir(exist_ok=True)
         scorer.prepare(split)

@@ -34,6 +34,7 @@ from iadsr_cli.logs.several import SeveralRecords
 from iadsr_cli.logs.source import Source, read_source
 from iadsr_cli.logs.stand_ins import stand_ins
 from iadsr_cli.logs.tables import TableRecords
+from iadsr_cli.logs.ties import shuffled, sorted_by_item
 from iadsr_cli.logs.times import times
 from iadsr_cli.logs.values import canonical_ids, is_text, plain, without
 
@@ -69,7 +70,8 @@ class ItemTexts:
 class Log:
     """An interaction log as read; row i everywhere is its i-th row, from 0, counted on over its files.
 
-    Made by `read_log`. `stand_ins` says which user and item ids may be none, and how many rows have each.
+    Made by `read_log`. `stand_ins` says which user and item ids may be none, and how many rows have each; `tied` what
+    `ties.sorted_by_item` does.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Log:
     sources: tuple[Source, ...]
     time_description: str | None
     stand_ins: dict[str, Counter[str]]
+    tied: float
     _users: pa.Array
     _items: pa.Array
     _times: np.ndarray | None
@@ -119,7 +122,7 @@ class Log:
     def order(self) -> np.ndarray | None:
         """Return comparable times (int64 [rows], greater is later), or None: then the order is the file's.
 
-        Ties are in file order, so sort with a stable sort.
+        Ties are in file order, so sort with a stable sort; where the file is sorted by item, they are broken already.
         """
         return self._times
 
@@ -161,8 +164,13 @@ def read_log(source: str, settings: LogSettings) -> Log:
         if settings.gap is not None:
             seconds = seconds_of(found, roles.time, records.name)
             users = session_ids(users, order, seconds, settings.gap)
+    numbered = pc.dictionary_encode(items)
+    tied = sorted_by_item(_codes(pc.dictionary_encode(users)), _codes(numbered), order, numbered.dictionary)
+    if tied:
+        order = shuffled(order, np.arange(records.num_rows))
     guessed = not settings.text_column
-    return Log(records.name, roles, records, sources, description, odd, users, items, order, guessed, settings.missing)
+    missing = settings.missing
+    return Log(records.name, roles, records, sources, description, odd, tied, users, items, order, guessed, missing)
 
 
 def read_items(source: str, settings: LogSettings, item: str | None = None, *, joined: bool = True) -> ItemTexts:
@@ -254,7 +262,7 @@ def texts_of(
 ) -> ItemTexts:
     """Return the first text of each item of some rows; with `check`, leave out columns that do not describe items."""
     encoded = items.dictionary_encode()
-    codes = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    codes = _codes(encoded)
     ids = encoded.dictionary.to_pylist()
     texts = {column: _texts(records, column, missing) for column in columns}
     rejected = None
@@ -281,10 +289,16 @@ def texts_of(
     return ItemTexts(ids, chosen, tuple(texts), frozenset(ids[item] for item in several.tolist()), rejected)
 
 
+def _codes(encoded: pa.DictionaryArray) -> np.ndarray:
+    """Return the places in its dictionary that an encoded array holds, -1 where it is null; int64 [n]."""
+    found: np.ndarray = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return found
+
+
 def _differing(codes: np.ndarray, texts: pa.Array, items: int) -> np.ndarray:
     """Return which items have two or more different texts, bool [items]; `codes` are items [rows], -1 for none."""
     encoded = texts.dictionary_encode()
-    kinds = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    kinds = _codes(encoded)
     there = (codes >= 0) & (kinds >= 0)
     pairs = np.unique(codes[there] * max(len(encoded.dictionary), 1) + kinds[there])
     found: np.ndarray = np.bincount(pairs // max(len(encoded.dictionary), 1), minlength=items) >= 2

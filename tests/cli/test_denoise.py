@@ -402,6 +402,18 @@ def test_a_column_that_sounds_like_a_time_is_named_where_none_is_used(run, shop:
     assert "Order Date (unix seconds), ties in file order" in run(*options, "--time-column", "Order Date").stderr
 
 
+def test_a_log_without_times_that_is_sorted_by_item_is_cleaned_all_the_same(run, shop: Path) -> None:
+    log = pd.read_csv(shop, dtype=str).drop(columns="timestamp").sort_values(["user_id", "item_id"])
+    log.to_csv("log.csv", index=False)
+    options = ["denoise", "log.csv", "--encoder", "tfidf", "--removed", "removed.csv", "-o", "clean.csv", "--force"]
+    for way in ("never", "always"):
+        result = run(*options, "--budget", "3%", "--in-parts", way)
+        assert "warning: Rows of a user stand in the order of their items" in " ".join(result.stderr.split())
+    removed = pd.read_csv("removed.csv", dtype=str)
+    assert not removed["reason"].str.contains("order with|earlier or later|goes with the items next").any()
+    assert "order  random (no time column, and the file is sorted by item)" in run(*options).stderr
+
+
 @pytest.mark.parametrize("gap", [[], ["--session-gap", "9999d"]])
 @pytest.mark.parametrize("way", ["never", "always"])
 def test_what_may_stand_for_a_missing_id_is_said(run, shop: Path, way: str, gap: list[str]) -> None:

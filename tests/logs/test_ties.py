@@ -1,0 +1,153 @@
+"""Rows that have the same time, or none, in files that are sorted by item and in others."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from iadsr_cli.config import LogSettings, ProtectionSettings
+from iadsr_cli.engines import buckets
+from iadsr_cli.logs.parted_reader import open_parts
+from iadsr_cli.logs.reader import read_log
+from iadsr_cli.logs.ties import shuffled, sorted_by_item, tell_of_ties
+from iadsr_cli.progress import Silent
+from iadsr_cli.sequences import make_sequences
+
+USERS, ITEMS, LENGTH = 40, 60, 8
+Row = tuple[str, str, int]
+
+
+def rows_of(day: Callable[[int, int], int] = lambda user, place: place) -> list[Row]:
+    """Return rows of users with random items in random order, each with the day of its place in the history."""
+    generator = np.random.default_rng(0)
+    return [
+        (f"u{user}", str(item), day(user, place))
+        for user in range(USERS)
+        for place, item in enumerate(generator.choice(ITEMS, LENGTH, replace=False).tolist())
+    ]
+
+
+def written(path: Path, rows: list[Row], timed: bool = True) -> str:
+    lines = [",".join(map(str, row[: 2 + timed])) for row in rows]
+    path.write_text("\n".join(["user,item" + ",time" * timed, *lines]) + "\n")
+    return str(path)
+
+
+def tied(path: Path, rows: list[Row], timed: bool = True) -> float:
+    return read_log(written(path, rows, timed), LogSettings()).tied
+
+
+SORTS: dict[str, Callable[[Row], object]] = {
+    "by user and number": lambda row: (row[0], int(row[1])),
+    "by user and text": lambda row: (row[0], row[1]),
+    "by user, numbers falling": lambda row: (row[0], -int(row[1])),
+    "by item": lambda row: (int(row[1]), row[0]),
+    # In an order that ids do not tell: all rows of one item, and then all of the next.
+    "item by item": lambda row: (int(row[1]) * 37 % ITEMS, row[0]),
+}
+
+
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("timed", [False, True])
+def test_a_log_without_order_that_is_sorted_by_item_is_seen(sort: str, timed: bool, tmp_path: Path) -> None:
+    rows = sorted(rows_of(lambda user, place: 7), key=SORTS[sort])
+    assert tied(tmp_path / "log.csv", rows, timed) == 1
+
+
+def test_other_orders_count(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    rows = rows_of()
+    assert tied(path, rows, timed=False) == 0
+    # As logs are written, over time: most items then follow what appeared before them.
+    assert tied(path, sorted(rows, key=lambda row: row[2]), timed=False) == 0
+    # Where times tell all, it does not matter how the file is sorted.
+    assert tied(path, sorted(rows, key=SORTS["by item"])) == 0
+    # Items that one user has each appear in order, whatever that is.
+    own = [(user, f"{int(item) * 37 % ITEMS}-{user}", day) for user, item, day in rows]
+    assert tied(path, own, timed=False) == 0
+
+
+def test_rows_of_the_same_day_are_looked_at_alone(tmp_path: Path) -> None:
+    rows = sorted(rows_of(lambda user, place: place // 4), key=lambda row: (row[0], row[2], int(row[1])))
+    log = read_log(written(tmp_path / "log.csv", rows), LogSettings())
+    assert log.tied == pytest.approx(6 / 7)
+    sequences = make_sequences(log.user_ids(), log.item_ids(), log.order())
+    days = np.array([row[2] for row in rows])[sequences.row_ids].reshape(USERS, LENGTH)
+    assert (np.diff(days, axis=1) >= 0).all()
+    numbers = np.array([int(row[1]) for row in rows])[sequences.row_ids].reshape(USERS, LENGTH)
+    assert 0.3 < (np.diff(numbers, axis=1)[np.diff(days, axis=1) == 0] > 0).mean() < 0.7
+
+
+def test_few_pairs_say_nothing() -> None:
+    users, codes = np.zeros(50, np.int64), np.arange(50)
+    items = pa.array([f"{number:03}" for number in range(51)], pa.large_string())
+    assert sorted_by_item(users, codes, None, items) == 0
+    assert sorted_by_item(np.zeros(51, np.int64), np.arange(51), None, items) == 1
+
+
+def test_rows_without_ids_are_passed_over() -> None:
+    users = np.repeat([0, -1, 1], [40, 300, 40])
+    codes = np.r_[np.arange(40), np.zeros(300, np.int64), np.arange(40)]
+    codes[::10] = -1
+    items = pa.array([f"{number:03}" for number in range(40)], pa.large_string())
+    assert sorted_by_item(users, codes, None, items) == 1
+
+
+def test_ties_are_broken_by_the_rows_number_alone() -> None:
+    rows = np.arange(1000)
+    order = rows // 10 % 7
+    whole = shuffled(order, rows)
+    assert (np.diff(order[np.argsort(whole)]) >= 0).all()
+    some = np.flatnonzero(np.random.default_rng(0).random(1000) < 0.3)
+    assert np.array_equal(np.argsort(shuffled(order[some], rows[some])), np.argsort(whole[some]))
+    alone = shuffled(None, rows)
+    assert len(np.unique(alone)) == 1000
+    assert np.array_equal(shuffled(None, rows[some]), alone[some])
+    assert abs(np.corrcoef(np.argsort(alone), rows)[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("timed", [False, True])
+def test_in_parts_the_order_is_that_of_memory(timed: bool, tmp_path: Path) -> None:
+    source = written(tmp_path / "log.csv", sorted(rows_of(lambda user, place: place // 4), key=SORTS["by item"]), timed)
+    log = read_log(source, LogSettings())
+    wanted = make_sequences(log.user_ids(), log.item_ids(), log.order())
+    parted = open_parts(source, replace(LogSettings()), Silent())
+    manifest = buckets.split(parted, ProtectionSettings(), 1, {}, tmp_path / "buckets", Silent())
+    assert manifest.facts["tied"] == log.tied > 0
+    split = buckets.Split(tmp_path / "buckets", "log", 1, None, sorted_by_item=True)
+    found = split.bucket(0).sequences(split.items)
+    assert np.array_equal(found.row_ids, wanted.row_ids)
+
+
+class Heard(Silent):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.warnings: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+
+def test_what_is_said() -> None:
+    heard = Heard()
+    tell_of_ties(0, True, heard)
+    assert not heard.notes + heard.warnings
+    tell_of_ties(0.16, True, heard)
+    assert heard.notes == [
+        "Rows of a user stand in the order of their items, which does not say when they happened: the 16% of them that "
+        "have the time of the one before are taken in random order."
+    ]
+    assert not heard.warnings
+    tell_of_ties(1, False, heard)
+    assert heard.warnings == [
+        "Rows of a user stand in the order of their items, which does not say when they happened: they are taken in "
+        "random order. If a column says when, name it with --time-column."
+    ]
