@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 from iadsr_cli import noise
 from iadsr_cli.cli.console import Face
 from iadsr_cli.config import NOISE_KINDS, Config, DecisionSettings, EncoderSettings, RunSettings
-from iadsr_cli.crossfit import Judge, head, judge, lessons
+from iadsr_cli.crossfit import Panel, head, judge, lessons
 from iadsr_cli.crossfit.evidence import FAMILIES
 from iadsr_cli.crossfit.kinds import KINDS as LEARNED
 from iadsr_cli.decisions import decide
@@ -140,17 +140,16 @@ class Bench:
 
     def judge(
         self, sequences: Sequences, seed: int, flexible: bool = False, **options: Any
-    ) -> tuple[Judge, np.ndarray]:
-        """Return a judge and its noise scores, float64 [N]."""
-        judge, scores = self.scores(sequences, seed, flexible, **options)
-        return judge, scores.noise.astype(np.float64)
+    ) -> tuple[dict[str, float], np.ndarray]:
+        """Return the estimated shares of noise, and noise scores, float64 [N]."""
+        scores = self.scores(sequences, seed, flexible, **options)
+        return scores.shares or {}, scores.noise.astype(np.float64)
 
-    def scores(self, sequences: Sequences, seed: int, flexible: bool = False, **options: Any) -> tuple[Judge, Scores]:
-        """Return a judge and all that it says, evidence included."""
-        judge = Judge(sequences, self.vectors, self.texts, seed, Silent(), **options)
+    def scores(self, sequences: Sequences, seed: int, flexible: bool = False, **options: Any) -> Scores:
+        """Return all that the judges say, evidence included."""
         fit, heads = (FlexibleHead, FlexibleHeads) if flexible else (head.fit, head.Heads)
         with mock.patch.multiple(head, fit=fit, Heads=heads):
-            return judge, judge.scores()
+            return Panel(sequences, self.vectors, self.texts, seed, Silent(), **options).scores()
 
     def single(self, name: str, sequences: Sequences, seed: int) -> np.ndarray:
         """Return what one simple scorer says."""
@@ -188,7 +187,7 @@ def compare(bench: Bench, kind: str, trials: list[Trial]) -> None:
     found: dict[str, list[float]] = defaultdict(list)
     extra: dict[str, list[float]] = defaultdict(list)
     for sequences, is_noise, counted, seed in trials:
-        judge, score = bench.judge(sequences, seed)
+        shares, score = bench.judge(sequences, seed)
         found["crossfit"].append(auroc(score[counted], is_noise[counted]))
         extra["precision among the top 2%"].append(top(score[counted], is_noise[counted]))
         for option, decision in LIMITS.items():
@@ -196,7 +195,7 @@ def compare(bench: Bench, kind: str, trials: list[Trial]) -> None:
             whole = metrics.detection(score, is_noise, removed, sequences.codes)
             for name in ("removed_share", "precision", "recall", "over_denoising", "over_denoising_gap"):
                 extra[f"{option}: {name}"].append(whole[name] or 0.0)
-        extra["share estimated"].append(sum(judge.shares.values()))
+        extra["share estimated"].append(sum(shares.values()))
         extra["share of noise"].append(float(is_noise.mean()))
         error = metrics.calibration(score, is_noise)["expected_calibration_error"]
         extra["expected calibration error"].append(error)
@@ -237,7 +236,7 @@ def bound(bench: Bench, kind: str, trials: list[Trial]) -> None:
     }
     reached: dict[str, list[float]] = defaultdict(list)
     for sequences, is_noise, counted, seed in trials:
-        _, scores = bench.scores(sequences, seed)
+        scores = bench.scores(sequences, seed)
         evidence, usable = scores.terms, ~np.isnan(scores.noise)
         side = np.random.default_rng(seed).integers(0, 2, len(sequences.lengths))[sequences.user_index]
         for name, (fit, heads) in learners.items():
@@ -280,11 +279,11 @@ def copies(bench: Bench, rate: float, seeds: range) -> None:
             log = Bench(made.sequences, whole.vectors, whole.known, whole.texts).some(stay)
             sequences, is_noise = log.sequences, made.is_noise[stay[made.sequences.user_index]]
             counted = ~arms.held_out(sequences)
-            judge, score = log.judge(sequences, seed)
+            shares, score = log.judge(sequences, seed)
             removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
             found["AUROC"].append(auroc(score[counted], is_noise[counted]))
             found["share of noise"].append(float(is_noise.mean()))
-            found["estimated"].append(sum(judge.shares.values()))
+            found["estimated"].append(sum(shares.values()))
             found["of the noise goes"].append(float(removed[is_noise].mean()))
         told = ", ".join(f"{what} {interval(values)}" for what, values in found.items())
         print(f"  {kind} whose original {name}, half of the users: {told}", flush=True)
@@ -294,8 +293,8 @@ def estimate(bench: Bench) -> None:
     """Print how much noise is seen where more and more is injected."""
     for injected in (0.0, 0.1, 0.2, 0.3):
         sequences, is_noise, _ = bench.noisy(KINDS[0], injected, 0)
-        judge, score = bench.judge(sequences, 0)
-        share = sum(judge.shares.values())
+        shares, score = bench.judge(sequences, 0)
+        share = sum(shares.values())
         print(
             f"  {injected:.0%} injected: {is_noise.mean():.1%} of rows are, {share:.1%} estimated, "
             f"{(score > 0.5).mean():.1%} score above 0.5",
@@ -323,14 +322,14 @@ def small(bench: Bench, seeds: range, truth: np.ndarray | None) -> None:
             for log, is_noise, seed in logs:
                 sequences = log.sequences
                 with mock.patch.object(judge, "_ROWS_OF_DOUBT", doubt):
-                    judged, score = log.judge(sequences, seed)
+                    shares, score = log.judge(sequences, seed)
                 removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
                 found["rows"].append(len(is_noise))
                 found["are noise"].append(is_noise.mean())
                 found["AUROC"].append(auroc(score, is_noise) if is_noise.any() else np.nan)
                 by_text = log.single("text", sequences, seed)
                 found["AUROC of text"].append(auroc(by_text, is_noise) if is_noise.any() else np.nan)
-                found["estimated"].append(sum(judged.shares.values()))
+                found["estimated"].append(sum(shares.values()))
                 found["noise that goes"].append((removed & is_noise).mean())
                 found["genuine rows that go"].append((removed & ~is_noise).mean())
                 found["of what goes noise"].append(is_noise[removed].mean() if removed.any() else np.nan)
@@ -375,11 +374,13 @@ def fits(bench: Bench) -> None:
             "half of it replaced": noise.inject(sequences, "replace-uniform", 0.5, 0).sequences,
             "its users shuffled": replace(sequences, codes=mixed),
         }.items():
-            judge, score = log.judge(made, 0)
-            told = "" if judge.shares else ", nothing is told"
+            panel = Panel(made, log.vectors, log.texts, 0, Silent())
+            scores = panel.scores()
+            score, told = scores.noise, "" if scores.shares else ", nothing is told"
+            fit = np.mean([judge.fit for judge in panel.judges])
             above = f"{(score > 0.5).mean():.2%} of the rows score above 0.5"
             print(
-                f"  popular items told from the log of {users}, {name}: AUROC {judge.fit:.3f}{told}; {above}",
+                f"  popular items told from the log of {users}, {name}: AUROC {fit:.3f}{told}; {above}",
                 flush=True,
             )
 

@@ -187,10 +187,10 @@ def crossfit(
     reporter: Reporter,
 ) -> Manifest:
     """Write the `scores` artifact of the method crossfit, from item vectors (None: without) and texts."""
-    from iadsr_cli.crossfit import Judge
+    from iadsr_cli.crossfit import Panel
 
     matrix, _ = vectors_by_code(sequences.items, load_vectors(vectors) if vectors else None)
-    found = Judge(sequences, matrix, texts.of(sequences.items), config.run.seed, reporter).scores()
+    found = Panel(sequences, matrix, texts.of(sequences.items), config.run.seed, reporter).scores()
     has_ids = pc.and_(pc.is_valid(log.user_ids()), pc.is_valid(log.item_ids())).to_numpy(zero_copy_only=False)
     inputs = {"log": rows_digest(log), "items": texts_digest(texts)}
     if vectors:

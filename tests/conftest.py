@@ -18,19 +18,20 @@ SIZES = ["--embedding-size", "8", "--hidden-size", "8", "--pretrain-epochs", "1"
 
 @contextmanager
 def _learning_little(rounds: int = 20) -> Iterator[None]:
-    from iadsr_cli.crossfit import head, lessons
+    from iadsr_cli.crossfit import head, lessons, panel
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(head, "_ROUNDS", rounds)
         patch.setattr(lessons, "_LESSONS", (1, 1))
+        patch.setattr(panel, "_MOST", 1)
         yield
 
 
 @pytest.fixture(scope="session")
 def learning_little() -> Callable[..., AbstractContextManager[None]]:
-    """Inject noise once and learn heads in so many rounds (a tenth of the usual, if not told), inside of a with
-    statement: where it does not matter how good scores are. Of each test, for a worker may run tests of other folders
-    between those of one.
+    """Judge once, inject noise once and learn heads in so many rounds (a tenth of the usual, if not told), inside of a
+    with statement: where it does not matter how good scores are. Of each test, for a worker may run tests of other
+    folders between those of one.
     """
     return _learning_little
 

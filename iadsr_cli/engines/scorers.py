@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from iadsr_cli.artifacts import Manifest
 from iadsr_cli.config import Config
-from iadsr_cli.crossfit import Judge, Teaching
+from iadsr_cli.crossfit import Panel, Teachings
 from iadsr_cli.encoders.folder import load_vectors
 from iadsr_cli.engines.buckets import Bucket, Split, joined
 from iadsr_cli.engines.work import Engine
@@ -117,13 +117,14 @@ class CrossfitScorer:
         self._vectors = embedded(texts, config, reporter, engine)
         # Of a bucket which rows teach, bool [n], and their scores.
         self._taught: dict[int, tuple[np.ndarray, Scores]] = {}
-        self._judge: Judge | None = None
+        self._panel: Panel | None = None
+        self.shares: dict[str, float] | None = None
         self._items = pa.array([], pa.large_string())
 
     @cached_property
-    def _teaching(self) -> Teaching:
-        assert self._judge is not None
-        return self._judge.teaching()
+    def _teaching(self) -> Teachings:
+        assert self._panel is not None
+        return self._panel.teaching()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what it takes to judge the buckets that do not teach."""
@@ -156,8 +157,10 @@ class CrossfitScorer:
         check_trainable(sequences, split.name)
         matrix, _ = vectors_by_code(self._items, load_vectors(self._vectors) if self._vectors else None)
         texts = self._texts.of(self._items)
-        self._judge = Judge(sequences, matrix, texts, self._config.run.seed, self._reporter)
-        scores = self._judge.scores().by_row(sequences.row_ids, together.items >= 0)
+        self._panel = Panel(sequences, matrix, texts, self._config.run.seed, self._reporter)
+        found = self._panel.scores()
+        self.shares = found.shares
+        scores = found.by_row(sequences.row_ids, together.items >= 0)
         ends = np.cumsum([0, *(len(bucket.rows) for bucket, _ in teaching)])
         self._taught = {
             number: (rows, scores.take(np.arange(first, end)))
@@ -181,11 +184,6 @@ class CrossfitScorer:
     def _judged(self, bucket: Bucket) -> Scores:
         sequences = bucket.sequences(self._items)
         return self._teaching.judge(sequences).by_row(sequences.row_ids, bucket.items >= 0)
-
-    @property
-    def shares(self) -> dict[str, float] | None:
-        """The estimated share of each kind of noise."""
-        return self._judge.shares if self._judge else None
 
 
 def _teaching_rows(bucket: Bucket, most: int, seed: int) -> np.ndarray:

@@ -233,7 +233,7 @@ def iadsr(material: Material) -> np.ndarray:
 
 
 def crossfit(material: Material) -> np.ndarray:
-    """Score by the default method: p_noise of `crossfit.Judge`, 0 to 1.
+    """Score by the default method: p_noise of `crossfit.Panel`, 0 to 1.
 
     A cold item: judged by its text, and by what few other users have with it.
     """
@@ -242,9 +242,9 @@ def crossfit(material: Material) -> np.ndarray:
 
 def crossfitted(material: Material) -> Scores:
     """Return the whole evidence of the default method, flat-aligned with the sequences."""
-    from iadsr_cli.crossfit import Judge
+    from iadsr_cli.crossfit import Panel
 
-    return Judge(material.sequences, material.vectors, material.texts, material.seed, material.reporter).scores()
+    return Panel(material.sequences, material.vectors, material.texts, material.seed, material.reporter).scores()
 
 
 def published(material: Material) -> Scores:

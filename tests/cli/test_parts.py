@@ -238,7 +238,7 @@ def test_of_larger_buckets_some_users_teach(
     pq.write_table(table, tmp_path / "log.parquet")
     taught: list[Sequences] = []
     monkeypatch.setattr(
-        scorers, "Judge", lambda sequences, *rest: taught.append(sequences) or crossfit.Judge(sequences, *rest)
+        scorers, "Panel", lambda sequences, *rest: taught.append(sequences) or crossfit.Panel(sequences, *rest)
     )
     options = ["--text-column", "none", "--annotate", "-o", "all.parquet", "--in-parts", "always"]
     clean(*options, log=tmp_path / "log.parquet")

@@ -1,0 +1,103 @@
+"""Judging a log as often as it takes: a small one several times over, and what is said of it is averaged.
+
+From few rows each judge learns something else: who teaches whom, what is injected and where training begins decide more
+than in a large log, and each is too sure of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from iadsr_cli.crossfit.judge import Judge, Teaching
+from iadsr_cli.progress import Reporter, Silent
+from iadsr_cli.scores import Scores
+from iadsr_cli.sequences import Sequences
+
+# Judges sit until they have read so many rows of a log together, but one at least and so many at most.
+_READ_ROWS, _MOST = 100_000, 5
+# Streams of random numbers apart from those of the first judge.
+_STREAM = 6271
+
+
+@dataclass(frozen=True)
+class Teachings:
+    """What the users of one log teach, by each of its judges."""
+
+    each: Sequence[Teaching]
+
+    def judge(self, sequences: Sequences) -> Scores:
+        """Return evidence and noise score of other users' interactions: see `Teaching.judge`."""
+        return together([teaching.judge(sequences) for teaching in self.each])
+
+
+class Panel:
+    """The judges of one log.
+
+    Attributes:
+        judges: each with folds of the users and injected noise of its own.
+    """
+
+    def __init__(
+        self,
+        sequences: Sequences,
+        vectors: np.ndarray,
+        texts: Sequence[str | None],
+        seed: int,
+        reporter: Reporter,
+        **options: Any,
+    ) -> None:
+        """Prepare to judge: see `Judge`, which takes the options."""
+        count = int(np.clip(_READ_ROWS // max(1, len(sequences.codes)), 1, _MOST))
+        seeds = [seed, *np.random.default_rng([_STREAM, seed]).integers(2**31, size=count - 1).tolist()]
+        heard = reporter if count == 1 else Silent()
+        self.judges = [Judge(sequences, vectors, texts, each, heard, **options) for each in seeds]
+        self._reporter = reporter
+
+    def scores(self) -> Scores:
+        """Return evidence and noise score of every interaction, flat-aligned with the sequences."""
+        if len(self.judges) == 1:
+            return self.judges[0].scores()
+        found = []
+        with self._reporter.stage("judge", len(self.judges), "times") as stage:
+            for judge in self.judges:
+                found.append(judge.scores())
+                stage.advance()
+        return together(found)
+
+    def teaching(self) -> Teachings:
+        """Return what all users of the log teach; call `scores` first."""
+        return Teachings([judge.teaching() for judge in self.judges])
+
+
+def together(found: Sequence[Scores]) -> Scores:
+    """Return the mean of what several judges say of the same rows.
+
+    Where half of them or more can tell nothing of the log, the mean is of these; else it is of the others.
+    """
+    told = [scores for scores in found if scores.shares]
+    agreed = told if 2 * len(told) > len(found) else [scores for scores in found if not scores.shares]
+    first = agreed[0]
+    if len(agreed) == 1:
+        return first
+    return replace(
+        first,
+        noise=_mean([scores.noise for scores in agreed]),
+        terms=_mean([scores.terms for scores in agreed]),
+        parts=_mean([scores.parts for scores in agreed if scores.parts is not None]),
+        shares={
+            kind: sum((scores.shares or {}).get(kind, 0.0) for scores in agreed) / len(agreed)
+            for kind in dict.fromkeys(kind for scores in agreed for kind in scores.shares or {})
+        },
+    )
+
+
+def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean of arrays of one shape, of what is known; NaN where nothing is."""
+    total, known = np.zeros(arrays[0].shape), np.zeros(arrays[0].shape, np.int64)
+    for array in arrays:
+        there = ~np.isnan(array)
+        total += np.where(there, array, 0)
+        known += there
+    return np.divide(total, known, out=np.full(total.shape, np.nan), where=known > 0).astype(np.float32)
