@@ -96,8 +96,13 @@ class LogSettings(Settings):
 
 @dataclass(frozen=True)
 class ItemsSettings(Settings):
-    """How the file of --items is written, where it is not written as the log is."""
+    """How the file of --items is written, where it is not written as the log is, and its item column."""
 
+    items_item_column: str | None = setting(
+        None,
+        "Column with the item id in the --items file; found by the log's name for it, its usual names, or id.",
+        metavar="NAME",
+    )
     items_delimiter: str | None = setting(
         None, "What separates the fields of the --items file, if not what separates the log's.", metavar="TEXT"
     )
@@ -112,6 +117,7 @@ class ItemsSettings(Settings):
         """Return how to read the items of a log that is read so: its format, header and columns do not matter."""
         return replace(
             log,
+            item_column=self.items_item_column,
             format="auto",
             header=self.items_columns is None,
             columns=self.items_columns,

@@ -3,7 +3,8 @@
 Folders in the cache are named by a hash of all that determines their content, so nothing is made twice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
@@ -19,7 +20,7 @@ from iadsr_cli.config import Config, LogSettings
 from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.encoders import described, make_encoder
 from iadsr_cli.engines.work import Engine
-from iadsr_cli.errors import GateError, InputError
+from iadsr_cli.errors import GateError, InputError, UsageError
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
 from iadsr_cli.logs.schema import NONE
 from iadsr_cli.logs.stand_ins import warn_of_stand_ins
@@ -258,7 +259,8 @@ def open_log(source: str, items: str | None, config: Config, reporter: Reporter)
     """Read a log and its items' texts, and check what can be checked before any training."""
     check_device(config)
     with reporter.stage("read", None, "rows") as stage:
-        log = read_log(source, log_settings(items, config))
+        with log_settings(items, config) as settings:
+            log = read_log(source, settings)
         texts = log.item_texts()
         stage.advance(log.num_rows)
     warn_of_stand_ins(log.stand_ins, log.num_rows, reporter)
@@ -266,9 +268,18 @@ def open_log(source: str, items: str | None, config: Config, reporter: Reporter)
     return Workspace(log, joined_texts(texts, items, log.roles.item, config, reporter), config, reporter)
 
 
-def log_settings(items: str | None, config: Config) -> LogSettings:
-    """Return how a log is read: beside an items file without texts, as the text columns are those of the file."""
-    return config.log if items is None else replace(config.log, text_column=(NONE,))
+@contextmanager
+def log_settings(items: str | None, config: Config) -> Iterator[LogSettings]:
+    """Tell how a log is read: beside an items file without texts, as the text columns are those of the file.
+
+    The error of a log without the column of --item-column says how to name that of the file, if there is one.
+    """
+    try:
+        yield config.log if items is None else replace(config.log, text_column=(NONE,))
+    except UsageError as error:
+        if items is not None and error.message.startswith(f'Column "{config.log.item_column}" not found'):
+            error.hint += " If it is a column of the --items file alone, name it with --items-item-column."
+        raise
 
 
 def joined_texts(own: ItemTexts, items: str | None, column: str, config: Config, reporter: Reporter) -> ItemTexts:
@@ -295,7 +306,8 @@ def joined_texts(own: ItemTexts, items: str | None, column: str, config: Config,
         raise InputError(
             f"None of the log's {len(own.ids):,} items has a text in {items}: its ids are such as {_some(texts.ids)}, "
             f"and the log's such as {_some(own.ids)}.",
-            "Name the right columns with --item-column and --text-column, or write ids as the log does.",
+            "Name the right columns with --item-column, --items-item-column and --text-column, or write ids as the log "
+            "does.",
         )
     return joined
 

@@ -126,7 +126,8 @@ def open_log(
             f"--method {config.decision.method} trains on the whole log, which is not done in parts.",
             "Train on a part of it with pretrain and align, and pass the folder as --model.",
         )
-    log = open_parts(source, log_settings(items, config), reporter)
+    with log_settings(items, config) as settings:
+        log = open_parts(source, settings, reporter)
     plan.check_parts(log)
     sources = log.sources()
     texts = ItemTexts([], [], log.roles.text)

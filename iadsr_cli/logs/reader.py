@@ -177,8 +177,7 @@ def read_items(source: str, settings: LogSettings, item: str | None = None, *, j
     """Read item texts from a file with an item and a text column: one of its own, or a log.
 
     The first non-empty text of an item counts. Where the file is `joined` to a log, the settings are
-    `ItemsSettings.of` the log's, and a column named for the log alone is looked for by its usual names; of several with
-    such names that counts which is called as the log's, `item`.
+    `ItemsSettings.of` the log's, and `item` is the log's item column; see `find_item`.
 
     Raises:
         InputError: the file or a value in it cannot be used (see the message).
@@ -186,7 +185,12 @@ def read_items(source: str, settings: LogSettings, item: str | None = None, *, j
     """
     with _of_items() if joined else nullcontext():
         records, sources = _read(source, settings)
-        column = find_item(records.column_names, settings, records.name, item)
+        if joined and settings.columns is not None and not records.format.delimited:
+            raise UsageError(
+                f"--columns names the columns of delimited text, but {records.name} is {records.format}.",
+                "Leave it out: columns have names there.",
+            )
+        column = find_item(records.column_names, settings, records.name, item, joined=joined)
         text = find_text(records.column_names, settings, records.name)
         if not text:
             columns = ", ".join(f'"{each}"' for each in records.column_names)
@@ -204,6 +208,7 @@ def read_items(source: str, settings: LogSettings, item: str | None = None, *, j
 _OF_ITEMS = {
     "--no-header --columns": "--items-columns",
     "--columns": "--items-columns",
+    "--item-column": "--items-item-column",
     "--delimiter": "--items-delimiter",
     "--encoding": "--items-encoding",
     "such rows are kept and not scored": "such rows are passed over",

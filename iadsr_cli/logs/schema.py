@@ -53,19 +53,26 @@ def find_roles(columns: Sequence[str], settings: LogSettings, source: str) -> Ro
     return roles
 
 
-def find_item(columns: Sequence[str], settings: LogSettings, source: str, usual: str | None) -> str:
-    """Return the item column of an items file; `--item-column` may name the log's and be absent here.
+def find_item(
+    columns: Sequence[str], settings: LogSettings, source: str, usual: str | None = None, *, joined: bool = True
+) -> str:
+    """Return the item column of an items file: the settings decide, otherwise its name.
 
-    Of several that could be it, the one that is called `usual`.
+    That is the log's name of it, `usual`, or a usual one, or just "id". Where the file is not `joined` to a log,
+    `--item-column` may be meant for one and be absent here.
 
     Raises:
-        UsageError: there is no candidate, or there are several.
+        UsageError: the column that was named is not there, there is no candidate, or there are several.
     """
-    named = settings.item_column
-    if named is not None and _matching(named, columns) is None and candidates("item", columns):
+    named, known = settings.item_column, candidates("item", columns)
+    if not joined and named is not None and known and _matching(named, columns) is None:
         named = None
-    if named is None and usual in candidates("item", columns):
-        named = usual
+    if named is None and usual is not None:
+        named = _matching(usual, columns) or _matching(without_type(usual), columns)
+    # In a log, the id may be that of the row.
+    if named is None and not known and (joined or not candidates("user", columns)):
+        ids = [column for column in columns if _folded(column) == "id"]
+        named = ids[0] if len(ids) == 1 else None
     return _required("item", named, columns, source)
 
 

@@ -356,6 +356,19 @@ def test_of_an_items_file_the_column_called_as_in_the_log_joins(run, shop: Path)
     assert f"title ({items['title'].notna().sum():,} of {len(items):,} items)" in result.stderr
 
 
+@pytest.mark.parametrize("way", ["never", "always"])
+@pytest.mark.parametrize(("column", "named"), [("id", []), ("code", ["--items-item-column", "code"])])
+def test_an_items_file_may_call_the_ids_otherwise(run, shop: Path, way: str, column: str, named: list[str]) -> None:
+    log = pd.read_csv(shop).rename(columns={"item_id": "sku"})
+    items = log[["sku", "title"]].drop_duplicates("sku").rename(columns={"sku": column})
+    log.drop(columns="title").to_csv("log.csv", index=False)
+    items.to_json("games.jsonl", orient="records", lines=True)
+    named = ["--items", "games.jsonl", "--item-column", "sku", *named]
+    result = run("denoise", "log.csv", *named, "--encoder", "tfidf", "-o", "out.csv", "--dry-run", "--in-parts", way)
+    assert result.exit_code == 0, result.output
+    assert f"title ({items['title'].notna().sum():,} of {len(items):,} items)" in result.stderr
+
+
 def test_a_catalogue_that_is_larger_than_the_log_gives_the_same_scores_in_memory_and_in_parts(run, shop: Path) -> None:
     log, catalogue = pd.read_csv(shop), pd.read_csv(EXAMPLES / "items.csv").rename(columns={"title": "label"})
     log.drop(columns="title").to_csv("bare.csv", index=False)

@@ -472,8 +472,27 @@ def test_items_that_are_written_otherwise_than_the_log(refused) -> None:
     items += ["--items-delimiter", "|"]
     hint = "some with --items-columns, as in"
     refused(*items, code=2, error="No column of u.item looks like the item column.", hint=hint)
+    Path("meta.jsonl").write_text('{"item_id": 1, "title": "A"}\n', encoding="utf-8")
+    error = "--items-columns names the columns of delimited text, but meta.jsonl is jsonl."
+    refused(*log, "--items", "meta.jsonl", "--items-columns", "item_id,title", code=2, error=error, hint="Leave it out")
     items += ["--items-columns", "movie,title"]
     refused(*items, code=2, error="--items-columns gives 2 names, but the first record", hint="one name for each field")
+
+
+@pytest.mark.parametrize("way", ["never", "always"])
+def test_items_whose_column_is_called_otherwise_than_the_log_s(refused, shop: Path, way: str) -> None:
+    Path("games.jsonl").write_text('{"sku": "p0001", "title": "a thing"}\n', encoding="utf-8")
+    items = ["denoise", shop, "--items", "games.jsonl", "-o", "out.csv", "--in-parts", way]
+    error = "No column of games.jsonl looks like the item column."
+    refused(*items, code=2, error=error, hint="Name it with --items-item-column.")
+    refused(*items, "--item-column", "item_id", code=2, error=error, hint="Name it with --items-item-column.")
+    error, hint = f'Column "sku" not found in {shop}.', "of the --items file alone, name it with --items-item-column."
+    refused(*items, "--item-column", "sku", code=2, error=error, hint=hint)
+    error = 'Column "skv" not found in games.jsonl.'
+    refused(*items, "--items-item-column", "skv", code=2, error=error, hint='Candidates: "sku"')
+    Path("games.csv").write_text("asin,book_id,title\n1,2,a\n", encoding="utf-8")
+    items[3] = "games.csv"
+    refused(*items, code=2, error="could be the item column", hint="Choose with --items-item-column asin.")
 
 
 def test_an_output_format_that_is_not_known(refused, shop: Path) -> None:

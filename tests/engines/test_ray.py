@@ -124,6 +124,19 @@ def test_the_default_method_gives_the_same_bytes_and_says_the_same(start: Start,
         assert (tmp_path / f"ray{name}.parquet").read_bytes() == (tmp_path / f"local{name}.parquet").read_bytes()
 
 
+def test_items_that_are_called_otherwise_in_their_file(start: Start, folder: Path, tmp_path: Path) -> None:
+    log = pq.read_table(folder / "log.parquet")
+    pq.write_table(log.drop_columns("title"), tmp_path / "bare.parquet")
+    items = dict(zip(log["item_id"].to_pylist(), log["title"].to_pylist(), strict=True))
+    pq.write_table(pa.table({"code": [*items], "title": [*items.values()]}), tmp_path / "games.parquet")
+    named = ["--items", tmp_path / "games.parquet", "--items-item-column", "code", "--encoder", "tfidf"]
+    ended(start("denoise", "log.parquet", "--encoder", "tfidf", "-o", tmp_path / "own.parquet", *RAY))
+    _, said = ended(start("denoise", tmp_path / "bare.parquet", *named, "-o", tmp_path / "joined.parquet", *RAY))
+    assert f"title ({len(items)} of {len(items)} items)" in said
+    joined = pq.read_table(tmp_path / "joined.parquet")
+    assert joined.equals(pq.read_table(tmp_path / "own.parquet").drop_columns("title"))
+
+
 def test_a_model_gives_the_same_bytes_though_an_actor_is_killed(start: Start, tmp_path: Path) -> None:
     arguments = ["denoise", "log.parquet", "--model", "model", "--budget", "9%", "--json"]
     summary = json.loads(ended(start(*arguments, "-o", tmp_path / "local.parquet", "--in-parts", "always"))[0])

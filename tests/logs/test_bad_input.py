@@ -546,6 +546,8 @@ def test_null_ids_are_kept_when_asked(tmp_path):
         ("item_id,title\n1,2\n", {"text_column": ("none",)}, "No column of items.csv is used as text."),
         ("x,title\n1,2\n", {}, "No column of items.csv looks like the item column."),
         ("x,title\n1,2\n", {"item_column": "y"}, 'Column "y" not found in items.csv.'),
+        ("id,ID,title\n1,2,3\n", {}, "No column of items.csv looks like the item column."),
+        ("item_id,title\n1,2\n", {"item_column": "y"}, 'Column "y" not found in items.csv.'),
     ],
 )
 def test_items_file_without_its_columns(tmp_path, monkeypatch, content, settings, message):

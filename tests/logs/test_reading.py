@@ -388,6 +388,39 @@ def test_items_file_joins_the_log(tmp_path):
     assert texts.conflicting == 1
 
 
+@pytest.mark.parametrize(
+    ("columns", "own", "item"),
+    [
+        ("id,title", {}, "id"),
+        ("title,ID", {}, "ID"),
+        ("id:token,title", {}, "id:token"),
+        ("id,asin,title", {}, "asin"),
+        ("id,asin,sku,title", {}, "sku"),
+        ("id,asin,sku:token,title", {}, "sku:token"),
+        ("id,sku,title", {"items_item_column": "id"}, "id"),
+        ("code,asin,title", {"items_item_column": "code"}, "code"),
+        ("uid,id,title", {}, "id"),
+    ],
+)
+@pytest.mark.parametrize("log", ["sku", "sku:token"])
+def test_the_item_column_of_an_items_file(tmp_path, columns, own, item, log):
+    path = tmp_path / "items.csv"
+    names = columns.split(",")
+    path.write_text(f"{columns}\n{','.join('7' if name == item else 'x' for name in names)}\n")
+    settings = ItemsSettings(**own).of(LogSettings(item_column="sku"))
+    assert read_items(str(path), settings, log).ids == ["7"]
+
+
+def test_an_items_file_alone_may_call_its_ids_id_but_a_log_may_not(tmp_path):
+    path = tmp_path / "games.jsonl"
+    path.write_text('{"id": 7, "title": "Seven"}\n')
+    assert read_items(str(path), LogSettings(), joined=False).ids == ["7"]
+    path.write_text('{"id": 7, "user_id": 1, "title": "Seven"}\n')
+    with pytest.raises(UsageError, match="looks like the item column") as caught:
+        read_items(str(path), LogSettings(), joined=False)
+    assert caught.value.hint == "Name it with --item-column."
+
+
 def test_a_folder_name_makes_no_column(tmp_path):
     folder = tmp_path / "day=1"
     folder.mkdir()
