@@ -309,7 +309,28 @@ def joined_texts(own: ItemTexts, items: str | None, column: str, config: Config,
             "Name the right columns with --item-column, --items-item-column and --text-column, or write ids as the log "
             "does.",
         )
+    _warn_of_few(own.ids, texts.ids, items, reporter)
     return joined
+
+
+def _warn_of_few(ours: list[str], theirs: list[str], items: str, reporter: Reporter) -> None:
+    """Warn where fewer than half of a log's items are in the items file: its ids may be others by the same name.
+
+    How many have a text says nothing of that: a catalogue with the right ids may have few texts.
+    """
+    there = {*theirs}
+    lacking = [item for item in ours if item not in there]
+    if 2 * len(lacking) <= len(ours):
+        return
+    known = {*ours}
+    other = [item for item in theirs if item not in known]
+    alone = f"; items that are in it alone are such as {_some(other)}" if other else ""
+    reporter.warn(
+        f"Only {len(ours) - len(lacking):,} of the log's {len(ours):,} items are in {items}, and none such as "
+        f"{_some(lacking)}{alone}. If its ids are others than the log's, texts are those of wrong items: name the "
+        "right columns with --item-column and --items-item-column, or write ids as the log does. Rows of items without "
+        "a text are judged on behaviour alone."
+    )
 
 
 def denoise(workspace: Workspace, model: Path | None) -> Denoised:

@@ -369,6 +369,31 @@ def test_an_items_file_may_call_the_ids_otherwise(run, shop: Path, way: str, col
     assert f"title ({items['title'].notna().sum():,} of {len(items):,} items)" in result.stderr
 
 
+@pytest.mark.parametrize("way", ["never", "always"])
+def test_few_items_in_an_items_file_are_warned_of(run, shop: Path, way: str) -> None:
+    ids = pd.read_csv(shop)["item_id"].drop_duplicates().tolist()
+    half = -(-len(ids) // 2)
+
+    def warned(theirs: list[str], texts: int) -> list[str]:
+        titles = [f"thing {number}" if number < texts else "" for number in range(len(theirs))]
+        pd.DataFrame({"item_id": theirs, "title": titles}).to_csv("items.csv", index=False)
+        arguments = ["-o", "out.csv", "--dry-run", "--json", "--encoder", "tfidf", "--in-parts", way]
+        result = run("denoise", shop, "--items", "items.csv", *arguments)
+        assert result.exit_code == 0, result.output
+        return [text for text in json.loads(result.stdout)["warnings"] if "items are in items.csv" in text]
+
+    (warning,) = warned([*ids[:3], "x1", "x2", "x3"], 6)
+    assert warning.startswith(
+        f"Only 3 of the log's {len(ids)} items are in items.csv, and none such as "
+        f'"{ids[3]}" and "{ids[4]}"; items that are in it alone are such as "x1" and "x2". '
+    )
+    assert "--items-item-column" in warning
+    (warning,) = warned(ids[: half - 1], half)
+    assert "in it alone" not in warning
+    # Whether it has a text is another matter, and so is what else is in the file.
+    assert warned([*ids[:half], *(f"x{number}" for number in range(5 * len(ids)))], 10) == []
+
+
 def test_a_catalogue_that_is_larger_than_the_log_gives_the_same_scores_in_memory_and_in_parts(run, shop: Path) -> None:
     log, catalogue = pd.read_csv(shop), pd.read_csv(EXAMPLES / "items.csv").rename(columns={"title": "label"})
     log.drop(columns="title").to_csv("bare.csv", index=False)
