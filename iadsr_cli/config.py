@@ -53,7 +53,9 @@ class LogSettings(Settings):
     encoding: str = setting("utf-8", "Character encoding of a text file.", metavar="NAME")
     header: bool = setting(True, "Whether the first line of a delimited file names its columns.")
     columns: str | None = setting(
-        None, "Column names of a file without a header: 'user_id,item_id,rating'.", metavar="NAMES"
+        None,
+        "Column names of a file without a header: 'user_id,item_id,rating'; 'user_id,item_id,...' numbers the others.",
+        metavar="NAMES",
     )
     quote_char: str = setting(
         '"',
@@ -107,7 +109,10 @@ class ItemsSettings(Settings):
         None, "What separates the fields of the --items file, if not what separates the log's.", metavar="TEXT"
     )
     items_columns: str | None = setting(
-        None, "Column names of an --items file without a header: 'item_id,title,genres'.", metavar="NAMES"
+        None,
+        "Column names of an --items file without a header: 'item_id,title,genres'; 'item_id,title,...' numbers the "
+        "others.",
+        metavar="NAMES",
     )
     items_encoding: str | None = setting(
         None, "Character encoding of the --items file, if not that of the log.", metavar="NAME"

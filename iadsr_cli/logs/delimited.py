@@ -18,6 +18,7 @@ from iadsr_cli.logs.records import check_names
 from iadsr_cli.logs.texts import WHOLE, Lines, Stretch, TextRecords, decoded, has_lone_returns, line_offsets
 
 _BLOCK = 1 << 16  # records parsed before their fields become Arrow arrays
+_OTHERS = "..."  # what a list of names ends with where it names the first fields alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,11 +180,23 @@ def _given_names(name: str, first: list[str], settings: LogSettings) -> list[str
             "Name them, as in --columns user_id,item_id,rating,timestamp.",
         )
     columns = [column.strip() for column in settings.columns.split(",")]
+    if columns[-1] == _OTHERS:
+        if not first:
+            raise UsageError(
+                f'"{_OTHERS}" at the end of --columns stands for the other fields of a record, and {name} has none.',
+                "Name all columns, or leave the file out.",
+            )
+        columns.pop()
+        columns += [f"column_{number}" for number in range(len(columns) + 1, len(first) + 1)]
     if first and len(columns) != len(first):
+        hint = ""
+        if other := _other_delimiter(first):
+            hint = f", or say what separates them: --delimiter {other}"
+        elif len(columns) < len(first):
+            hint = f', or let the list end with ",{_OTHERS}" for the others'
         raise UsageError(
             f"--columns gives {len(columns)} names, but the first record of {name} has {len(first)} fields.",
-            "Give one name for each field, separated by commas"
-            + (f", or say what separates them: --delimiter {other}." if (other := _other_delimiter(first)) else "."),
+            f"Give one name for each field, separated by commas{hint}.",
         )
     check_names(columns, "--columns")
     return columns

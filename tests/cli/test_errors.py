@@ -476,7 +476,7 @@ def test_items_that_are_written_otherwise_than_the_log(refused) -> None:
     error = "--items-columns names the columns of delimited text, but meta.jsonl is jsonl."
     refused(*log, "--items", "meta.jsonl", "--items-columns", "item_id,title", code=2, error=error, hint="Leave it out")
     items += ["--items-columns", "movie,title"]
-    refused(*items, code=2, error="--items-columns gives 2 names, but the first record", hint="one name for each field")
+    refused(*items, code=2, error="--items-columns gives 2 names, but the first record", hint='end with ",..." for')
 
 
 @pytest.mark.parametrize("way", ["never", "always"])

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -119,6 +120,8 @@ def test_movielens_as_it_is_shipped(tmp_path):
     own = ItemsSettings(items_delimiter="|", items_columns="movie_id,movie_title,released", items_encoding="latin-1")
     texts = read_items(str(tmp_path / "u.item"), own.of(log))
     assert dict(zip(texts.ids, texts.texts, strict=True)) == {"1": "Toy Story (1995)", "2": "Cit\xe9 (1995)"}
+    few = replace(own, items_columns="movie_id,title,...")
+    assert read_items(str(tmp_path / "u.item"), few.of(log)).texts == texts.texts
     (tmp_path / "movies.dat").write_text("1::Toy Story (1995)::Animation\n2::Cube::Horror\n")
     log = LogSettings(delimiter="::", header=False, columns="user_id,item_id,rating,timestamp")
     texts = read_items(str(tmp_path / "movies.dat"), ItemsSettings(items_columns="item_id,title,genres").of(log))

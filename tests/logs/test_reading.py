@@ -113,6 +113,21 @@ def test_byte_order_mark_is_no_part_of_a_name(tmp_path):
     assert log.user_ids().to_pylist() == ["1", "3"]
 
 
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        ("user_id,item_id,...", ["user_id", "item_id", "column_3", "column_4"]),
+        ("user_id, item_id, x, y, ...", ["user_id", "item_id", "x", "y"]),
+        ("...", ["column_1", "column_2", "column_3", "column_4"]),
+    ],
+)
+def test_names_of_the_first_fields_alone(tmp_path, columns, names):
+    own = {"user_column": names[0], "item_column": names[1]}
+    log = read(tmp_path, "1,2,3,4\n5,6,7,8\n", header=False, columns=columns, **own)
+    assert log.column_names == names
+    assert log.column(names[3]).to_pylist() == ["4", "8"]
+
+
 def test_delimiters(tmp_path):
     assert read(tmp_path, "user_id;item_id\n1;2\n", delimiter=";").item_ids().to_pylist() == ["2"]
     assert read(tmp_path, "user_id\titem_id\n1\t2\n", delimiter=r"\t").item_ids().to_pylist() == ["2"]

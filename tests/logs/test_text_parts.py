@@ -183,8 +183,9 @@ def test_blocks_are_cut_between_records(
     assert (tmp_path / "parts.csv").read_bytes() == text.encode(codec)
 
 
-def test_records_with_a_long_delimiter(tmp_path: Path) -> None:
-    used = {"delimiter": "::", "header": False, "columns": "user_id,item_id,rating,timestamp", "encoding": "latin-1"}
+@pytest.mark.parametrize("columns", ["user_id,item_id,rating,timestamp", "user_id,item_id,..."])
+def test_records_with_a_long_delimiter(tmp_path: Path, columns: str) -> None:
+    used = {"delimiter": "::", "header": False, "columns": columns, "encoding": "latin-1"}
     lines = [f"{n}::caf\u00e9 {n % 3}::5::{978300760 + n}\r\n" for n in range(20)]
     log = log_of(tmp_path, "".join(lines).encode("latin-1"), "ratings.dat", **used)
     assert len(list(log.parts())) > 3
