@@ -246,6 +246,35 @@ def test_flags_can_be_named_by_their_negation(toml: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("title  brand", ("title", "brand")),
+        ("'item title' brand", ("item title", "brand")),
+        ('"item\'s title"', ("item's title",)),
+        (r"item\ title #1", ("item title", "#1")),
+        ("title,brand", ("title,brand",)),
+        (" ", ()),
+        ("", ()),
+    ],
+)
+def test_several_values_in_the_environment_are_split_as_by_a_shell(toml: Any, text: str, names: Any) -> None:
+    assert resolve(IADSR_TEXT_COLUMN=text).log.text_column == names
+    path = toml("text-column = ['x y']")
+    if names:
+        assert resolve("--config", path, IADSR_TEXT_COLUMN=text).log.text_column == names
+    assert resolve("--text-column", "a b", IADSR_TEXT_COLUMN=text).log.text_column == ("a b",)
+
+
+def test_a_quote_in_the_environment_that_is_never_closed() -> None:
+    result = resolve(IADSR_TEXT_COLUMN="item's title")
+    assert result.exit_code == 2
+    error, hint = result.stderr.splitlines()
+    assert error == """error: IADSR_TEXT_COLUMN in the environment cannot be "item's title"."""
+    assert hint.startswith("hint: Quote as for a shell: ")
+    assert resolve("--text-column", "a", IADSR_TEXT_COLUMN="item's title").log.text_column == ("a",)
+
+
+@pytest.mark.parametrize(
     ("environment", "error", "hint"),
     [
         ({"IADSR_NO_HEADER": "x"}, 'IADSR_NO_HEADER in the environment cannot be "x".', "Give true or false."),

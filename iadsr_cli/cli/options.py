@@ -12,7 +12,15 @@ import typer
 from iadsr_cli.cli.groups import GROUPS, FaceSettings, classes, value_type
 from iadsr_cli.cli.manners import Command, Manners, help_instead_of_a_terminal
 from iadsr_cli.cli.settings_file import config_file
-from iadsr_cli.cli.sources import ENVIRONMENT, Idle, keep_one_rule, take_negations, warn_of_idle, warn_of_unknown
+from iadsr_cli.cli.sources import (
+    ENVIRONMENT,
+    Idle,
+    keep_one_rule,
+    take_lists,
+    take_negations,
+    warn_of_idle,
+    warn_of_unknown,
+)
 from iadsr_cli.config import Config
 from iadsr_cli.errors import UsageError
 from iadsr_cli.remote import staged
@@ -65,6 +73,7 @@ def command(
                 help_instead_of_a_terminal(context, values)
                 keep_one_rule(context, values)
                 take_negations(context, values)
+                take_lists(context, values)
                 shown = FaceSettings(**_split(FaceSettings, values))
                 made_groups: dict[str, Any] = {
                     group: GROUPS[group][0](**_split(GROUPS[group][0], values)) for group in groups

@@ -1,6 +1,7 @@
 """Where settings are from: the command line comes over the environment, and that over a file."""
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,26 @@ def take_negations(context: typer.Context, values: dict[str, Any]) -> None:
 
 def _negation(name: str) -> str:
     return f"{ENVIRONMENT}NO_{name.upper()}"
+
+
+def take_lists(context: typer.Context, values: dict[str, Any]) -> None:
+    """Split what the environment gives a setting of several values as a shell does: at blanks that no quotes hold.
+
+    Raises:
+        UsageError: if a quote is never closed.
+    """
+    for item, hint in every_setting().values():
+        if hint != tuple[str, ...] or item.name not in values or _source(context, item.name) != "ENVIRONMENT":
+            continue
+        variable = ENVIRONMENT + item.name.upper()
+        try:
+            # Click splits at all blanks.
+            values[item.name] = shlex.split(os.environ[variable])
+        except ValueError:
+            raise UsageError(
+                f'{variable} in the environment cannot be "{os.environ[variable]}".',
+                "Quote as for a shell: 'item title' \"item's brand\" are two values.",
+            ) from None
 
 
 def warn_of_unknown(face: "Face") -> None:
