@@ -21,7 +21,8 @@ from iadsr_cli.logs.schema import Roles
 from iadsr_cli.logs.sessions import check_gap, seconds_of
 from iadsr_cli.logs.several import SeveralRecords, check_partitions, typed_partitions
 from iadsr_cli.logs.source import Source
-from iadsr_cli.logs.times import Reading, TimeColumn, read_times, reading_of
+from iadsr_cli.logs.time_role import find_times
+from iadsr_cli.logs.times import Reading, TimeColumn, read_times
 from iadsr_cli.logs.values import canonical_ids, first, missing_ids
 from iadsr_cli.progress import Reporter
 
@@ -84,19 +85,19 @@ class PartedLog(ABC):
     reading: Reading | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        """Check that there are rows, and read all times to tell how they are read.
+        """Check that there are rows, and read all times to tell which column they are in, and how they are read.
 
         Raises:
             InputError: there are no rows, or a time is missing or cannot be read.
-            UsageError: sessions are wanted, and there are no times.
+            UsageError: several columns could be the time, or sessions are wanted, and there are no times.
         """
         if not self.num_rows:
             raise InputError(f"{self.source} has no rows.", "Give a log with at least one interaction.")
+        roles, reading = find_times(self.roles, self.column_names, self.settings, self.source, self._times)
+        object.__setattr__(self, "roles", roles)
+        object.__setattr__(self, "reading", reading)
         if self.settings.gap is not None:
-            check_gap(self.roles.time, self.source)
-        if self.roles.time is not None:
-            reading = reading_of(lambda: self._times(str(self.roles.time)), self.settings.time_unit)
-            object.__setattr__(self, "reading", reading)
+            check_gap(roles.time, self.source)
 
     @property
     def name(self) -> str:

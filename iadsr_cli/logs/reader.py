@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,8 @@ from iadsr_cli.logs.source import Source, read_source
 from iadsr_cli.logs.stand_ins import stand_ins
 from iadsr_cli.logs.tables import TableRecords
 from iadsr_cli.logs.ties import shuffled, sorted_by_item
-from iadsr_cli.logs.times import times
+from iadsr_cli.logs.time_role import find_times
+from iadsr_cli.logs.times import TimeColumn, read_times
 from iadsr_cli.logs.values import canonical_ids, is_text, plain, without
 
 
@@ -156,11 +157,13 @@ def read_log(source: str, settings: LogSettings) -> Log:
     items = canonical_ids(records, roles.item, "item", settings.null_ids, settings.missing)
     # Of users themselves: a session has another id.
     odd = {"user": stand_ins(users), "item": stand_ins(items)}
+    stretch = cache(partial(TimeColumn, records, missing=settings.missing))
+    roles, reading = find_times(roles, records.column_names, settings, records.name, lambda name: [stretch(name)])
     if settings.gap is not None:
         check_gap(roles.time, records.name)
     order, description = None, None
-    if roles.time is not None:
-        order, description, _ = found = times(records, roles.time, settings.time_unit, settings.missing)
+    if roles.time is not None and reading is not None:
+        order, description, _ = found = read_times(stretch(roles.time), reading)
         if settings.gap is not None:
             seconds = seconds_of(found, roles.time, records.name)
             users = session_ids(users, order, seconds, settings.gap)

@@ -20,6 +20,26 @@ _NAMES = {
     "time": ("timestamp", "ts", "time", "datetime", "eventtime", "unixreviewtime", "createdat", "tdat"),
     "text": ("title", "movietitle", "name", "description", "text"),
 }  # fmt: skip
+# Names that count where no column has one of the above.
+_LESS_USUAL = {
+    "user": (
+        "personid", "memberid", "username", "householdkey", "accountid", "reviewer", "customer", "profileid",
+    ),
+    "item": (
+        "videoid", "animeid", "artistid", "venueid", "skuid", "sku", "recipeid", "isbn", "gmapid", "stockcode",
+        "contentid", "clickarticleid", "adgroupid", "songid", "gameid", "appid", "newsid", "poiid", "restaurantid",
+        "hotelid", "listingid", "courseid", "postid", "offerid",
+    ),
+    "text": (
+        "prodname", "productname", "itemname", "booktitle", "gametitle", "appname", "songtitle", "trackname",
+        "headline",
+    ),
+}  # fmt: skip
+# The same for times, but only where the values are times: a date may also be when an item came out.
+_PERHAPS_TIMES = (
+    "date", "timems", "utctimestamp", "clicktimestamp", "invoicedate", "eventdate", "dateadded", "reviewdate",
+    "commenttime", "transactiondt", "orderdate", "purchasedate",
+)  # fmt: skip
 _RECBOLE_SUFFIX = re.compile(r":(token|float|token_seq|float_seq)$")
 NONE = "none"
 
@@ -35,8 +55,9 @@ class Roles:
 
 
 def find_roles(columns: Sequence[str], settings: LogSettings, source: str) -> Roles:
-    """Return which of `columns` is what: the settings decide, otherwise a column's usual names.
+    """Return which of `columns` is what: the settings decide, otherwise a column's usual names, then less usual ones.
 
+    A time column with a less usual name is not among them: its values decide (`logs.time_role`).
     Text columns are returned in the order of their usual names, title before text (or as the settings give them).
 
     Raises:
@@ -111,17 +132,30 @@ def _found(role: str, named: str | None, columns: Sequence[str], source: str) ->
         return find_column(named, columns, source)
     found = candidates(role, columns)
     if len(found) > 1:
-        raise UsageError(
-            f"{len(found)} columns of {source} could be the {role} column: {_quoted(found)}.",
-            f"Choose with --{role}-column {_shell_word(found[0])}"
-            + (" (or none, to use file order)." if role == "time" else "."),
-        )
+        raise several(role, found, source)
     return found[0] if found else None
 
 
+def several(role: str, found: Sequence[str], source: str) -> UsageError:
+    """Return the error for columns of which each could play a role, the likeliest first."""
+    return UsageError(
+        f"{len(found)} columns of {source} could be the {role} column: {_quoted(found)}.",
+        f"Choose with --{role}-column {_shell_word(found[0])}"
+        + (" (or none, to use file order)." if role == "time" else "."),
+    )
+
+
 def candidates(role: str, columns: Sequence[str]) -> list[str]:
-    """Return the columns with a usual name of `role`, the most usual first."""
-    names = _NAMES[role]
+    """Return the columns with a usual name of `role`, or else those with a less usual one, the most usual first."""
+    return _named(_NAMES[role], columns) or _named(_LESS_USUAL.get(role, ()), columns)
+
+
+def perhaps_times(columns: Sequence[str]) -> list[str]:
+    """Return the columns with a less usual name of times, which they are if their values are."""
+    return _named(_PERHAPS_TIMES, columns)
+
+
+def _named(names: Sequence[str], columns: Sequence[str]) -> list[str]:
     return sorted(
         (column for column in columns if _folded(column) in names),
         key=lambda column: names.index(_folded(column)),

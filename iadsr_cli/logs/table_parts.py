@@ -113,14 +113,24 @@ class TableParts(PartedLog):
             check_names(names, str(file.path))
             check_types(str(file.path), _types(file.schema), str(head.path), _types(head.schema))
         roles = find_roles([*head.schema.names, *head.partitions], settings, source)
-        if roles.time in head.schema.names:
-            type = head.schema.field(roles.time).type
+        return cls(source, roles, settings, files)
+
+    def __post_init__(self) -> None:
+        """Check what all parts share, and that the times can be put in order part by part.
+
+        Raises:
+            InputError: they cannot, or as for all logs in parts.
+            UsageError: as for all logs in parts.
+        """
+        super().__post_init__()
+        time = self.roles.time
+        if time is not None:
+            type = self.schema.field(time).type
             if pa.types.is_decimal(type.value_type if pa.types.is_dictionary(type) else type):
                 raise InputError(
-                    f'Column "{roles.time}" of {source} holds {type} values, which cannot be put in order in parts.',
+                    f'Column "{time}" of {self.source} holds {type} values, which cannot be put in order in parts.',
                     "Store times as timestamps or numbers, or pass --time-column none for file order.",
                 )
-        return cls(source, roles, settings, files)
 
     @property
     def format(self) -> Format:

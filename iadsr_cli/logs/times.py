@@ -130,27 +130,12 @@ class TimeColumn:
         return True
 
 
-def times(records: Records, column: str, unit: str, missing: Sequence[str] = ("",)) -> Times:
-    """Return when each row happened, and how the column was read.
-
-    Integers and instants (since 1970, UTC where no zone is given) stand for themselves in its order, floats for their
-    order, decimals for their rank.
+def reading_of(stretches: Callable[[], Iterable[TimeColumn]], unit: str) -> Reading:
+    """Return how a column of times is read.
 
     Args:
-        records: the file's rows.
-        column: the column's name.
+        stretches: goes through all its stretches, anew each time.
         unit: "s", "ms", "us", "ns", or "auto" for that in which numbers are dates of the years 1980 to 2099.
-        missing: strings that are no time.
-
-    Raises:
-        InputError: a missing time, one that cannot be read as a time, or numbers in several units.
-    """
-    whole = TimeColumn(records, column, missing)
-    return read_times(whole, reading_of(lambda: [whole], unit))
-
-
-def reading_of(stretches: Callable[[], Iterable[TimeColumn]], unit: str) -> Reading:
-    """Return how a column of times is read, from all its stretches, which `stretches` goes through anew.
 
     Raises:
         InputError: a missing time, one that cannot be read as a time, or numbers in several units.
@@ -184,6 +169,11 @@ def reading_of(stretches: Callable[[], Iterable[TimeColumn]], unit: str) -> Read
         raise unusable(column.records, column.name, "times", f"{type} values")
     unit = units.unit(column, unit)
     return Reading(number if column.is_text else None, None, unit)
+
+
+def says_when(column: TimeColumn, reading: Reading) -> bool:
+    """Return whether times are known in seconds: not where they are numbers in no known unit."""
+    return reading.format is not None or reading.unit != "" or not (column.is_text or column.is_number)
 
 
 @dataclass
@@ -379,7 +369,11 @@ def _read_as(stretches: Callable[[], Iterable[TimeColumn]], format: str) -> _Att
 
 
 def read_times(column: TimeColumn, reading: Reading) -> Times:
-    """Return when each row happened, where the reading of the whole column is known; see `times`."""
+    """Return when each row happened, where the reading of the whole column is known.
+
+    Integers and instants (since 1970, UTC where no zone is given) stand for themselves in its order, floats for their
+    order, decimals for their rank.
+    """
     name, type = column.name, column.array.type
     if reading.format is not None:
         instants = column.instants(reading.format, reading.unit)

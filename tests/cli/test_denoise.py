@@ -409,7 +409,7 @@ def test_a_catalogue_that_is_larger_than_the_log_gives_the_same_scores_in_memory
 
 
 def test_what_was_guessed_is_said_in_memory_and_in_parts(run, shop: Path) -> None:
-    log = pd.read_csv(shop, dtype=str).rename(columns={"timestamp": "Order Date"})
+    log = pd.read_csv(shop, dtype=str).rename(columns={"timestamp": "Seen Date"})
     log["description"] = [f"I bought it {row} times" for row in log.index]
     log.loc[0, "title"] = "another title"
     log.to_csv("log.csv", index=False)
@@ -426,7 +426,7 @@ def test_what_was_guessed_is_said_in_memory_and_in_parts(run, shop: Path) -> Non
         "rows   1,500",
         "user   user_id",
         f"item   item_id ({len(titles)} items)",
-        "order  file order (no time column; perhaps --time-column 'Order Date')",
+        "order  file order (no time column; perhaps --time-column 'Seen Date')",
         f"text   title ({titles.sum()} of {len(titles)} items)",
     ):
         for way, lines in said.items():
@@ -434,11 +434,11 @@ def test_what_was_guessed_is_said_in_memory_and_in_parts(run, shop: Path) -> Non
 
 
 def test_a_column_that_sounds_like_a_time_is_named_where_none_is_used(run, shop: Path) -> None:
-    pd.read_csv(shop, dtype=str).rename(columns={"timestamp": "Order Date"}).to_csv("log.csv", index=False)
+    pd.read_csv(shop, dtype=str).rename(columns={"timestamp": "Seen Date"}).to_csv("log.csv", index=False)
     options = ["denoise", "log.csv", "--encoder", "tfidf", "--dry-run"]
-    assert "file order (no time column; perhaps --time-column 'Order Date')" in run(*options).stderr
+    assert "file order (no time column; perhaps --time-column 'Seen Date')" in run(*options).stderr
     assert "file order (no time column)" in run(*options, "--time-column", "none").stderr
-    assert "Order Date (unix seconds), ties in file order" in run(*options, "--time-column", "Order Date").stderr
+    assert "Seen Date (unix seconds), ties in file order" in run(*options, "--time-column", "Seen Date").stderr
 
 
 def test_a_log_without_times_that_is_sorted_by_item_is_cleaned_all_the_same(run, shop: Path) -> None:

@@ -89,11 +89,31 @@ def test_standard_input(monkeypatch):
         (["CUSTOMER_ID", "Product_Id", "ts"], Roles("CUSTOMER_ID", "Product_Id", "ts", ())),
         (["text", "user", "item", "title"], Roles("user", "item", None, ("title", "text"))),
         (["uid", "track_id", "created_at"], Roles("uid", "track_id", "created_at", ())),
+        (["household_key", "SKU", "Product Name"], Roles("household_key", "SKU", None, ("Product Name",))),
+        (
+            ["customer", "StockCode", "headline", "app_name"],
+            Roles("customer", "StockCode", None, ("app_name", "headline")),
+        ),
+        (["username", "user_id", "isbn", "asin", "app_name", "name"], Roles("user_id", "asin", None, ("name",))),
     ],
 )
 def test_roles_by_usual_names(columns, expected):
     expected = expected or Roles(*columns, ())
     assert find_roles(columns, LogSettings(), "log") == expected
+
+
+def test_a_less_usual_text_is_looked_at_as_others_are(tmp_path):
+    rows = "".join(f"{n},{n % 3},headline {n},game {n % 3}\n" for n in range(9))
+    texts = read(tmp_path, "username,game_id,headline,game_title\n" + rows).item_texts()
+    assert texts.columns == ("game_title",)
+    assert 'column "headline" is not item text' in texts.rejected
+
+
+def test_an_items_file_has_its_ids_where_the_log_has_them(tmp_path):
+    path = tmp_path / "items.csv"
+    path.write_text("item_id,sku,title\n1,a,Cup\n2,b,Tea\n")
+    assert read_items(str(path), LogSettings(), "sku").ids == ["a", "b"]
+    assert read_items(str(path), LogSettings(), "product_id").ids == ["1", "2"]
 
 
 def test_roles_by_flags():
