@@ -12,7 +12,7 @@ from iadsr_cli.logs.formats import headerless
 
 # Spelled without case, "_", "-" and spaces: "userid" stands for user_id, userId, User-ID ...
 _NAMES = {
-    "user": ("userid", "user", "uid", "visitorid", "customerid", "reviewerid", "sessionid", "session"),
+    "user": ("userid", "user", "uid", "visitorid", "customerid", "reviewerid"),
     "item": (
         "itemid", "item", "movieid", "parentasin", "asin", "productid", "trackid", "businessid", "articleid",
         "bookid",
@@ -35,6 +35,9 @@ _LESS_USUAL = {
         "headline",
     ),
 }  # fmt: skip
+# Sessions are taken for users where no column names these; beside one it has to be said which is meant. The last stands
+# beside `user_id` in logs of shops, and there is not meant.
+_SESSIONS = ("sessionid", "session", "usersession")
 # The same for times, but only where the values are times: a date may also be when an item came out.
 _PERHAPS_TIMES = (
     "date", "timems", "utctimestamp", "clicktimestamp", "invoicedate", "eventdate", "dateadded", "reviewdate",
@@ -146,8 +149,15 @@ def several(role: str, found: Sequence[str], source: str) -> UsageError:
 
 
 def candidates(role: str, columns: Sequence[str]) -> list[str]:
-    """Return the columns with a usual name of `role`, or else those with a less usual one, the most usual first."""
-    return _named(_NAMES[role], columns) or _named(_LESS_USUAL.get(role, ()), columns)
+    """Return the columns with a usual name of `role`, or else those with a less usual one, the most usual first.
+
+    For the user, sessions are the last.
+    """
+    usual = _named(_NAMES[role], columns)
+    found = usual or _named(_LESS_USUAL.get(role, ()), columns)
+    if role == "user":
+        found += _named(_SESSIONS[:-1] if usual else _SESSIONS, columns)
+    return found
 
 
 def perhaps_times(columns: Sequence[str]) -> list[str]:

@@ -94,12 +94,23 @@ def test_standard_input(monkeypatch):
             ["customer", "StockCode", "headline", "app_name"],
             Roles("customer", "StockCode", None, ("app_name", "headline")),
         ),
+        (["session", "item_id"], Roles("session", "item_id", None, ())),
+        (["user_session", "product_id"], Roles("user_session", "product_id", None, ())),
+        (["user_session", "product_id", "user_id"], Roles("user_id", "product_id", None, ())),
         (["username", "user_id", "isbn", "asin", "app_name", "name"], Roles("user_id", "asin", None, ("name",))),
     ],
 )
 def test_roles_by_usual_names(columns, expected):
     expected = expected or Roles(*columns, ())
     assert find_roles(columns, LogSettings(), "log") == expected
+
+
+@pytest.mark.parametrize("session", ["session_id", "session", "user_session"])
+def test_a_session_is_never_taken_silently_where_a_column_names_a_person(session):
+    with pytest.raises(UsageError) as caught:
+        find_roles([session, "username", "item_id"], LogSettings(), "log")
+    assert caught.value.message == f'2 columns of log could be the user column: "username", "{session}".'
+    assert caught.value.hint == "Choose with --user-column username."
 
 
 def test_a_less_usual_text_is_looked_at_as_others_are(tmp_path):
