@@ -25,7 +25,7 @@ _FIGURE, _BETWEEN, _BESIDE_BARS, _LEAST_TITLE = 5, 3, 23, 16
 def show_log(face: Face, workspace: "Workspace | PartedWorkspace") -> None:
     """Say what was understood: the file, its roles, its counts as far as they are known."""
     from iadsr_cli.logs.files import is_several, passed_over
-    from iadsr_cli.logs.schema import like_time
+    from iadsr_cli.logs.schema import perhaps_times
 
     log, texts = workspace.log, workspace.texts
     with_text = sum(text is not None for text in texts.texts)
@@ -41,15 +41,18 @@ def show_log(face: Face, workspace: "Workspace | PartedWorkspace") -> None:
     counts = [] if workspace.users is None else [counted(workspace.users, "user" if gap is None else "session")]
     users = ", ".join([*counts, *([] if gap is None else [f"pauses {gap}"])])
     items = "" if workspace.items is None else counted(workspace.items, "item")
-    order = "file order (no time column)"
     if log.time_description:
         order = log.time_description
         if workspace.tied is not None:
             order += f", ties in {'random' if workspace.tied else 'file'} order"
-    elif workspace.tied:
-        order = "random (no time column, and the file is sorted by item)"
-    elif workspace.config.log.time_column is None and (perhaps := like_time(log.column_names)):
-        order = f"file order (no time column; perhaps --time-column {shlex.quote(perhaps)})"
+    else:
+        order = "random (no time column, and the file is sorted by item" if workspace.tied else "file order (no time column"
+        if workspace.config.log.time_column is None:
+            if perhaps := log.likely_time():
+                order += f"; perhaps --time-column {shlex.quote(perhaps)}"
+            elif unread := perhaps_times(log.column_names, log.roles):
+                order += f"; --time-column {shlex.quote(unread[0])} if its values are an order"
+        order += ")"
     face.facts(
         f"{log.name} ({log.format})",
         [

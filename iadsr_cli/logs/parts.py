@@ -21,7 +21,7 @@ from iadsr_cli.logs.schema import Roles
 from iadsr_cli.logs.sessions import check_gap, seconds_of
 from iadsr_cli.logs.several import SeveralRecords, check_partitions, typed_partitions
 from iadsr_cli.logs.source import Source
-from iadsr_cli.logs.time_role import find_times
+from iadsr_cli.logs.time_role import find_times, likely_time
 from iadsr_cli.logs.times import Reading, TimeColumn, read_times
 from iadsr_cli.logs.values import canonical_ids, first, missing_ids
 from iadsr_cli.progress import Reporter
@@ -135,6 +135,14 @@ class PartedLog(ABC):
         if self.reading is None:
             return None
         return read_times(next(self._times(str(self.roles.time))), self.reading).description
+
+    def likely_time(self) -> str | None:
+        """Return the column that the times seem to be in by its first rows, if any: for people, where none is used."""
+
+        def first_rows(name: str) -> TimeColumn:
+            return next(each for each in self._times(name) if each.records.num_rows)
+
+        return likely_time(self.roles, self.column_names, first_rows)
 
     @property
     @abstractmethod

@@ -35,7 +35,7 @@ from iadsr_cli.logs.source import Source, read_source
 from iadsr_cli.logs.stand_ins import stand_ins
 from iadsr_cli.logs.tables import TableRecords
 from iadsr_cli.logs.ties import shuffled, sorted_by_item
-from iadsr_cli.logs.time_role import find_times
+from iadsr_cli.logs.time_role import find_times, likely_time
 from iadsr_cli.logs.times import TimeColumn, read_times
 from iadsr_cli.logs.values import canonical_ids, is_text, plain, without
 
@@ -126,6 +126,10 @@ class Log:
         Ties are in file order, so sort with a stable sort; where the file is sorted by item, they are broken already.
         """
         return self._times
+
+    def likely_time(self) -> str | None:
+        """Return the column that the times seem to be in, if any: for people, where none is used."""
+        return likely_time(self.roles, self.column_names, lambda name: TimeColumn(self.records, name, self._missing))
 
     @cached_property
     def _texts(self) -> ItemTexts:

@@ -43,6 +43,11 @@ _PERHAPS_TIMES = (
     "date", "timems", "utctimestamp", "clicktimestamp", "invoicedate", "eventdate", "dateadded", "reviewdate",
     "commenttime", "transactiondt", "orderdate", "purchasedate",
 )  # fmt: skip
+# Parts of times, and times of items, of users and of who gathered the log.
+_NO_TIMES = re.compile(
+    "offset|zone|crawl|scrape|birth|release|publi[cs]|regist|join|[-_ ](year|month|day|hour|minute|second)s?$",
+    re.IGNORECASE,
+)
 _RECBOLE_SUFFIX = re.compile(r":(token|float|token_seq|float_seq)$")
 NONE = "none"
 
@@ -160,9 +165,9 @@ def candidates(role: str, columns: Sequence[str]) -> list[str]:
     return found
 
 
-def perhaps_times(columns: Sequence[str]) -> list[str]:
-    """Return the columns with a less usual name of times, which they are if their values are."""
-    return _named(_PERHAPS_TIMES, columns)
+def perhaps_times(columns: Sequence[str], roles: Roles) -> list[str]:
+    """Return the columns with a less usual name of times, which they are if their values are; not users and items."""
+    return [name for name in _named(_PERHAPS_TIMES, columns) if name not in (roles.user, roles.item)]
 
 
 def _named(names: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -172,9 +177,11 @@ def _named(names: Sequence[str], columns: Sequence[str]) -> list[str]:
     )
 
 
-def like_time(columns: Sequence[str]) -> str | None:
-    """Return the first column that sounds like a time and has no usual name of one, or None."""
-    return next((column for column in columns if re.search("date|time", _folded(column))), None)
+def like_times(columns: Sequence[str], roles: Roles) -> list[str]:
+    """Return the columns that sound like times of rows, less usual names of these first; not users and items."""
+    sounding = (name for name in columns if re.search("date|time", _folded(name)) and not _NO_TIMES.search(name))
+    others = (name for name in sounding if name not in (roles.user, roles.item))
+    return list(dict.fromkeys([*perhaps_times(columns, roles), *others]))
 
 
 def find_column(name: str, columns: Sequence[str], source: str) -> str:

@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
+import pyarrow.compute as pc
+
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError
-from iadsr_cli.logs.schema import Roles, perhaps_times, several
+from iadsr_cli.logs.schema import Roles, like_times, perhaps_times, several
 from iadsr_cli.logs.times import Reading, TimeColumn, reading_of, says_when
 
 # Goes through the stretches of a column, anew each time.
@@ -36,7 +38,8 @@ def find_times(
         return roles, reading_of(partial(stretches, roles.time), settings.time_unit)
     if settings.time_column is not None:
         return roles, None
-    found = _dated(roles, columns, settings, stretches)
+    others, unit = perhaps_times(columns, roles), settings.time_unit
+    found = {name: reading for name in others if (reading := _dated(partial(stretches, name), unit))}
     if len(found) > 1:
         raise several("time", list(found), source)
     for name, reading in found.items():
@@ -44,16 +47,26 @@ def find_times(
     return roles, None
 
 
-def _dated(roles: Roles, columns: Sequence[str], settings: LogSettings, stretches: Stretches) -> dict[str, Reading]:
-    """Return the columns with less usual names of times that hold times, and how these are read."""
-    found = {}
-    for name in perhaps_times(columns):
-        if name in (roles.user, roles.item):
-            continue
-        try:
-            reading = reading_of(partial(stretches, name), settings.time_unit)
-        except InputError:
-            continue
-        if says_when(next(iter(stretches(name))), reading):
-            found[name] = reading
-    return found
+def likely_time(roles: Roles, columns: Sequence[str], rows: Callable[[str], TimeColumn]) -> str | None:
+    """Return the first column that sounds like times and, as far as some rows tell, holds different ones; or None.
+
+    Args:
+        roles: which columns are taken.
+        columns: all columns.
+        rows: some rows of a column, or all.
+    """
+
+    def holds_times(name: str) -> bool:
+        sample = rows(name).sample()
+        return _dated(lambda: [sample], "auto") is not None and len(pc.unique(sample.array)) > 1
+
+    return next(filter(holds_times, like_times(columns, roles)), None)
+
+
+def _dated(stretches: Callable[[], Iterable[TimeColumn]], unit: str) -> Reading | None:
+    """Return how a column is read, or None if some of its values are no dates and no numbers in a known unit."""
+    try:
+        reading = reading_of(stretches, unit)
+    except InputError:
+        return None
+    return reading if says_when(next(iter(stretches())), reading) else None

@@ -25,6 +25,8 @@ _YEARS = (315_532_800, 4_102_444_800)
 _ISO = "ISO8601"
 # Forms that are common and that pandas does not guess: of what Twitter, Goodreads and Foursquare give, and web servers.
 _COMMON = ("%a %b %d %H:%M:%S %z %Y", "%d/%b/%Y:%H:%M:%S %z")
+# Rows by which it is told what a column seems to hold.
+_SAMPLE = 1000
 _HOUR_OF_TWELVE = re.compile(r"\b\d{1,2}(:[\d:.]+ ?)[AP]M\b", re.IGNORECASE)
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
@@ -60,18 +62,28 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class TimeColumn:
-    """A column of times, or a stretch of it; `missing` are the texts that are no time."""
+    """A column of times, or a stretch of it; `missing` are the texts that are no time.
+
+    Of a sample, only every so-many-th row counts, as `step` says.
+    """
 
     records: Records
     name: str
     missing: Sequence[str]
+    step: int = 1
     _dates: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def array(self) -> pa.Array:
         """The values; of texts, null where they are missing."""
         array = plain_or_error(self.records, self.name, "times")
+        if self.step > 1:
+            array = array.take(pa.array(range(0, len(array), self.step)))
         return without(pc.utf8_trim_whitespace(array), self.missing) if pa.types.is_large_string(array.type) else array
+
+    def sample(self) -> "TimeColumn":
+        """Return about `_SAMPLE` of its rows, from first to last: they tell what they are, but not where."""
+        return TimeColumn(self.records, self.name, self.missing, max(1, self.records.num_rows // _SAMPLE))
 
     @property
     def is_text(self) -> bool:

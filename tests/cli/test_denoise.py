@@ -439,6 +439,8 @@ def test_a_column_that_sounds_like_a_time_is_named_where_none_is_used(run, shop:
     assert "file order (no time column; perhaps --time-column 'Seen Date')" in run(*options).stderr
     assert "file order (no time column)" in run(*options, "--time-column", "none").stderr
     assert "Seen Date (unix seconds), ties in file order" in run(*options, "--time-column", "Seen Date").stderr
+    pd.read_csv(shop, dtype=str).drop(columns="timestamp").assign(date="20200131").to_csv("log.csv", index=False)
+    assert "file order (no time column; --time-column date if its values are an order)" in run(*options).stderr
 
 
 def test_a_log_without_times_that_is_sorted_by_item_is_cleaned_all_the_same(run, shop: Path) -> None:

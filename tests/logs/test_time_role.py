@@ -124,6 +124,36 @@ def test_sessions_are_told_by_a_column_with_a_less_usual_name(opened):
         opened({"date": [1, 2, 3, 4]}, session_gap="20h")
 
 
+@pytest.mark.parametrize(
+    ("columns", "likely"),
+    [
+        ({"date_day": [1, 2, 3, 4], "date_month": [1, 1, 2, 2], "date_hour": [9, 9, 8, 7]}, None),
+        ({"TRANS_TIME": [1302, 959, 1745, 0]}, None),
+        ({"timezoneOffset": [0, 3600, 7200, 0], "watching_times": [1, 1, 2, 7]}, None),
+        (
+            {"timeframe": ["2019", "2020", "soon", "late"], "time_of_day": ["13:02:01", "09:00:00", "", "10:00:00"]},
+            None,
+        ),
+        ({"Crawl_Date": DAYS, "birthdate": DAYS, "release_date": DAYS, "publishTime": DAYS}, None),
+        ({"seen_date": DAYS[:1] * 4}, None),
+        ({"Crawl_Date": DAYS, "update": ["no", "yes", "no", "no"], "seen_date": DAYS}, "seen_date"),
+        ({"rated time": [1_500_000_000 + n for n in range(4)], "seen_date": DAYS}, "rated time"),
+        ({"date": [1995, 1996, 1995, 1997]}, None),
+    ],
+)
+def test_only_what_seems_to_hold_times_is_offered(opened, monkeypatch, columns, likely):
+    monkeypatch.setattr(blocks, "BLOCK", 1 << 20)
+    for log in opened(columns):
+        assert log.roles.time is None
+        assert log.likely_time() == likely
+
+
+def test_what_is_offered_is_told_by_rows_all_over_the_log(tmp_path):
+    rows = "".join(f"{n},1,2020-01-0{1 + n // 1500}\n" for n in range(3000))
+    (tmp_path / "log.csv").write_text("user_id,item_id,seen date\n" + rows)
+    assert read_log(str(tmp_path / "log.csv"), LogSettings()).likely_time() == "seen date"
+
+
 def test_types_of_parquet(tmp_path):
     path = tmp_path / "log.parquet"
     columns = {"user_id": range(4), "item_id": range(4)}
