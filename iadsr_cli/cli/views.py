@@ -46,13 +46,15 @@ def show_log(face: Face, workspace: "Workspace | PartedWorkspace") -> None:
         if workspace.tied is not None:
             order += f", ties in {'random' if workspace.tied else 'file'} order"
     else:
-        order = "random (no time column, and the file is sorted by item" if workspace.tied else "file order (no time column"
+        order, told = "file order", "no time column"
+        if workspace.tied:
+            order, told = "random", f"{told}, and the file is sorted by item"
         if workspace.config.log.time_column is None:
             if perhaps := log.likely_time():
-                order += f"; perhaps --time-column {shlex.quote(perhaps)}"
+                told += f"; perhaps --time-column {shlex.quote(perhaps)}"
             elif unread := perhaps_times(log.column_names, log.roles):
-                order += f"; --time-column {shlex.quote(unread[0])} if its values are an order"
-        order += ")"
+                told += f"; --time-column {shlex.quote(unread[0])} if its values are an order"
+        order = f"{order} ({told})"
     face.facts(
         f"{log.name} ({log.format})",
         [

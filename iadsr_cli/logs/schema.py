@@ -177,6 +177,11 @@ def _named(names: Sequence[str], columns: Sequence[str]) -> list[str]:
     )
 
 
+def is_time(column: str) -> bool:
+    """Return whether a column is called `time`, as times of day are that stand beside a date."""
+    return _folded(column) == "time"
+
+
 def like_times(columns: Sequence[str], roles: Roles) -> list[str]:
     """Return the columns that sound like times of rows, less usual names of these first; not users and items."""
     sounding = (name for name in columns if re.search("date|time", _folded(name)) and not _NO_TIMES.search(name))

@@ -1,5 +1,6 @@
 """Which column holds the times, where its name alone does not tell: then its values do."""
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -8,7 +9,7 @@ import pyarrow.compute as pc
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError
-from iadsr_cli.logs.schema import Roles, like_times, perhaps_times, several
+from iadsr_cli.logs.schema import Roles, is_time, like_times, perhaps_times, several
 from iadsr_cli.logs.times import Reading, TimeColumn, reading_of, says_when
 
 # Goes through the stretches of a column, anew each time.
@@ -32,19 +33,34 @@ def find_times(
 
     Raises:
         InputError: a time is missing or cannot be read, in a column that is named or has a usual name.
-        UsageError: several columns with less usual names hold times.
+        UsageError: several columns with less usual names hold times; or one does, and beside it numbers in no known
+            unit are called `time`.
     """
-    if roles.time is not None:
-        return roles, reading_of(partial(stretches, roles.time), settings.time_unit)
-    if settings.time_column is not None:
-        return roles, None
-    others, unit = perhaps_times(columns, roles), settings.time_unit
-    found = {name: reading for name in others if (reading := _dated(partial(stretches, name), unit))}
-    if len(found) > 1:
-        raise several("time", list(found), source)
-    for name, reading in found.items():
-        return replace(roles, time=name), reading
-    return roles, None
+    unit = settings.time_unit
+
+    def others() -> dict[str, Reading]:
+        names = perhaps_times(columns, roles) if settings.time_column is None else []
+        return {name: reading for name in names if (reading := _dated(partial(stretches, name), unit))}
+
+    if roles.time is None:
+        found = others()
+        if len(found) > 1:
+            raise several("time", list(found), source)
+        return next(((replace(roles, time=name), reading) for name, reading in found.items()), (roles, None))
+    column = partial(stretches, roles.time)
+    try:
+        reading = reading_of(column, unit)
+    except InputError as error:
+        found = others()
+        if not found:
+            raise
+        other = shlex.quote(next(iter(found)))
+        hint = f"Pass --time-column {other}, which can be read as times. Otherwise: {error.hint}"
+        raise InputError(error.message, hint) from error
+    # Numbers such as 1302 are no order of rows: there may be a date to these times of day.
+    if is_time(roles.time) and not says_when(next(iter(column())), reading) and (found := others()):
+        raise several("time", [*found, roles.time], source)
+    return roles, reading
 
 
 def likely_time(roles: Roles, columns: Sequence[str], rows: Callable[[str], TimeColumn]) -> str | None:

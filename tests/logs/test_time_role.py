@@ -117,6 +117,37 @@ def test_a_less_usual_name_gives_way(opened):
     assert memory.time_description == "date (unix seconds)"
 
 
+@pytest.mark.parametrize("values", [["13:02:01", "09:00:00", "10:00:00", "23:59:00"], [*DAYS[:3], ""]])
+def test_of_times_that_cannot_be_read_the_error_names_a_column_that_can(opened, values):
+    with pytest.raises(InputError) as caught:
+        opened({"time": values, "date": DAYS})
+    assert 'in column "time"' in caught.value.message
+    assert caught.value.hint.startswith("Pass --time-column date, which can be read as times. Otherwise: ")
+    assert caught.value.hint.endswith(("for file order.", "in file order."))
+    for columns, used in (({"date": [1, 2, 3, 4]}, {}), ({"date": DAYS}, {"time_column": "time"})):
+        with pytest.raises(InputError) as caught:
+            opened({"time": values, **columns}, **used)
+        assert "--time-column date" not in caught.value.hint
+
+
+def test_times_of_day_as_numbers_are_no_order_beside_dates(opened):
+    columns = {"time": [1302, 959, 1745, 0], "date": DAYS}
+    with pytest.raises(UsageError) as caught:
+        opened(columns)
+    assert caught.value.message.endswith('could be the time column: "date", "time".')
+    assert caught.value.hint == "Choose with --time-column date (or none, to use file order)."
+    for column, used in (
+        ("time (order)", {"time_column": "time"}),
+        ("date (ISO", {"time_column": "date"}),
+        ("time (unix seconds)", {"time_unit": "s"}),
+    ):
+        memory, _ = opened(columns, **used)
+        assert memory.time_description.startswith(column)
+    for others in ({"time": [1302, 959, 1745, 0]}, {**columns, "date": [1995] * 4}):
+        memory, _ = opened(others)
+        assert memory.time_description == "time (order)"
+
+
 def test_sessions_are_told_by_a_column_with_a_less_usual_name(opened):
     memory, _ = opened({"date": DAYS, "user_id": [1, 1, 1, 1]}, session_gap="20h")
     assert memory.user_ids().to_pylist() == ["1#2", "1#3", "1#1", "1#4"]
