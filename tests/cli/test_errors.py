@@ -481,15 +481,15 @@ def test_items_that_are_written_otherwise_than_the_log(refused) -> None:
 
 @pytest.mark.parametrize("way", ["never", "always"])
 def test_items_whose_column_is_called_otherwise_than_the_log_s(refused, shop: Path, way: str) -> None:
-    Path("games.jsonl").write_text('{"sku": "p0001", "title": "a thing"}\n', encoding="utf-8")
+    Path("games.jsonl").write_text('{"nr": "p0001", "title": "a thing"}\n', encoding="utf-8")
     items = ["denoise", shop, "--items", "games.jsonl", "-o", "out.csv", "--in-parts", way]
     error = "No column of games.jsonl looks like the item column."
     refused(*items, code=2, error=error, hint="Name it with --items-item-column.")
     refused(*items, "--item-column", "item_id", code=2, error=error, hint="Name it with --items-item-column.")
-    error, hint = f'Column "sku" not found in {shop}.', "of the --items file alone, name it with --items-item-column."
-    refused(*items, "--item-column", "sku", code=2, error=error, hint=hint)
+    error, hint = f'Column "nr" not found in {shop}.', "of the --items file alone, name it with --items-item-column."
+    refused(*items, "--item-column", "nr", code=2, error=error, hint=hint)
     error = 'Column "skv" not found in games.jsonl.'
-    refused(*items, "--items-item-column", "skv", code=2, error=error, hint='Candidates: "sku"')
+    refused(*items, "--items-item-column", "skv", code=2, error=error, hint='Candidates: "nr"')
     Path("games.csv").write_text("asin,book_id,title\n1,2,a\n", encoding="utf-8")
     items[3] = "games.csv"
     refused(*items, code=2, error="could be the item column", hint="Choose with --items-item-column asin.")
