@@ -276,6 +276,13 @@ class DecisionSettings(Settings):
         choices=METHODS,
         metavar="NAME",
     )
+    judges: int | None = setting(
+        None,
+        "How often the default method judges a log, each time anew, for the mean; by default 3 times up to 200,000 "
+        "rows, twice up to 300,000, and once beyond.",
+        low=1,
+        high=99,
+    )
     threshold: float = setting(
         0.5,
         "Remove rows whose noise score is above this (0 to 1; higher removes fewer).",

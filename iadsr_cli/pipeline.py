@@ -206,6 +206,7 @@ def crossfit_key(vectors: Path | None, texts: ItemTexts, config: Config) -> dict
         "vectors": vectors.name if vectors else None,
         "texts": texts_digest(texts),
         "seed": config.run.seed,
+        "judges": config.decision.judges,
     }
 
 

@@ -190,12 +190,15 @@ def crossfit(
     from iadsr_cli.crossfit import Panel
 
     matrix, _ = vectors_by_code(sequences.items, load_vectors(vectors) if vectors else None)
-    found = Panel(sequences, matrix, texts.of(sequences.items), config.run.seed, reporter).scores()
+    judges = config.decision.judges
+    found = Panel(sequences, matrix, texts.of(sequences.items), config.run.seed, reporter, judges).scores()
     has_ids = pc.and_(pc.is_valid(log.user_ids()), pc.is_valid(log.item_ids())).to_numpy(zero_copy_only=False)
     inputs = {"log": rows_digest(log), "items": texts_digest(texts)}
     if vectors:
         inputs["embed"] = read_manifest(vectors, "embed").outputs["vectors.safetensors"]
-    return _save_scores(found.by_row(sequences.row_ids, has_ids), {"seed": config.run.seed}, inputs, folder)
+    return _save_scores(
+        found.by_row(sequences.row_ids, has_ids), {"seed": config.run.seed, "judges": judges}, inputs, folder
+    )
 
 
 def _save_scores(scores: Scores, config: dict[str, Any], inputs: dict[str, str], folder: Path) -> Manifest:

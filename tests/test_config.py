@@ -336,6 +336,8 @@ READY = "no effect: --model was trained already, and scores by IADSR."
         (["denoise", "--method", "iadsr", "--backbone", "sasrec"], []),
         (["denoise", "--threshold", "0.4", "--encoder", "tfidf"], []),
         (["denoise", "--method", "iadsr", "--heads", "1"], ["--heads has no effect: gru4rec has no attention."]),
+        (["denoise", "--method", "iadsr", "--judges", "2"], ["--judges has no effect: --method iadsr judges once."]),
+        (["denoise", "--judges", "2"], []),
         (["pretrain", "-o", "x", "--backbone", "sasrec", "--heads", "1", "--layers", "3"], []),
         (
             ["pretrain", "-o", "x", "--backbone", "caser", "--heads", "1", "--layers", "3"],

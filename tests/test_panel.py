@@ -95,6 +95,7 @@ def test_a_large_log_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(panel, "_READ_ROWS", rows)
         assert len(Panel(log, vectors, texts, 7, Silent()).judges) == count
     monkeypatch.setattr(panel, "_READ_ROWS", 1)
+    assert len(Panel(log, vectors, texts, 7, Silent(), judges=4).judges) == 4
     heard = Heard()
     found = Panel(log, vectors, texts, 7, heard).scores()
     assert [name for name, _, _ in heard.stages] == ["predict", "evidence", "learn"]

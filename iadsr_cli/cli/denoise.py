@@ -133,7 +133,7 @@ def register(app: typer.Typer) -> None:
 def _idle(config: Config, values: Mapping[str, Any]) -> Mapping[str, tuple[str, ...]]:
     """Return what has no effect, see `options.Idle`."""
     if values["model"] is not None:
-        return {"--model was trained already, and scores by IADSR.": ("method", "encoder", *TRAINING)}
+        return {"--model was trained already, and scores by IADSR.": ("method", "judges", "encoder", *TRAINING)}
     if config.decision.method != "iadsr":
         return {f"--method {config.decision.method} trains no recommender; --method iadsr does.": TRAINING}
-    return idle_in_training(config)
+    return {f"--method {config.decision.method} judges once.": ("judges",), **idle_in_training(config)}

@@ -1,7 +1,7 @@
-"""Judging a log as often as it takes: a small one several times over, and what is said of it is averaged.
+"""Judging a log several times over, each time anew; what is said of it is averaged.
 
-From few rows each judge learns something else: who teaches whom, what is injected and where training begins decide more
-than in a large log, and each is too sure of it.
+Each judge learns something else: it depends on who teaches whom, what is injected and where training begins, the more
+the smaller the log, and each is too sure of what it has learned.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from iadsr_cli.progress import Reporter, Silent
 from iadsr_cli.scores import Scores
 from iadsr_cli.sequences import Sequences
 
-# Judges sit until they have read so many rows of a log together, but one at least and so many at most.
-_READ_ROWS, _MOST = 100_000, 5
+# If it is not said how many judge: so many at most, and together no more rows than these, or one.
+_MOST, _READ_ROWS = 3, 600_000
 # Streams of random numbers apart from those of the first judge.
 _STREAM = 6271
 
@@ -46,10 +46,21 @@ class Panel:
         texts: Sequence[str | None],
         seed: int,
         reporter: Reporter,
+        judges: int | None = None,
         **options: Any,
     ) -> None:
-        """Prepare to judge: see `Judge`, which takes the options."""
-        count = int(np.clip(_READ_ROWS // max(1, len(sequences.codes)), 1, _MOST))
+        """Prepare to judge.
+
+        Args:
+            sequences: the log.
+            vectors: semantic vectors of its items: see `Judge`.
+            texts: of its items.
+            seed: of the first judge, and of the seeds of the others.
+            reporter: told of the progress.
+            judges: how many there are; None for as many as the log is small.
+            options: of each judge.
+        """
+        count = judges or int(np.clip(_READ_ROWS // max(1, len(sequences.codes)), 1, _MOST))
         seeds = [seed, *np.random.default_rng([_STREAM, seed]).integers(2**31, size=count - 1).tolist()]
         heard = reporter if count == 1 else Silent()
         self.judges = [Judge(sequences, vectors, texts, each, heard, **options) for each in seeds]

@@ -157,7 +157,8 @@ class CrossfitScorer:
         check_trainable(sequences, split.name)
         matrix, _ = vectors_by_code(self._items, load_vectors(self._vectors) if self._vectors else None)
         texts = self._texts.of(self._items)
-        self._panel = Panel(sequences, matrix, texts, self._config.run.seed, self._reporter)
+        run, decision = self._config.run, self._config.decision
+        self._panel = Panel(sequences, matrix, texts, run.seed, self._reporter, decision.judges)
         found = self._panel.scores()
         self.shares = found.shares
         scores = found.by_row(sequences.row_ids, together.items >= 0)

@@ -52,6 +52,7 @@ class Material:
         aligned: returns the aligned model; called only by scorers that need it.
         reporter: told of the progress of the longer ones.
         hold_out: last interactions of a user that the models were not trained on.
+        judges: how often the default method judges; None for as often as by default.
     """
 
     sequences: Sequences
@@ -63,6 +64,7 @@ class Material:
     aligned: "Callable[[], AlignedModel]"
     reporter: Reporter
     hold_out: int = 2
+    judges: int | None = None
 
 
 Scorer = Callable[[Material], np.ndarray]
@@ -244,7 +246,9 @@ def crossfitted(material: Material) -> Scores:
     """Return the whole evidence of the default method, flat-aligned with the sequences."""
     from iadsr_cli.crossfit import Panel
 
-    return Panel(material.sequences, material.vectors, material.texts, material.seed, material.reporter).scores()
+    return Panel(
+        material.sequences, material.vectors, material.texts, material.seed, material.reporter, material.judges
+    ).scores()
 
 
 def published(material: Material) -> Scores:

@@ -218,6 +218,7 @@ class _Lab:
             aligned=cache(lambda: load_aligned(workspace.aligned(sequences), device)[0]),
             reporter=self.reporter,
             hold_out=self.config.pretrain.hold_out,
+            judges=self.config.decision.judges,
         )
 
     @cache  # noqa: B019 - a lab lives as long as its study

@@ -538,19 +538,29 @@ def test_a_user_of_whom_no_row_has_an_item_has_no_history_to_show(refused, shop:
     refused("denoise", shop, *options, code=1, error='no row of the user "ghost" has an item', hint=hint)
 
 
-def test_scores_are_kept_for_the_seed_and_the_texts_that_they_are_made_of() -> None:
+@pytest.mark.parametrize("way", ["never", "always"])
+def test_as_many_judge_as_are_asked_for(run, shop: Path, way: str) -> None:
+    scores = []
+    for judges in ("1", "2"):
+        options = ["--encoder", "tfidf", "--annotate", "-o", f"{judges}.csv", "--json", "--in-parts", way]
+        result = run("denoise", shop, *options, "--judges", judges)
+        scores.append(pd.read_csv(f"{judges}.csv")["noise_score"])
+        seconds = json.loads(result.stdout)["seconds"]
+        assert ("judge" in seconds, "predict" in seconds) == (judges == "2", judges == "1")
+    assert not scores[0].equals(scores[1])
+
+
+def test_scores_are_kept_for_all_that_they_are_made_of() -> None:
     config = Config()
     texts = ItemTexts(["a", "b"], ["one", None])
     keys = [
-        crossfit_key(vectors, these, replace(config, run=replace(config.run, seed=seed)))
-        for vectors, these, seed in (
-            (None, texts, 0),
-            (Path("embed/1"), texts, 0),
-            (None, replace(texts, texts=["two", None]), 0),
-            (None, texts, 1),
-        )
+        crossfit_key(None, texts, config),
+        crossfit_key(Path("embed/1"), texts, config),
+        crossfit_key(None, replace(texts, texts=["two", None]), config),
+        crossfit_key(None, texts, replace(config, run=replace(config.run, seed=1))),
+        crossfit_key(None, texts, replace(config, decision=replace(config.decision, judges=2))),
     ]
-    assert len({cache_name(key) for key in keys}) == 4
+    assert len({cache_name(key) for key in keys}) == 5
     assert cache_name(keys[0]) == cache_name(crossfit_key(None, replace(texts), config))
 
 
