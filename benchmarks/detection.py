@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 from iadsr_cli import noise
 from iadsr_cli.cli.console import Face
 from iadsr_cli.config import NOISE_KINDS, Config, DecisionSettings, EncoderSettings, RunSettings
-from iadsr_cli.crossfit import Panel, head, judge, lessons
+from iadsr_cli.crossfit import Panel, head, lessons
 from iadsr_cli.crossfit.evidence import FAMILIES
 from iadsr_cli.crossfit.kinds import KINDS as LEARNED
 from iadsr_cli.decisions import decide
@@ -305,7 +305,7 @@ def estimate(bench: Bench) -> None:
 def small(bench: Bench, seeds: range, truth: np.ndarray | None) -> None:
     """Print how much noise is seen in logs of few of the users, and what goes, with and without noise in the whole log.
 
-    That which is injected, or labels tell, bool [N]. And the same without the doubt that few rows are met with.
+    That which is injected, or labels tell, bool [N].
     """
     users_of_all = len(bench.sequences.lengths)
     rates = (0.0, 0.06, 0.15) if truth is None else (0.0,)
@@ -317,25 +317,24 @@ def small(bench: Bench, seeds: range, truth: np.ndarray | None) -> None:
             whole = Bench(sequences, bench.vectors, bench.known, bench.texts)
             users = np.random.default_rng(seed).permutation(users_of_all) < count
             logs.append((whole.some(users), (is_noise if truth is None else truth)[users[sequences.user_index]], seed))
-        for doubt in (judge._ROWS_OF_DOUBT, 0):
-            found: dict[str, list[float]] = defaultdict(list)
-            for log, is_noise, seed in logs:
-                sequences = log.sequences
-                with mock.patch.object(judge, "_ROWS_OF_DOUBT", doubt):
-                    shares, score = log.judge(sequences, seed)
-                removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
-                found["rows"].append(len(is_noise))
-                found["are noise"].append(is_noise.mean())
-                found["AUROC"].append(auroc(score, is_noise) if is_noise.any() else np.nan)
-                by_text = log.single("text", sequences, seed)
-                found["AUROC of text"].append(auroc(by_text, is_noise) if is_noise.any() else np.nan)
-                found["estimated"].append(sum(shares.values()))
-                found["noise that goes"].append((removed & is_noise).mean())
-                found["genuine rows that go"].append((removed & ~is_noise).mean())
-                found["of what goes noise"].append(is_noise[removed].mean() if removed.any() else np.nan)
-            told = ", ".join(f"{name} {interval(values)}" for name, values in found.items())
-            of_what = "labelled" if truth is not None else f"{injected:.0%} injected"
-            print(f"  {count} users, {of_what}, {doubt:,} rows of doubt: {told}", flush=True)
+        found: dict[str, list[float]] = defaultdict(list)
+        for log, is_noise, seed in logs:
+            sequences = log.sequences
+            shares, score = log.judge(sequences, seed)
+            removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
+            found["rows"].append(len(is_noise))
+            found["are noise"].append(is_noise.mean())
+            found["AUROC"].append(auroc(score, is_noise) if is_noise.any() else np.nan)
+            by_text = log.single("text", sequences, seed)
+            found["AUROC of text"].append(auroc(by_text, is_noise) if is_noise.any() else np.nan)
+            found["precision among the top 2%"].append(top(score, is_noise) if is_noise.any() else np.nan)
+            found["estimated"].append(sum(shares.values()))
+            found["noise that goes"].append((removed & is_noise).mean())
+            found["genuine rows that go"].append((removed & ~is_noise).mean())
+            found["of what goes noise"].append(is_noise[removed].mean() if removed.any() else np.nan)
+        told = ", ".join(f"{name} {interval(values)}" for name, values in found.items())
+        of_what = "labelled" if truth is not None else f"{injected:.0%} injected"
+        print(f"  {count} users, {of_what}: {told}", flush=True)
 
 
 def few_histories(bench: Bench, seeds: range) -> None:
