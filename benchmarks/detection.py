@@ -305,7 +305,7 @@ def estimate(bench: Bench) -> None:
 def small(bench: Bench, seeds: range, truth: np.ndarray | None) -> None:
     """Print how much noise is seen in logs of few of the users, and what goes, with and without noise in the whole log.
 
-    That which is injected, or labels tell, bool [N].
+    Where there are labels, bool [N], these say what is noise.
     """
     users_of_all = len(bench.sequences.lengths)
     rates = (0.0, 0.06, 0.15) if truth is None else (0.0,)

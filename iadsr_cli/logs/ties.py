@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from iadsr_cli.progress import Reporter
 
 # So many of the pairs of rows that follow each other stand in the order of their items, if a file is sorted by them.
-# Of people who follow a series, fewer do.
 _SORTED = 0.98
+# But where more of them than this are of one item and the very next, people follow a series, and that is an order.
+_SERIES = 0.5
 # Of fewer pairs it could be chance.
 _LEAST_PAIRS = 50
 # Beyond this part of the pairs, order is a matter of ties.
@@ -25,7 +26,8 @@ def sorted_by_item(users: np.ndarray, codes: np.ndarray, order: np.ndarray | Non
     """Return how many of the rows that follow another of their user have its time, where these are sorted by item.
 
     0 to 1; 0 where they are not. They are where nearly all stand in the order of their items' ids, as texts or as
-    numbers, up or down, or in that in which a file has all rows of one item and then all of the next.
+    numbers, up or down, or in that in which a file has all rows of one item and then all of the next; not where most
+    are of an item and the next, as of a series.
 
     Args:
         users: of each row in the order of the file, int64 [n]; -1 where it is missing.
@@ -53,8 +55,9 @@ def sorted_by_item(users: np.ndarray, codes: np.ndarray, order: np.ndarray | Non
 def _sorted(former: np.ndarray, latter: np.ndarray) -> bool:
     if len(former) < _LEAST_PAIRS:
         return False
-    rising = float((latter > former).mean())
-    return max(rising, 1 - rising) >= _SORTED
+    step = latter - former
+    rising = float((step > 0).mean())
+    return max(rising, 1 - rising) >= _SORTED and float((np.abs(step) == 1).mean()) <= _SERIES
 
 
 def _ranks(items: pa.Array) -> list[np.ndarray]:

@@ -70,6 +70,17 @@ def test_other_orders_count(tmp_path: Path) -> None:
     assert tied(path, own, timed=False) == 0
 
 
+@pytest.mark.parametrize("name", ["{}", "{:03}", "episode {:03}"])
+def test_who_follows_a_series_is_believed(name: str, tmp_path: Path) -> None:
+    starts = np.random.default_rng(0).integers(ITEMS - LENGTH - 1, size=USERS).tolist()
+    rows = [
+        (f"u{user}", name.format(start + 2 * (place > 3) + place), place)
+        for user, start in enumerate(starts)
+        for place in range(LENGTH)
+    ]
+    assert tied(tmp_path / "log.csv", rows, timed=False) == 0
+
+
 def test_rows_of_the_same_day_are_looked_at_alone(tmp_path: Path) -> None:
     rows = sorted(rows_of(lambda user, place: place // 4), key=lambda row: (row[0], row[2], int(row[1])))
     log = read_log(written(tmp_path / "log.csv", rows), LogSettings())
@@ -82,17 +93,17 @@ def test_rows_of_the_same_day_are_looked_at_alone(tmp_path: Path) -> None:
 
 
 def test_few_pairs_say_nothing() -> None:
-    users, codes = np.zeros(50, np.int64), np.arange(50)
-    items = pa.array([f"{number:03}" for number in range(51)], pa.large_string())
-    assert sorted_by_item(users, codes, None, items) == 0
-    assert sorted_by_item(np.zeros(51, np.int64), np.arange(51), None, items) == 1
+    codes = np.arange(51) * 2
+    items = pa.array([f"{number:03}" for number in range(101)], pa.large_string())
+    assert sorted_by_item(np.zeros(50, np.int64), codes[:50], None, items) == 0
+    assert sorted_by_item(np.zeros(51, np.int64), codes, None, items) == 1
 
 
 def test_rows_without_ids_are_passed_over() -> None:
-    users = np.repeat([0, -1, 1], [40, 300, 40])
-    codes = np.r_[np.arange(40), np.zeros(300, np.int64), np.arange(40)]
+    users = np.repeat([0, -1, 1], [40, 150, 40])
+    codes = np.r_[np.arange(40), np.zeros(150, np.int64), np.arange(40)] * 2
     codes[::10] = -1
-    items = pa.array([f"{number:03}" for number in range(40)], pa.large_string())
+    items = pa.array([f"{number:03}" for number in range(79)], pa.large_string())
     assert sorted_by_item(users, codes, None, items) == 1
 
 
