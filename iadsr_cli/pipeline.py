@@ -250,6 +250,8 @@ def _some(ids: list[str]) -> str:
 
 
 def _tell_of(texts: ItemTexts, reporter: Reporter) -> None:
+    for warning in texts.warnings:
+        reporter.warn(warning)
     if texts.rejected:
         reporter.warn(f"Not used as item text: {texts.rejected}.")
     if texts.conflicting:
@@ -266,6 +268,8 @@ def open_log(source: str, items: str | None, config: Config, reporter: Reporter)
         stage.advance(log.num_rows)
     warn_of_stand_ins(log.stand_ins, log.num_rows, reporter)
     tell_of_ties(log.tied, log.roles.time is not None, reporter)
+    for warning in log.warnings:
+        reporter.warn(warning)
     return Workspace(log, joined_texts(texts, items, log.roles.item, config, reporter), config, reporter)
 
 

@@ -5,7 +5,7 @@ import itertools
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.formats import BOM, DELIMITERS, Format
 from iadsr_cli.logs.records import check_names
+from iadsr_cli.logs.spans import NO_SPANS, Spans, spans_of
 from iadsr_cli.logs.texts import WHOLE, Lines, Stretch, TextRecords, decoded, has_lone_returns, line_offsets
 
 _BLOCK = 1 << 16  # records parsed before their fields become Arrow arrays
@@ -26,7 +27,7 @@ class DelimitedRecords(TextRecords):
     """Rows of a delimited file; its columns are strings as they stand, without their quotes.
 
     `delimiter` is the file's, of one or more characters; `quote` is None where it has no quoting. `names` are all its
-    columns, `table` has those that were wanted.
+    columns, `table` has those that were wanted. `spans` tells of those over several lines.
     """
 
     delimiter: str
@@ -34,6 +35,7 @@ class DelimitedRecords(TextRecords):
     names: tuple[str, ...]
     table: pa.Table
     decimal_mark: str
+    spans: Spans = field(kw_only=True, default=NO_SPANS)
 
     @classmethod
     def read(cls, name: str, content: bytes, format: Format, settings: LogSettings) -> "DelimitedRecords":
@@ -78,9 +80,8 @@ class DelimitedRecords(TextRecords):
                 offsets, table = np.zeros(1, np.int64), pa.table({})
                 return cls(name, format, text, offsets, encoding, delimiter, lines.quote, (), table, settings.decimal)
             columns, lines = found
-        offsets, table = _split_plain(lines, columns, stretch.more, wanted) or _split_quoted(
-            lines, columns, stretch.more
-        )
+        plain = _split_plain(lines, columns, stretch.more, wanted)
+        offsets, table, spans = (*plain, NO_SPANS) if plain else _split_quoted(lines, columns, stretch.more)
         return cls(
             name,
             format,
@@ -92,6 +93,7 @@ class DelimitedRecords(TextRecords):
             tuple(columns),
             table,
             settings.decimal,
+            spans=spans,
             stretch=stretch,
         )
 
@@ -272,8 +274,8 @@ def _split_plain(
     return (np.append(filled, end), table) if table.num_rows == len(filled) else None
 
 
-def _split_quoted(lines: Lines, columns: list[str], more: bool = False) -> tuple[np.ndarray, pa.Table]:
-    """Split text into records as the standard library's CSV reader does.
+def _split_quoted(lines: Lines, columns: list[str], more: bool = False) -> tuple[np.ndarray, pa.Table, Spans]:
+    """Split text into records as the standard library's CSV reader does, and tell which take up several lines.
 
     Blank lines go with the record before them. Where `more` lines follow, the last record is left out, as they may
     belong to it.
@@ -309,7 +311,7 @@ def _split_quoted(lines: Lines, columns: list[str], more: bool = False) -> tuple
     offsets = lines.offsets[[*firsts, end]]
     if firsts and not firsts[0]:
         offsets[0] = lines.start
-    return offsets, pa.concat_tables(blocks).slice(0, len(firsts))
+    return offsets, pa.concat_tables(blocks).slice(0, len(firsts)), spans_of(lines, firsts, end, len(columns))
 
 
 def _block(rows: list[list[str]], columns: list[str]) -> pa.Table:

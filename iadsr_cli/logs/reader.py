@@ -32,6 +32,7 @@ from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
 from iadsr_cli.logs.sessions import check_gap, seconds_of, session_ids
 from iadsr_cli.logs.several import SeveralRecords
 from iadsr_cli.logs.source import Source, read_source
+from iadsr_cli.logs.spans import Gluing
 from iadsr_cli.logs.stand_ins import stand_ins
 from iadsr_cli.logs.tables import TableRecords
 from iadsr_cli.logs.ties import shuffled, sorted_by_item
@@ -46,7 +47,7 @@ class ItemTexts:
 
     `columns` are the columns the texts were joined from. `several` are the items that have several different texts
     (the first counts). `rejected` says which guessed columns do not describe items, and why. `sources` are the
-    ordinary files they were read from, if these are their own.
+    ordinary files they were read from, if these are their own, and `warnings` what is odd in these.
     """
 
     ids: list[str]
@@ -55,6 +56,7 @@ class ItemTexts:
     several: frozenset[str] = frozenset()
     rejected: str | None = None
     sources: tuple[Source, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def conflicting(self) -> int:
@@ -72,7 +74,7 @@ class Log:
     """An interaction log as read; row i everywhere is its i-th row, from 0, counted on over its files.
 
     Made by `read_log`. `stand_ins` says which user and item ids may be none, and how many rows have each; `tied` what
-    `ties.sorted_by_item` does.
+    `ties.sorted_by_item` does; `warnings` are what else may not be as the user believes.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Log:
     time_description: str | None
     stand_ins: dict[str, Counter[str]]
     tied: float
+    warnings: tuple[str, ...]
     _users: pa.Array
     _items: pa.Array
     _times: np.ndarray | None
@@ -173,11 +176,21 @@ def read_log(source: str, settings: LogSettings) -> Log:
             users = session_ids(users, order, seconds, settings.gap)
     numbered = pc.dictionary_encode(items)
     tied = sorted_by_item(_codes(pc.dictionary_encode(users)), _codes(numbered), order, numbered.dictionary)
-    if tied:
-        order = shuffled(order, np.arange(records.num_rows))
-    guessed = not settings.text_column
-    missing = settings.missing
-    return Log(records.name, roles, records, sources, description, odd, tied, users, items, order, guessed, missing)
+    return Log(
+        records.name,
+        roles,
+        records,
+        sources,
+        description,
+        odd,
+        tied,
+        _glued(records),
+        users,
+        items,
+        shuffled(order, np.arange(records.num_rows)) if tied else order,
+        not settings.text_column,
+        settings.missing,
+    )
 
 
 def read_items(source: str, settings: LogSettings, item: str | None = None, *, joined: bool = True) -> ItemTexts:
@@ -208,7 +221,17 @@ def read_items(source: str, settings: LogSettings, item: str | None = None, *, j
         records.load([column, *text])
         items = canonical_ids(records, column, "item", settings.null_ids, settings.missing)
     texts = texts_of(records, text, items, settings.missing, check=not joined and not settings.text_column)
-    return replace(texts, sources=sources)
+    return replace(texts, sources=sources, warnings=_glued(records))
+
+
+def _glued(records: Records) -> tuple[str, ...]:
+    """Return what is to be said of records that may be rows glued together."""
+    gluing = Gluing()
+    for file, _ in records.files():
+        if isinstance(file, DelimitedRecords):
+            gluing.add(file.name, file.spans, len(file.names))
+    warning = gluing.warning()
+    return (warning,) if warning else ()
 
 
 # What errors say of a log, and what is to be said where the file is one of items that is joined to it.

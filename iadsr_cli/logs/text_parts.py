@@ -11,6 +11,7 @@ import pyarrow as pa
 from iadsr_cli.config import LogSettings
 from iadsr_cli.logs.blocks import TextFile
 from iadsr_cli.logs.conversion import column_types
+from iadsr_cli.logs.delimited import DelimitedRecords
 from iadsr_cli.logs.files import log_files
 from iadsr_cli.logs.formats import Format, format_of
 from iadsr_cli.logs.jsonlines import JsonRecords, Kind
@@ -19,6 +20,7 @@ from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import find_roles
 from iadsr_cli.logs.several import SeveralRecords, check_types
 from iadsr_cli.logs.source import Source, source_of
+from iadsr_cli.logs.spans import Gluing
 from iadsr_cli.logs.texts import TextRecords
 from iadsr_cli.progress import Reporter
 
@@ -69,6 +71,7 @@ class TextParts(PartedLog):
         paths = log_files(source, settings.format)
         files: list[PartFile] = []
         types: dict[str, str] = {}
+        gluing = Gluing()
         with reporter.stage("read", None, "rows") as stage:
             for path in paths:
                 file = TextFile(path, format_of(str(path), settings.format), settings)
@@ -79,10 +82,14 @@ class TextParts(PartedLog):
                     check_types(str(path), records.types, str(paths[0]), types)
                     columns.update(dict.fromkeys(records.column_names))
                     rows += records.num_rows
+                    if isinstance(records, DelimitedRecords):
+                        gluing.add(str(path), records.spans, len(records.names))
                     returns = returns or b"\r\n" in records.text
                     stage.advance(records.num_rows)
                 line_end = b"\r\n" if returns else b"\n"
                 files.append(PartFile(file, within(source, path), {}, own, tuple(columns), rows, line_end))
+        if glued := gluing.warning():
+            reporter.warn(glued)
         names = list(dict.fromkeys(name for each in files for name in each.columns))
         partitions = partitions_of(source, paths, set(names))
         files = [replace(each, partitions=values) for each, values in zip(files, partitions, strict=True)]

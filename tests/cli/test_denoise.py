@@ -1,3 +1,4 @@
+import csv
 import importlib.util
 import io
 import json
@@ -470,6 +471,20 @@ def test_what_may_stand_for_a_missing_id_is_said(run, shop: Path, way: str, gap:
     assert [text for text in warnings if "stands for" in text] == [f"{said}--null-values 'NA' --null-ids keep."]
     quiet = run("denoise", "log.csv", "--encoder", "tfidf", "--dry-run", "--null-values", "NA", "--null-ids", "keep")
     assert "stands for a missing id" not in quiet.stderr
+
+
+@pytest.mark.parametrize("way", ["never", "always"])
+def test_rows_that_quotes_glue_together_are_said(run, shop: Path, way: str) -> None:
+    log = pd.read_csv(shop, dtype=str)
+    log.loc[7, "title"], log.loc[9, "title"] = '"Heroes', '12"'
+    log.to_csv("log.tsv", index=False, sep="\t", quoting=csv.QUOTE_NONE)
+    options = ["log.tsv", "--encoder", "tfidf", "-o", "clean.tsv", "--in-parts", way, "--json"]
+    found = json.loads(run("denoise", *options).stdout)
+    assert found["rows"] == len(log) - 2
+    assert [text for text in found["warnings"] if "This record hides 2 rows: if quotes quote nothing" in text]
+    found = json.loads(run("denoise", *options, "--quote-char", "none", "--force").stdout)
+    assert found["rows"] == len(log)
+    assert not [text for text in found["warnings"] if "quote" in text]
 
 
 @pytest.mark.usefixtures("scored")

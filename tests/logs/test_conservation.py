@@ -297,7 +297,7 @@ def test_fast_reading_is_the_same_as_the_standard_librarys(rows, endings):
     fast = _split_plain(lines, columns)
     if fast is None:
         return
-    offsets, table = _split_quoted(lines, columns)
+    offsets, table, _ = _split_quoted(lines, columns)
     assert fast[0].tolist() == offsets.tolist()
     assert fast[1].equals(table)
 
@@ -318,7 +318,7 @@ def test_blocks_do_not_change_what_is_read(data, block):
     try:
         delimited_module._BLOCK = block
         lines = Lines("log.csv", content, line_offsets(content), ",")
-        offsets, table = _split_quoted(lines, ["a", "b", "c"])
+        offsets, table, _ = _split_quoted(lines, ["a", "b", "c"])
     finally:
         delimited_module._BLOCK = whole
     assert table.num_rows == len(rows) + 1
