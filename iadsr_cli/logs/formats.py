@@ -39,6 +39,16 @@ _COMPRESSION_OF: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 _MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _PARQUET_MAGIC = b"PAR1"
 BOM = b"\xef\xbb\xbf"
+# What no column is called: a number, a date, whatever has a time of day in it, a UUID, a long number in hexadecimal.
+_VALUE = re.compile(
+    r"""[+-]? \d+ ([.,]\d+)?
+    | \d{4} ([-/.]) \d\d? \2 \d\d? ([T\ ].*)?
+    | \d\d? ([-/.]) \d\d? \4 (\d\d | \d{4}) (\ .*)?
+    | (.*[T\ :])? \d\d?:\d\d (:\d\d)? (\D.*)?
+    | \{? [\da-f]{8} (-[\da-f]{4}){3} -[\da-f]{12} \}?
+    | (?=\D*\d) [\da-f]{16,}""",
+    re.IGNORECASE | re.VERBOSE,
+)
 # Bytes decompressed at once.
 _PIECE = 1 << 26
 
@@ -118,8 +128,8 @@ def has_names(source: str) -> bool:
 
 
 def headerless(columns: Iterable[str], source: str) -> str | None:
-    """Return what to do where the names of columns look like a record's values, as some are numbers; else None."""
-    if has_names(source) or not any(re.fullmatch(r"[+-]?\d+([.,]\d+)?", name.strip()) for name in columns):
+    """Return what to do where the names of columns look like a record's values, as some do; else None."""
+    if has_names(source) or not any(_VALUE.fullmatch(name.strip()) for name in columns):
         return None
     return (
         "The first line looks like a record, not like names: give it and its fields some with --no-header --columns, "

@@ -11,6 +11,7 @@ import zstandard
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import IadsrError, InputError, UsageError
+from iadsr_cli.logs.formats import headerless
 from iadsr_cli.logs.reader import read_items, read_log
 
 
@@ -482,6 +483,15 @@ CASES = {
         'No column of a.tsv looks like the user column. Columns: "196", "242", "3", "881250949".',
         "--no-header --columns",
     ),
+    "no header, and a time and a UUID": (
+        "plays.tsv",
+        b"user_000001\t2009-05-04T23:08:57Z\tf1b1cf71-bd35-4e99-8624-24a6e15f133a\tDeep Dish\t\tFuck Me Im Famous\n"
+        * 2,
+        {},
+        UsageError,
+        "No column of plays.tsv looks like the user column.",
+        "The first line looks like a record, not like names: give it and its fields some with --no-header --columns",
+    ),
     "bad date among dates": (
         "a.csv",
         HEADER + b"1,2,31/01/2020\n4,5,32/01/2020\n",
@@ -521,6 +531,48 @@ def test_message(tmp_path, monkeypatch, case):
     assert hint in caught.value.hint
     assert "\n" not in caught.value.message
     assert "\n" not in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            "196",
+            "-1.5",
+            "3,5",
+            "2009-05-04",
+            "2009-05-04T23:08:57Z",
+            "2010-10-19 23:55:27+02:00",
+            "2012/3/4",
+            "3/4/12",
+        ),
+        *("03/04/2012 10:15", "31.01.2024", "23:08:57", "Tue Apr 03 18:00:09 +0000 2012", "29/Oct/2020:13:00:00 +0000"),
+        *("f1b1cf71-bd35-4e99-8624-24a6e15f133a", "4bf58dd8d48988d1e0931735", "0123456789ABCDEF"),
+    ],
+)
+def test_what_is_no_name_of_a_column(value):
+    assert headerless(["a", f" {value} "], "log.csv")
+    assert headerless(["a", value], "log.parquet") is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "user",
+        "user_000001",
+        "2nd",
+        "top-10",
+        "title (2012)",
+        "time: UTC",
+        "ratio 1:n",
+        "deadbeefdeadbeef",
+        "a1b2c3",
+        "v1.2.3",
+        "",
+    ],
+)
+def test_what_may_be_one(name):
+    assert headerless([name], "log.csv") is None
 
 
 def test_missing_file_names_a_near_one(tmp_path, monkeypatch):
