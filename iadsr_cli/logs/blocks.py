@@ -119,7 +119,7 @@ class _Lines:
             piece = self._stream(max(size - len(content), size // 2, 1))
             self.more = bool(piece)
             content += piece
-            if self._codec is None and (len(content) >= 4 or not self.more):
+            if self._codec is None and (len(content) >= 8 or not self.more):
                 check_content(name, self._file.format, content)
                 self._codec = codec_of(content, encoding)
                 _check_cut(name, encoding, self._codec)

@@ -4,11 +4,12 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePath
 from urllib.parse import unquote
 
-from iadsr_cli.errors import InputError
-from iadsr_cli.logs.formats import extension, named_format
+from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.logs.formats import extension, format_of_file, named_format
 
 _TABLES = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -57,6 +58,9 @@ def log_files(source: str, format: str = "auto") -> list[Path]:
             raise InputError(f"{path} is a pipe or a socket, and no file.", "Move it out of the folder.")
     kinds = {known.kind if (known := named_format(path.name, format)) else None for path in files}
     if kinds == {None}:
+        for path in files:
+            with suppress(UsageError):
+                format_of_file(path)
         raise InputError(
             f"{source} holds no file of a known format: {_counts(files)}.",
             "Say what they are with --format csv, tsv, parquet or jsonl.",

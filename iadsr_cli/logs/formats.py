@@ -5,6 +5,7 @@ import gzip
 import io
 import os
 import re
+import shlex
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -49,6 +50,19 @@ _VALUE = re.compile(
     | (?=\D*\d) [\da-f]{16,}""",
     re.IGNORECASE | re.VERBOSE,
 )
+# What cannot be read, by its first bytes, and what unpacks a file of it and what comes through a pipe.
+_ARCHIVES = (
+    (re.compile(rb"PK\x03\x04"), "a zip archive", "unzip", "unzip -p"),
+    (re.compile(rb"BZh[1-9](1AY&|\x17rE8)"), "compressed by bzip2", "bunzip2", "bzip2 -dc"),
+    (re.compile(rb"\xfd7zXZ\0"), "compressed by xz", "unxz", "xz -dc"),
+    (re.compile(rb"7z\xbc\xaf\x27\x1c"), "a 7z archive", "7z x", "7z x -so"),
+    (re.compile(rb".{257}ustar[ \0]", re.DOTALL), "a tar archive", "tar -xf", "tar -xO"),
+)
+_SHEET = re.compile(
+    rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1|PK\x03\x04.{26}(\[Content_Types\]|_rels/|xl/|mimetype)", re.DOTALL
+)
+# Bytes that tell all of these.
+_HEAD = 512
 # Bytes decompressed at once.
 _PIECE = 1 << 26
 
@@ -91,6 +105,7 @@ def format_of(source: str, override: str = "auto", content: bytes | None = None,
     would have said it, for the message.
 
     Raises:
+        InputError: by the bytes it is something that cannot be read.
         UsageError: the extension is not known and `override` is "auto".
     """
     if content is not None:
@@ -99,6 +114,24 @@ def format_of(source: str, override: str = "auto", content: bytes | None = None,
     if format is None:
         raise unknown_format(source, option)
     return _checked(source, format)
+
+
+def format_of_file(path: Path, override: str = "auto") -> Format:
+    """Return the format of a file of this machine that is to be read, as `format_of` does, after a look into it.
+
+    Raises:
+        InputError: it is something that cannot be read, whatever its name says.
+        UsageError: the extension is not known and `override` is "auto".
+    """
+    with contextlib.suppress(OSError), path.open("rb") as file:  # whoever reads it says what is wrong with it
+        head = file.read(_HEAD)
+        compression = compression_of(head)
+        check_foreign(str(path), head)
+        if compression != "none" and named_format(path.name, override) is None:
+            file.seek(0)
+            with decompressing(file, compression, str(path)) as read:
+                check_foreign(str(path), read(_HEAD))
+    return format_of(str(path), override)
 
 
 def unknown_format(source: str, option: str) -> UsageError:
@@ -162,23 +195,44 @@ def compression_of(content: bytes) -> Compression:
 
 
 def _sniff(source: str, override: str, content: bytes) -> Format:
+    check_foreign(source, content)
     compression = compression_of(content)
     kind = _kind(override)
     if kind is None and content.startswith(_PARQUET_MAGIC):
         kind = "parquet"
     if kind is None:
-        head = decompressed(content, compression, source).removeprefix(BOM).lstrip()
+        plain = decompressed(content, compression, source)
+        check_foreign(source, plain)
+        head = plain.removeprefix(BOM).lstrip()
         header = head.partition(b"\n")[0]
         kind = "jsonl" if head.startswith(b"{") else "tsv" if b"\t" in header else "csv"
     return _checked(source, Format(kind, compression))
+
+
+def check_foreign(source: str, content: bytes) -> None:
+    """Check that a file, by its first bytes, is nothing that has to be unpacked or exported before it can be read.
+
+    Raises:
+        InputError: it is; with what does that.
+    """
+    if _SHEET.match(content):
+        raise InputError(f"{shown(source)} is a spreadsheet, which is not read.", "Export its sheet as CSV first.")
+    for magic, kind, of_file, of_pipe in _ARCHIVES:
+        if magic.match(content):
+            if source == "-" or nameless(source):
+                how = f"before the pipe: {of_pipe} FILE"
+            else:
+                how = f"first: {of_file} {shlex.quote(Path(source).name)}"
+            raise InputError(f"{shown(source)} is {kind}, which is not read.", f"Unpack it {how}.")
 
 
 def check_content(source: str, format: Format, content: bytes) -> None:
     """Check that a text file is not something else under a text file's name.
 
     Raises:
-        InputError: the bytes are compressed where the name says plain text, or are Parquet.
+        InputError: the bytes are compressed where the name says plain text, or are Parquet or what is not read at all.
     """
+    check_foreign(source, content)
     found = "Parquet" if content.startswith(_PARQUET_MAGIC) else compression_of(content)
     if found == "none":
         return

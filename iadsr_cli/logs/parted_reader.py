@@ -3,7 +3,15 @@
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import UsageError
 from iadsr_cli.logs.files import is_several, log_files
-from iadsr_cli.logs.formats import Format, decompressing, format_of, half_the_memory, nameless, shown
+from iadsr_cli.logs.formats import (
+    Format,
+    decompressing,
+    format_of,
+    format_of_file,
+    half_the_memory,
+    nameless,
+    shown,
+)
 from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.source import readable
 from iadsr_cli.logs.table_parts import TableParts, table_memory
@@ -65,4 +73,4 @@ def _has_files(source: str) -> bool:
 
 
 def _first_format(source: str, settings: LogSettings) -> Format:
-    return format_of(str(log_files(source, settings.format)[0]), settings.format)
+    return format_of_file(log_files(source, settings.format)[0], settings.format)

@@ -20,6 +20,7 @@ from iadsr_cli.logs.formats import (
     check_content,
     decompressed,
     format_of,
+    format_of_file,
     half_the_memory,
     named_format,
     nameless,
@@ -277,8 +278,10 @@ def _read_file(source: str, settings: LogSettings) -> tuple[Records, Source | No
     if is_text and Path(source).stat().st_size > half_the_memory():
         raise too_much_text(source)
     content, file = read_source(source)
-    # Only the bytes tell the format of what comes through a pipe.
-    format = format_of(source, settings.format, content if source == "-" or nameless(source) else None)
+    if source == "-" or nameless(source):  # only the bytes tell the format of what comes through a pipe
+        format = format_of(source, settings.format, content)
+    else:
+        format = format_of_file(Path(source), settings.format)
     return _records(source, name, format, content, settings), file
 
 

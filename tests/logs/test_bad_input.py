@@ -1,7 +1,13 @@
 """Bad input ends in one line that says what is wrong where, and one that says what to do."""
 
+import bz2
 import gzip
 import io
+import lzma
+import shlex
+import tarfile
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +18,9 @@ import zstandard
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import IadsrError, InputError, UsageError
 from iadsr_cli.logs.formats import headerless
+from iadsr_cli.logs.parted_reader import fills_memory, open_parts
 from iadsr_cli.logs.reader import read_items, read_log
+from iadsr_cli.progress import Silent
 
 
 def parquet(**columns):
@@ -573,6 +581,74 @@ def test_what_is_no_name_of_a_column(value):
 )
 def test_what_may_be_one(name):
     assert headerless([name], "log.csv") is None
+
+
+PLAIN = HEADER + b"1,2,3\n" * 50
+
+
+def archived(kind: str) -> bytes:
+    """A log as a file of a kind that is not read."""
+    made = io.BytesIO()
+    if kind in {"zip", "xlsx"}:
+        with zipfile.ZipFile(made, "w") as archive:
+            archive.writestr("[Content_Types].xml" if kind == "xlsx" else "ratings.csv", PLAIN)
+    elif kind in {"tar", "tar.gz"}:
+        with tarfile.open(fileobj=made, mode="w:gz" if kind == "tar.gz" else "w") as archive:
+            member = tarfile.TarInfo("ratings.csv")
+            member.size = len(PLAIN)
+            archive.addfile(member, io.BytesIO(PLAIN))
+    else:
+        heads = {"7z": b"7z\xbc\xaf\x27\x1c\0\4", "xls": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"}
+        made.write({"bz2": bz2.compress, "xz": lzma.compress}.get(kind, heads.get(kind, b"").__add__)(PLAIN))
+    return made.getvalue()
+
+
+ARCHIVES = {
+    "zip": ("a zip archive", "unzip"),
+    "bz2": ("compressed by bzip2", "bunzip2"),
+    "xz": ("compressed by xz", "unxz"),
+    "7z": ("a 7z archive", "7z x"),
+    "tar": ("a tar archive", "tar -xf"),
+    "tar.gz": ("a tar archive", "tar -xf"),
+    "xlsx": ("a spreadsheet", None),
+    "xls": ("a spreadsheet", None),
+}
+
+
+@pytest.mark.parametrize("format", ["auto", "csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_what_has_to_be_unpacked_first(tmp_path, monkeypatch, kind, format):
+    monkeypatch.chdir(tmp_path)
+    what, how = ARCHIVES[kind]
+    (tmp_path / "logs").mkdir()
+    # Neither the name nor what is said of the format hides it.
+    for name in (f"my ratings.{kind}", "ratings.csv", f"logs/ratings.csv.{kind}", "logs"):
+        if name != "logs":
+            (tmp_path / name).write_bytes(archived(kind))
+        if kind == "tar.gz" and (format != "auto" or name == "ratings.csv"):
+            continue
+        for read in (read_log, fills_memory, lambda source, used: open_parts(source, used, Silent())):
+            if (format, name) == ("auto", "ratings.csv") and read is fills_memory:
+                continue
+            with pytest.raises(InputError) as caught:
+                read(name, LogSettings(format=format))
+            shown = "logs/ratings.csv." + kind if name == "logs" else name
+            assert caught.value.message == f"{shown} is {what}, which is not read."
+            wanted = f"Unpack it first: {how} {shlex.quote(Path(shown).name)}."
+            assert caught.value.hint == (wanted if how else "Export its sheet as CSV first.")
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_what_has_to_be_unpacked_before_it_comes_through_a_pipe(monkeypatch, kind):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(archived(kind))))
+    with pytest.raises(InputError) as caught:
+        read_log("-", LogSettings())
+    assert caught.value.message == f"standard input is {ARCHIVES[kind][0]}, which is not read."
+    through = {"zip": "unzip -p", "bz2": "bzip2 -dc", "xz": "xz -dc", "7z": "7z x -so"}.get(kind, "tar -xO")
+    how = ARCHIVES[kind][1]
+    assert caught.value.hint == (
+        f"Unpack it before the pipe: {through} FILE." if how else "Export its sheet as CSV first."
+    )
 
 
 def test_missing_file_names_a_near_one(tmp_path, monkeypatch):
