@@ -3,6 +3,7 @@
 import csv
 import itertools
 import sys
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from iadsr_cli.logs.texts import WHOLE, Lines, Stretch, TextRecords, decoded, ha
 
 _BLOCK = 1 << 16  # records parsed before their fields become Arrow arrays
 _OTHERS = "..."  # what a list of names ends with where it names the first fields alone
+# Records by which it is told whether lines are rows: they are not where more than this part of them have other fields.
+_LOOKED_AT, _ODD = 1000, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +166,7 @@ def _header(lines: Lines, settings: LogSettings, more: bool) -> tuple[list[str],
     if not first and settings.header:
         raise InputError(f"{lines.name} is empty.", "Give a log with a header and at least one interaction.")
     if not settings.header:
-        return _given_names(lines.name, first, settings), lines
+        return _given_names(lines, first, settings), lines
     if settings.columns is not None:
         raise UsageError(
             "--columns names the columns of a file without a header, but a header is expected.",
@@ -171,15 +174,16 @@ def _header(lines: Lines, settings: LogSettings, more: bool) -> tuple[list[str],
         )
     if other := _other_delimiter(first):
         raise _single(lines.name, first[0], other)
-    check_names(first, lines.name)
+    check_names(first, lines.name, _not_by_row(lines, len(first)) if len(set(first)) < len(first) else None)
     return first, replace(lines, offsets=lines.offsets[reader.line_num :])
 
 
-def _given_names(name: str, first: list[str], settings: LogSettings) -> list[str]:
+def _given_names(lines: Lines, first: list[str], settings: LogSettings) -> list[str]:
+    name = lines.name
     if settings.columns is None:
         raise UsageError(
             f"--no-header leaves the {len(first)} columns of {name} without names.",
-            "Name them, as in --columns user_id,item_id,rating,timestamp.",
+            _not_by_row(lines, len(first)) or "Name them, as in --columns user_id,item_id,rating,timestamp.",
         )
     columns = [column.strip() for column in settings.columns.split(",")]
     if columns[-1] == _OTHERS:
@@ -198,7 +202,7 @@ def _given_names(name: str, first: list[str], settings: LogSettings) -> list[str
             hint = f', or let the list end with ",{_OTHERS}" for the others'
         raise UsageError(
             f"--columns gives {len(columns)} names, but the first record of {name} has {len(first)} fields.",
-            f"Give one name for each field, separated by commas{hint}.",
+            _not_by_row(lines, len(first)) or f"Give one name for each field, separated by commas{hint}.",
         )
     check_names(columns, "--columns")
     return columns
@@ -324,9 +328,36 @@ def _ragged(lines: Lines, index: int, expected: int, found: int) -> InputError:
     separator = {"\t": "a tab", " ": "a space"}.get(delimiter, f'"{delimiter}"')
     return InputError(
         f"{lines.name}, line {lines.number(index)}: expected {expected} fields, found {found}.",
-        f"Mend the line: a field that holds {separator} or a quote has to be in quotes."
-        if lines.quote
-        else f"Mend the line: no field can hold {separator}.",
+        _not_by_row(lines, expected)
+        or (
+            f"Mend the line: a field that holds {separator} or a quote has to be in quotes."
+            if lines.quote
+            else f"Mend the line: no field can hold {separator}."
+        ),
+    )
+
+
+def _not_by_row(lines: Lines, first: int) -> str | None:
+    """Return what to do about a file whose lines are no rows, as the first ones differ in how many fields they have.
+
+    `first` is how many the first record has. Nothing is said of a few odd lines: these are to be mended.
+    """
+    if lines.before:
+        return None
+    counts: Counter[int] = Counter()
+    with suppress(csv.Error):
+        counts.update(len(fields) for fields in itertools.islice(lines.reader(), _LOOKED_AT) if fields)
+    others = counts.total() - max(counts.values(), default=0)
+    if first == 1 and counts.total() - counts[1] > 1:
+        return (
+            f"A line of 1 field stands above others of {max(counts)}: if it heads them, write what it says into each: "
+            "a log has a line for each interaction, with its user and its item; else take it out."
+        )
+    if others < 2 or others <= _ODD * counts.total():
+        return None
+    return (
+        f"Its first lines have from {min(first, *counts)} to {max(first, *counts)} fields: a line does not seem to be "
+        "one interaction. Write a line for each, with its user and its item, as in user_id,item_id,timestamp."
     )
 
 

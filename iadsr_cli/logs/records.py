@@ -78,15 +78,15 @@ class Records(ABC):
         return f"row {row + 1}"
 
 
-def check_names(columns: Sequence[str], name: str) -> None:
+def check_names(columns: Sequence[str], name: str, remedy: str | None = None) -> None:
     """Check that no two columns of the file `name` are called the same.
 
     Raises:
-        InputError: naming the column.
+        InputError: naming the column, and what to do about it: the `remedy`, where one is known.
     """
     for column, count in Counter(columns).items():
         if count > 1:
             raise InputError(
                 f'{name} has {count} columns named "{column}".',
-                headerless(columns, name) or "Rename all but one: columns are found by their names.",
+                remedy or headerless(columns, name) or "Rename all but one: columns are found by their names.",
             )

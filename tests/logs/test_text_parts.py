@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from random import Random
 
@@ -79,7 +80,10 @@ def both(source: Path, used: LogSettings) -> tuple[Log, PartedLog] | None:
     except IadsrError as error:
         with pytest.raises(type(error)) as caught:
             list(opened(source, used).parts())
-        assert (caught.value.message, caught.value.hint) == (error.message, error.hint)
+        assert caught.value.message == error.message
+        # A block of a few bytes does not have all of the first lines.
+        of_lines = re.compile("^Its first lines|^A line of 1 field")
+        assert caught.value.hint == error.hint or any(map(of_lines.match, (caught.value.hint, error.hint)))
         return None
     return memory, opened(source, used)
 
