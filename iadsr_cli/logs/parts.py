@@ -144,6 +144,11 @@ class PartedLog(ABC):
 
         return likely_time(self.roles, self.column_names, first_rows)
 
+    def warnings(self) -> list[str]:
+        """Return what may not be as the user believes."""
+        doubt = None if self.reading is None else self.reading.doubt(str(self.roles.time))
+        return [doubt] if doubt else []
+
     @property
     @abstractmethod
     def num_rows(self) -> int:

@@ -169,9 +169,9 @@ def read_log(source: str, settings: LogSettings) -> Log:
     roles, reading = find_times(roles, records.column_names, settings, records.name, lambda name: [stretch(name)])
     if settings.gap is not None:
         check_gap(roles.time, records.name)
-    order, description = None, None
+    order, description, doubt = None, None, None
     if roles.time is not None and reading is not None:
-        order, description, _ = found = read_times(stretch(roles.time), reading)
+        order, description, _, doubt = found = read_times(stretch(roles.time), reading)
         if settings.gap is not None:
             seconds = seconds_of(found, roles.time, records.name)
             users = session_ids(users, order, seconds, settings.gap)
@@ -185,7 +185,7 @@ def read_log(source: str, settings: LogSettings) -> Log:
         description,
         odd,
         tied,
-        _glued(records),
+        tuple(filter(None, (_glued(records), doubt))),
         users,
         items,
         shuffled(order, np.arange(records.num_rows)) if tied else order,
@@ -222,17 +222,16 @@ def read_items(source: str, settings: LogSettings, item: str | None = None, *, j
         records.load([column, *text])
         items = canonical_ids(records, column, "item", settings.null_ids, settings.missing)
     texts = texts_of(records, text, items, settings.missing, check=not joined and not settings.text_column)
-    return replace(texts, sources=sources, warnings=_glued(records))
+    return replace(texts, sources=sources, warnings=tuple(filter(None, [_glued(records)])))
 
 
-def _glued(records: Records) -> tuple[str, ...]:
-    """Return what is to be said of records that may be rows glued together."""
+def _glued(records: Records) -> str | None:
+    """Return what is to be said of records that may be rows glued together, or None."""
     gluing = Gluing()
     for file, _ in records.files():
         if isinstance(file, DelimitedRecords):
             gluing.add(file.name, file.spans, len(file.names))
-    warning = gluing.warning()
-    return (warning,) if warning else ()
+    return gluing.warning()
 
 
 # What errors say of a log, and what is to be said where the file is one of items that is joined to it.

@@ -28,6 +28,8 @@ _COMMON = ("%a %b %d %H:%M:%S %z %Y", "%d/%b/%Y:%H:%M:%S %z")
 # Rows by which it is told what a column seems to hold.
 _SAMPLE = 1000
 _HOUR_OF_TWELVE = re.compile(r"\b\d{1,2}(:[\d:.]+ ?)[AP]M\b", re.IGNORECASE)
+_MONTH_FIRST = re.compile(r"%m(\W)%d(\W)(%[yY])")
+_FIRST_DATES = 1000
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 
@@ -38,11 +40,13 @@ class Times(NamedTuple):
         order: int64 [rows], only to be compared with each other: greater is later.
         description: how the column was read.
         seconds: returns the times in seconds, float64 [rows]; None where their unit is not known.
+        doubt: what is to be said where it could have been read otherwise; None where not.
     """
 
     order: np.ndarray
     description: str
     seconds: Callable[[], np.ndarray] | None
+    doubt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,22 @@ class Reading:
         number: the type of texts that are numbers; None where they are dates, or no texts.
         format: that of texts that are dates: ISO 8601 or one that pandas understands; None where they are none.
         unit: of numbers, "" where it is not known; of texts that are dates, "ns" or "us".
+        day_first: that in which all dates can be read as well, the day before the month; None where they cannot.
     """
 
     number: pa.DataType | None = None
     format: str | None = None
     unit: str = ""
+    day_first: str | None = None
+
+    def doubt(self, column: str) -> str | None:
+        """Return what is to be said of a column that could be read otherwise; None where it could not."""
+        if self.day_first is None:
+            return None
+        return (
+            f'Column "{column}" is read as {self.format}, month first, but all its times fit {self.day_first} as well. '
+            "If the day is first, rows are taken in a wrong order: write times as 2024-01-31 (ISO 8601)."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -301,7 +316,26 @@ def _reading_of_dates(stretches: Callable[[], Iterable[TimeColumn]]) -> Reading:
             comma_hint(found.text)
             or "Write times as 2024-01-31T12:00:00Z or unix seconds, or pass --time-column none for file order.",
         )
-    return Reading(None, found.format, found.unit)
+    return Reading(None, found.format, found.unit, _day_first(stretches, found.format))
+
+
+def _day_first(stretches: Callable[[], Iterable[TimeColumn]], format: str) -> str | None:
+    """Return the format with the day before the month, where all dates fit it and some are other days then; or None."""
+    import pandas as pd
+
+    other = _MONTH_FIRST.sub(r"%d\1%m\2\3", format)
+    if other == format:
+        return None
+    differ = False
+    for column in stretches():
+        texts = pd.Series(pc.unique(column.array).drop_null().to_pylist(), dtype=object)
+        # Most often a day above 12 is among the first.
+        for some in (texts[:_FIRST_DATES], texts[_FIRST_DATES:]):
+            dates = pd.to_datetime(some, utc=True, format=other, errors="coerce")
+            if dates.isna().any():
+                return None
+            differ = differ or bool((dates != pd.to_datetime(some, utc=True, format=format)).any())
+    return other if differ else None
 
 
 def _guess(text: str) -> str | None:
@@ -392,7 +426,7 @@ def read_times(column: TimeColumn, reading: Reading) -> Times:
         dates = instants.dt.tz_localize(None).to_numpy().astype(np.int64)
         written = "ISO 8601" if reading.format == _ISO else reading.format
         description = f"{name} ({written}, UTC where no zone is given)"
-        return Times(dates, description, lambda: dates / PER_SECOND[reading.unit])
+        return Times(dates, description, lambda: dates / PER_SECOND[reading.unit], reading.doubt(name))
     if pa.types.is_timestamp(type):
         numbers = _numpy(pc.cast(column.array, pa.int64()))
         return Times(numbers, f"{name} (timestamps, {type.tz or 'UTC'})", lambda: numbers / PER_SECOND[type.unit])

@@ -487,6 +487,17 @@ def test_rows_that_quotes_glue_together_are_said(run, shop: Path, way: str) -> N
     assert not [text for text in found["warnings"] if "quote" in text]
 
 
+@pytest.mark.parametrize("way", ["never", "always"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_dates_that_may_be_read_otherwise_are_said(run, shop: Path, way: str, kind: str) -> None:
+    log = pd.read_csv(shop, dtype=str)
+    log["timestamp"] = [f"{n % 12 + 1:02}/{n % 11 + 1:02}/2024" for n in range(len(log))]
+    log.to_csv("log.csv", index=False) if kind == "csv" else log.to_parquet("log.parquet")
+    result = run("denoise", f"log.{kind}", "--encoder", "tfidf", "--dry-run", "--in-parts", way, "--json")
+    (warning,) = [text for text in json.loads(result.stdout)["warnings"] if "month first" in text]
+    assert "all its times fit %d/%m/%Y as well" in warning
+
+
 @pytest.mark.usefixtures("scored")
 def test_a_users_history_is_explained_row_by_row(run, shop: Path) -> None:
     log = pd.read_csv(shop, dtype=str)

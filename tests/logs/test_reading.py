@@ -267,6 +267,33 @@ def test_times_in_text(tmp_path, values, order, description):
     check_order(log.order(), order)
 
 
+@pytest.mark.parametrize(
+    ("values", "other"),
+    [
+        (["03/04/2012", "04/03/2012", "12/12/2012"], "%d/%m/%Y"),
+        (["03.04.2012 10:15", "04.03.2012 09:00"], "%d.%m.%Y %H:%M"),
+        (["03/04/2012", "03/13/2012"], None),
+        ([*["03/04/2012"] * 3000, *(f"01/{n % 12 + 1:02}/{1970 + n // 12}" for n in range(1200)), "03/13/2012"], None),
+        (["03/04/2012", "13/04/2012"], None),
+        (["01/01/2012", "02/02/2012"], None),  # either way the same
+        (["2012-03-04", "2012-04-03"], None),
+        (["2012/03/04", "2012/04/03"], None),
+        (["04 Mar 2012", "03 Apr 2012"], None),
+    ],
+)
+def test_days_and_months_that_may_be_either_are_warned_of(tmp_path, values, other):
+    rows = "".join(f"{n},1,{value}\n" for n, value in enumerate(values))
+    log = read(tmp_path, "user_id,item_id,time\n" + rows)
+    if other is None:
+        assert not log.warnings
+        return
+    (warning,) = log.warnings
+    month_first = other.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")
+    assert f'Column "time" is read as {month_first}, month first, but all its times fit {other} as well.' in warning
+    assert "write times as 2024-01-31 (ISO 8601)" in warning
+    assert not read(tmp_path, "user_id,item_id,time\n" + rows, time_column="none").warnings
+
+
 def check_order(found, wanted):
     """A list holds the numbers themselves, a tuple their ranks: floats stand for their order only."""
     if isinstance(wanted, tuple):

@@ -272,6 +272,7 @@ TIMES = {
     "beyond nanoseconds": ["2024-01-02", "3024-01-02", "1024-01-02", "2024-01-03"],
     "American": ["01/02/2024", "02/01/2024", "12/31/2024", "01/13/2024"],
     "European, late": ["01/02/2024", "02/01/2024", "03/04/2024", "13/01/2024"],
+    "American or European": ["01/02/2024 10:15", "02/01/2024 10:00", "11/12/2024 09:30", "01/03/2024 10:00"],
     "both": ["01/02/2024", "13/01/2024", "01/13/2024", "01/02/2024"],
     "whole, then not": ["1700000000", "3", "1700000000.5", "1e3"],
     "milliseconds, late": ["3", "4", "5", "1700000000000"],
@@ -307,6 +308,8 @@ def test_times_are_read_in_one_way(tmp_path: Path, name: str, kind: str, gap: st
     assert len(parts) > 3
     assert memory.order() is not None
     assert np.concatenate([part.order for part in parts]).tolist() == memory.order().tolist()
+    assert list(memory.warnings) == parted.warnings()
+    assert bool(memory.warnings) == (name == "American or European")
     if gap:
         assert all(part.seconds is not None for part in parts)
 
