@@ -129,6 +129,8 @@ def open_log(
     with log_settings(items, config) as settings:
         log = open_parts(source, settings, reporter)
     plan.check_parts(log)
+    for warning in log.warnings():
+        reporter.warn(warning)
     sources = log.sources()
     texts = ItemTexts([], [], log.roles.text)
     if model is None:

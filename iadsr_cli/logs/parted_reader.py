@@ -25,7 +25,7 @@ _BYTES_PER_ROW = 1500
 
 
 def open_parts(source: str, settings: LogSettings, reporter: Reporter) -> PartedLog:
-    """Open a log to be read in parts, and warn of what is odd about it.
+    """Open a log to be read in parts.
 
     Raises:
         InputError: its files cannot be read or do not fit together, or its times cannot be used.
@@ -36,14 +36,9 @@ def open_parts(source: str, settings: LogSettings, reporter: Reporter) -> Parted
             f"Only files of this machine can be cleaned in parts, and {shown(source)} is none.",
             "Save it to a file first, or take it into memory whole: --in-parts never, without --engine ray.",
         )
-    log: PartedLog
     if _first_format(source, settings).kind == "parquet":
-        log = TableParts.open(source, settings)
-    else:
-        log = TextParts.open(source, settings, reporter)
-    for warning in log.warnings():
-        reporter.warn(warning)
-    return log
+        return TableParts.open(source, settings)
+    return TextParts.open(source, settings, reporter)
 
 
 def fills_memory(source: str, settings: LogSettings) -> bool:

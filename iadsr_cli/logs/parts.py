@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError
 from iadsr_cli.logs.files import base_folder, is_several, partition_values
 from iadsr_cli.logs.formats import Format
+from iadsr_cli.logs.listed import warning_of_lists
 from iadsr_cli.logs.reader import ItemTexts, texts_of
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import Roles
@@ -147,7 +149,10 @@ class PartedLog(ABC):
     def warnings(self) -> list[str]:
         """Return what may not be as the user believes."""
         doubt = None if self.reading is None else self.reading.doubt(str(self.roles.time))
-        return [doubt] if doubt else []
+        lists = None
+        with suppress(InputError):  # of ids that cannot be used, which is said where they are
+            lists = warning_of_lists(self.roles.item, self._first_items())
+        return [warning for warning in (doubt, lists) if warning]
 
     @property
     @abstractmethod
@@ -209,6 +214,15 @@ class PartedLog(ABC):
             if start + records.num_rows >= _HEAD:
                 break
         return SeveralRecords(self.name, self.format, tuple(parts), (), {}), pa.concat_arrays(ids)
+
+    def _first_items(self) -> pa.Array:
+        """Return the items of the first rows, as `_head` does, and null where they are missing."""
+        ids: list[pa.Array] = []
+        for start, records in self._with_items([]):
+            ids.append(canonical_ids(records, self.roles.item, "item", "keep", self.settings.missing))
+            if start + records.num_rows >= _HEAD:
+                break
+        return pa.concat_arrays(ids)
 
     def values(self, column: str, role: str) -> Counter[str]:
         """Return how often each value of a column occurs, as canonical ids of a role."""

@@ -28,6 +28,7 @@ from iadsr_cli.logs.formats import (
     too_much_text,
 )
 from iadsr_cli.logs.jsonlines import JsonRecords
+from iadsr_cli.logs.listed import warning_of_lists
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
 from iadsr_cli.logs.sessions import check_gap, seconds_of, session_ids
@@ -185,7 +186,7 @@ def read_log(source: str, settings: LogSettings) -> Log:
         description,
         odd,
         tied,
-        tuple(filter(None, (_glued(records), doubt))),
+        tuple(filter(None, (_glued(records), doubt, warning_of_lists(roles.item, items)))),
         users,
         items,
         shuffled(order, np.arange(records.num_rows)) if tied else order,

@@ -498,6 +498,16 @@ def test_dates_that_may_be_read_otherwise_are_said(run, shop: Path, way: str, ki
     assert "all its times fit %d/%m/%Y as well" in warning
 
 
+@pytest.mark.parametrize("way", ["never", "always"])
+def test_lists_of_items_are_said(run, shop: Path, way: str) -> None:
+    log = pd.read_csv(shop, dtype=str)
+    log["item_id"] = [" ".join(f"N{n % 7 + k}" for k in range(1 + n % 5)) for n in range(len(log))]
+    log.to_csv("log.csv", index=False)
+    result = run("denoise", "log.csv", "--encoder", "tfidf", "--dry-run", "--in-parts", way, "--json")
+    (warning,) = [text for text in json.loads(result.stdout)["warnings"] if "lists of items" in text]
+    assert "one row per interaction" in warning
+
+
 @pytest.mark.usefixtures("scored")
 def test_a_users_history_is_explained_row_by_row(run, shop: Path) -> None:
     log = pd.read_csv(shop, dtype=str)
