@@ -79,6 +79,12 @@ class LogSettings(Settings):
         choices=("error", "keep"),
         metavar="WHAT",
     )
+    null_times: str = setting(
+        "error",
+        "What to do with rows whose time is missing: stop, or keep them unscored.",
+        choices=("error", "keep"),
+        metavar="WHAT",
+    )
 
     def __post_init__(self) -> None:
         """Check the bounds, and that the gap between sessions is a pause."""

@@ -16,6 +16,7 @@ from iadsr_cli.scores import Scores, Status
 
 _UNSCORED_REASONS = {
     Status.NO_ID: "unscored: user or item id is missing",
+    Status.NO_TIME: "unscored: time is missing",
     Status.UNKNOWN_ITEM: "unscored: the model does not know the item",
     Status.SHORT_HISTORY: "unscored: no other interaction of this user to compare with",
     Status.NO_EVIDENCE: "unscored: the item has no text and no interaction was trained on",
@@ -232,9 +233,12 @@ def check_user(workspace: Workspace, user: str) -> None:
     if user in users:
         return
     if user in workspace.user_ids.to_pylist():
+        what, said = "an item", "--null-ids keep says"
+        if log.timeless.any():
+            what, said = "an item and a time", "--null-ids keep and --null-times keep say"
         raise InputError(
-            f'{log.name}: no row of the user "{user}" has an item, so there is nothing to show.',
-            "Such rows are kept, unscored, as --null-ids keep says.",
+            f'{log.name}: no row of the user "{user}" has {what}, so there is nothing to show.',
+            f"Such rows are kept, unscored, as {said}.",
         )
     found = near(user, users)
     shown = ", ".join(f'"{candidate}"' for candidate in found or users[:3])

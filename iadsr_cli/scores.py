@@ -14,6 +14,7 @@ class Status(IntEnum):
     UNKNOWN_ITEM = 2
     SHORT_HISTORY = 3
     NO_EVIDENCE = 4
+    NO_TIME = 5
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,10 @@ class Scores:
             status=np.concatenate([self.status, other.status]),
             parts=parts,
         )
+
+    def without_times(self, rows: np.ndarray) -> "Scores":
+        """Return the same, where `rows` (bool) are not scored as they have no time, and not for want of an id."""
+        return replace(self, status=np.where(rows, Status.NO_TIME, self.status).astype(np.int8))
 
     def by_row(self, row_ids: np.ndarray, has_ids: np.ndarray) -> "Scores":
         """Return the evidence of all rows of a log from that of its interactions, whose rows are `row_ids` [N].

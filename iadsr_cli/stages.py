@@ -174,7 +174,7 @@ def score(log: Log, model: Path, config: Config, folder: Path, reporter: Reporte
     check_shared(sequences.codes, vocabulary.items, log.name, str(model))
     has_ids = pc.and_(pc.is_valid(log.user_ids()), pc.is_valid(log.item_ids()))
     scores = score_rows(aligned, vocabulary.trained, sequences, has_ids.to_numpy(zero_copy_only=False), reporter)
-    return _save_scores(scores, {}, {"align": source.seal, "log": rows_digest(log)}, folder)
+    return _save_scores(scores.without_times(log.timeless), {}, {"align": source.seal, "log": rows_digest(log)}, folder)
 
 
 def crossfit(
@@ -196,9 +196,8 @@ def crossfit(
     inputs = {"log": rows_digest(log), "items": texts_digest(texts)}
     if vectors:
         inputs["embed"] = read_manifest(vectors, "embed").outputs["vectors.safetensors"]
-    return _save_scores(
-        found.by_row(sequences.row_ids, has_ids), {"seed": config.run.seed, "judges": judges}, inputs, folder
-    )
+    scores = found.by_row(sequences.row_ids, has_ids).without_times(log.timeless)
+    return _save_scores(scores, {"seed": config.run.seed, "judges": judges}, inputs, folder)
 
 
 def _save_scores(scores: Scores, config: dict[str, Any], inputs: dict[str, str], folder: Path) -> Manifest:
@@ -307,4 +306,6 @@ def rows_digest(log: Log) -> str:
         content.update("\0".join(pc.unique(ids).drop_null().to_pylist()).encode())
     order = log.order()
     content.update(b"" if order is None else order.tobytes())
+    if log.timeless.any():
+        content.update(log.timeless.tobytes())
     return content.hexdigest()

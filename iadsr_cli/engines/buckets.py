@@ -45,6 +45,7 @@ _ROWS = pa.schema(
         "seconds": pa.float64(),
         "held": pa.bool_(),
         "judged": pa.bool_(),
+        "timeless": pa.bool_(),
     }
 )
 _NO_ITEMS = pa.schema({"item": pa.large_string(), "rows": pa.int64(), "userless": pa.int64()}).empty_table()
@@ -61,6 +62,7 @@ class Bucket:
         order: comparable times, int64 [n], or None.
         held: which rows the condition of --protect holds for, bool [n].
         judged: which rows have an event that may be removed, bool [n].
+        timeless: which rows have no time, and so no item here, bool [n].
     """
 
     rows: np.ndarray
@@ -69,6 +71,7 @@ class Bucket:
     order: np.ndarray | None
     held: np.ndarray
     judged: np.ndarray
+    timeless: np.ndarray
 
     def sequences(self, vocabulary: pa.Array, codes: np.ndarray | None = None) -> Sequences:
         """Return the histories; their `row_ids` are places in this bucket.
@@ -88,7 +91,15 @@ class Bucket:
         """Return the interactions of some users, whose rows are marked, bool [n]."""
         order = None if self.order is None else self.order[rows]
         users = np.unique(self.users[rows], return_inverse=True)[1]
-        return Bucket(self.rows[rows], users, self.items[rows], order, self.held[rows], self.judged[rows])
+        return Bucket(
+            self.rows[rows],
+            users,
+            self.items[rows],
+            order,
+            self.held[rows],
+            self.judged[rows],
+            self.timeless[rows],
+        )
 
 
 def joined(several: Sequence[Bucket]) -> Bucket:
@@ -102,6 +113,7 @@ def joined(several: Sequence[Bucket]) -> Bucket:
         np.concatenate(orders) if orders else None,
         np.concatenate([bucket.held for bucket in several]),
         np.concatenate([bucket.judged for bucket in several]),
+        np.concatenate([bucket.timeless for bucket in several]),
     )
 
 
@@ -172,6 +184,7 @@ class Split:
             shuffled(times, rows) if self.sorted_by_item else times,
             table.column("held").to_numpy(),
             table.column("judged").to_numpy(),
+            table.column("timeless").to_numpy(),
         )
 
 
@@ -292,7 +305,8 @@ def _rows(part: Part, protection: ProtectionSettings, column: str | None) -> pa.
     if column is not None:
         judged = judged_events(canonical_ids(part.records, column, "event", null_ids="keep"), protection)
     seconds = pa.nulls(len(rows), pa.float64()) if part.seconds is None else pa.array(part.seconds)
-    columns = [pa.array(rows), part.users, part.items, order, seconds, pa.array(held), pa.array(judged)]
+    marks = map(pa.array, (held, judged, part.timeless))
+    columns = [pa.array(rows), part.users, part.items, order, seconds, *marks]
     return pa.table(columns, schema=_ROWS)
 
 

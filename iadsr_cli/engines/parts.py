@@ -171,7 +171,7 @@ def _denoise(workspace: PartedWorkspace, scorer: Scorer, plan: OutputPlan, engin
         "roles": [log.roles.user, log.roles.item, log.roles.time],
         "times": [config.log.time_unit, config.log.gap],
         "reading": log.key(),
-        "null_ids": [log.settings.null_ids, *log.settings.missing],
+        "null_ids": [log.settings.null_ids, log.settings.null_times, *log.settings.missing],
         "buckets": [count, "items that users have first, ties"],
         "protection": [config.protection.protect, config.protection.event_column, config.protection.events],
     }

@@ -101,7 +101,8 @@ class ModelScorer:
 
         model, vocabulary, _ = self._loaded
         sequences = bucket.sequences(vocabulary.items, self._codes)
-        return score_rows(model, vocabulary.trained, sequences, bucket.items >= 0, Silent())
+        scores = score_rows(model, vocabulary.trained, sequences, bucket.items >= 0, Silent())
+        return scores.without_times(bucket.timeless)
 
     @property
     def shares(self) -> None:
@@ -162,6 +163,7 @@ class CrossfitScorer:
         found = self._panel.scores()
         self.shares = found.shares
         scores = found.by_row(sequences.row_ids, together.items >= 0)
+        scores = scores.without_times(together.timeless)
         ends = np.cumsum([0, *(len(bucket.rows) for bucket, _ in teaching)])
         self._taught = {
             number: (rows, scores.take(np.arange(first, end)))
@@ -184,7 +186,8 @@ class CrossfitScorer:
 
     def _judged(self, bucket: Bucket) -> Scores:
         sequences = bucket.sequences(self._items)
-        return self._teaching.judge(sequences).by_row(sequences.row_ids, bucket.items >= 0)
+        scores = self._teaching.judge(sequences).by_row(sequences.row_ids, bucket.items >= 0)
+        return scores.without_times(bucket.timeless)
 
 
 def _teaching_rows(bucket: Bucket, most: int, seed: int) -> np.ndarray:

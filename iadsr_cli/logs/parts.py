@@ -25,7 +25,7 @@ from iadsr_cli.logs.several import SeveralRecords, check_partitions, typed_parti
 from iadsr_cli.logs.source import Source
 from iadsr_cli.logs.time_role import find_times, likely_time
 from iadsr_cli.logs.times import Reading, TimeColumn, read_times
-from iadsr_cli.logs.values import canonical_ids, first, missing_ids
+from iadsr_cli.logs.values import canonical_ids, first, missing_ids, without_times
 from iadsr_cli.progress import Reporter
 
 # Rows read, scored and written at once.
@@ -41,9 +41,10 @@ class Part:
     Attributes:
         first: number of the first one.
         users: canonical ids, large_string [n], null where missing.
-        items: the same.
+        items: the same, and null where the time is missing.
         order: comparable times, int64 [n], or None: then the order is the file's.
         seconds: the times in seconds, float64 [n], where sessions are to be told by them, else None.
+        timeless: which rows have both ids and no time, bool [n].
         records: the rows, with the columns that were asked for.
     """
 
@@ -52,6 +53,7 @@ class Part:
     items: pa.Array
     order: np.ndarray | None
     seconds: np.ndarray | None
+    timeless: np.ndarray
     records: Records
 
 
@@ -243,12 +245,13 @@ class PartedLog(ABC):
         for start, records in self.records(None if with_columns else columns):
             records.load(columns)
             users, items = self._ids(records, "user"), self._ids(records, "item")
-            order, seconds = None, None
+            order, seconds, timeless = None, None, np.zeros(records.num_rows, dtype=bool)
             if roles.time is not None and self.reading is not None:
                 found = read_times(TimeColumn(records, roles.time, self.settings.missing), self.reading)
                 order = found.order
+                items, timeless = without_times(users, items, found.missing)
                 seconds = seconds_of(found, roles.time, self.name) if self.settings.gap else None
-            yield Part(start, users, items, order, seconds, records)
+            yield Part(start, users, items, order, seconds, timeless, records)
 
     def _ids(self, records: Records, role: str) -> pa.Array:
         """Return canonical ids of some rows.

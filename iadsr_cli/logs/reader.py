@@ -40,7 +40,7 @@ from iadsr_cli.logs.tables import TableRecords
 from iadsr_cli.logs.ties import shuffled, sorted_by_item
 from iadsr_cli.logs.time_role import find_times, likely_time
 from iadsr_cli.logs.times import TimeColumn, read_times
-from iadsr_cli.logs.values import canonical_ids, is_text, plain, without
+from iadsr_cli.logs.values import canonical_ids, is_text, plain, without, without_times
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class Log:
     """An interaction log as read; row i everywhere is its i-th row, from 0, counted on over its files.
 
     Made by `read_log`. `stand_ins` says which user and item ids may be none, and how many rows have each; `tied` what
-    `ties.sorted_by_item` does; `warnings` are what else may not be as the user believes.
+    `ties.sorted_by_item` does; `warnings` are what else may not be as the user believes. `timeless` says which rows
+    have both ids and no time, bool [rows].
     """
 
     name: str
@@ -87,8 +88,10 @@ class Log:
     stand_ins: dict[str, Counter[str]]
     tied: float
     warnings: tuple[str, ...]
+    timeless: np.ndarray
     _users: pa.Array
     _items: pa.Array
+    _all_items: pa.Array
     _times: np.ndarray | None
     _guessed_text: bool
     _missing: tuple[str, ...]
@@ -122,7 +125,7 @@ class Log:
         return self._users
 
     def item_ids(self) -> pa.Array:
-        """Return canonical item ids (large_string [rows]), null where missing."""
+        """Return canonical item ids (large_string [rows]), null where missing, and where the time is."""
         return self._items
 
     def order(self) -> np.ndarray | None:
@@ -138,7 +141,7 @@ class Log:
 
     @cached_property
     def _texts(self) -> ItemTexts:
-        return texts_of(self.records, self.roles.text, self._items, self._missing, check=self._guessed_text)
+        return texts_of(self.records, self.roles.text, self._all_items, self._missing, check=self._guessed_text)
 
     def item_texts(self) -> ItemTexts:
         """Return the texts of all items of the log.
@@ -164,30 +167,34 @@ def read_log(source: str, settings: LogSettings) -> Log:
     records.load(name for name in (roles.user, roles.item, roles.time, *roles.text) if name is not None)
     users = canonical_ids(records, roles.user, "user", settings.null_ids, settings.missing)
     items = canonical_ids(records, roles.item, "item", settings.null_ids, settings.missing)
-    # Of users themselves: a session has another id.
-    odd = {"user": stand_ins(users), "item": stand_ins(items)}
     stretch = cache(partial(TimeColumn, records, missing=settings.missing))
     roles, reading = find_times(roles, records.column_names, settings, records.name, lambda name: [stretch(name)])
     if settings.gap is not None:
         check_gap(roles.time, records.name)
-    order, description, doubt = None, None, None
+    found = None
     if roles.time is not None and reading is not None:
-        order, description, _, doubt = found = read_times(stretch(roles.time), reading)
-        if settings.gap is not None:
-            seconds = seconds_of(found, roles.time, records.name)
-            users = session_ids(users, order, seconds, settings.gap)
-    numbered = pc.dictionary_encode(items)
+        found = read_times(stretch(roles.time), reading)
+    missing = np.zeros(records.num_rows, dtype=bool) if found is None else found.missing
+    timed, timeless = without_times(users, items, missing)
+    # Of users themselves: a session has another id.
+    odd = {"user": stand_ins(users), "item": stand_ins(timed)}
+    if found is not None and roles.time is not None and settings.gap is not None:
+        seconds = seconds_of(found, roles.time, records.name)
+        users = session_ids(users, found.order, seconds, settings.gap)
+    order, numbered = found and found.order, pc.dictionary_encode(timed)
     tied = sorted_by_item(_codes(pc.dictionary_encode(users)), _codes(numbered), order, numbered.dictionary)
     return Log(
         records.name,
         roles,
         records,
         sources,
-        description,
+        found and found.description,
         odd,
         tied,
-        tuple(filter(None, (_glued(records), doubt, warning_of_lists(roles.item, items)))),
+        tuple(filter(None, (_glued(records), found and found.doubt, warning_of_lists(roles.item, items)))),
+        timeless,
         users,
+        timed,
         items,
         shuffled(order, np.arange(records.num_rows)) if tied else order,
         not settings.text_column,

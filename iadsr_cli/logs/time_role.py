@@ -36,11 +36,11 @@ def find_times(
         UsageError: several columns with less usual names hold times; or one does, and beside it numbers in no known
             unit are called `time`.
     """
-    unit = settings.time_unit
+    unit, null_times = settings.time_unit, settings.null_times
 
     def others() -> dict[str, Reading]:
         names = perhaps_times(columns, roles) if settings.time_column is None else []
-        return {name: reading for name in names if (reading := _dated(partial(stretches, name), unit))}
+        return {name: reading for name in names if (reading := _dated(partial(stretches, name), unit, null_times))}
 
     if roles.time is None:
         found = others()
@@ -49,7 +49,7 @@ def find_times(
         return next(((replace(roles, time=name), reading) for name, reading in found.items()), (roles, None))
     column = partial(stretches, roles.time)
     try:
-        reading = reading_of(column, unit)
+        reading = reading_of(column, unit, null_times)
     except InputError as error:
         found = others()
         if not found:
@@ -74,15 +74,15 @@ def likely_time(roles: Roles, columns: Sequence[str], rows: Callable[[str], Time
 
     def holds_times(name: str) -> bool:
         sample = rows(name).sample()
-        return _dated(lambda: [sample], "auto") is not None and len(pc.unique(sample.array)) > 1
+        return _dated(lambda: [sample], "auto", "error") is not None and len(pc.unique(sample.array)) > 1
 
     return next(filter(holds_times, like_times(columns, roles)), None)
 
 
-def _dated(stretches: Callable[[], Iterable[TimeColumn]], unit: str) -> Reading | None:
+def _dated(stretches: Callable[[], Iterable[TimeColumn]], unit: str, null_times: str) -> Reading | None:
     """Return how a column is read, or None if some of its values are no dates and no numbers in a known unit."""
     try:
-        reading = reading_of(stretches, unit)
+        reading = reading_of(stretches, unit, null_times)
     except InputError:
         return None
     return reading if says_when(next(iter(stretches())), reading) else None

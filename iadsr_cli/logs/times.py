@@ -37,15 +37,18 @@ class Times(NamedTuple):
     """When each row happened.
 
     Attributes:
-        order: int64 [rows], only to be compared with each other: greater is later.
+        order: int64 [rows], only to be compared with each other: greater is later; the least where there is none.
         description: how the column was read.
-        seconds: returns the times in seconds, float64 [rows]; None where their unit is not known.
+        seconds: returns the times in seconds, float64 [rows], NaN where there is none; None where their unit is not
+            known.
+        missing: which rows have no time, bool [rows].
         doubt: what is to be said where it could have been read otherwise; None where not.
     """
 
     order: np.ndarray
     description: str
     seconds: Callable[[], np.ndarray] | None
+    missing: np.ndarray
     doubt: str | None = None
 
 
@@ -157,15 +160,17 @@ class TimeColumn:
         return True
 
 
-def reading_of(stretches: Callable[[], Iterable[TimeColumn]], unit: str) -> Reading:
+def reading_of(stretches: Callable[[], Iterable[TimeColumn]], unit: str, null_times: str = "error") -> Reading:
     """Return how a column of times is read.
 
     Args:
         stretches: goes through all its stretches, anew each time.
         unit: "s", "ms", "us", "ns", or "auto" for that in which numbers are dates of the years 1980 to 2099.
+        null_times: "error", or "keep" to allow rows without a time.
 
     Raises:
-        InputError: a missing time, one that cannot be read as a time, or numbers in several units.
+        InputError: a missing time, unless `null_times` is "keep" and not all are missing, one that cannot be read as a
+            time, or numbers in several units.
     """
     missing, unspeakable, units, column = _Absent(), _Absent(), _Units(), None
     found: dict[pa.DataType | None, None] = {}
@@ -183,14 +188,14 @@ def reading_of(stretches: Callable[[], Iterable[TimeColumn]], unit: str) -> Read
                 absent = pc.invert(finite)
         missing.add(column, rows, absent)
     assert column is not None
-    missing.check()
+    missing.check(null_times)
     number = next(iter(found), None)
     if len(found) > 1:
         # What is read as a whole number alone, as "0x1" is, need not be one with a fraction.
         number = None if None in found or not all(map(_fractional, stretches())) else pa.float64()
     if column.is_text and number is None:
         return _reading_of_dates(stretches)
-    unspeakable.check()
+    unspeakable.check(null_times)
     type = column.array.type
     if not (column.is_text or column.is_number or pa.types.is_timestamp(type) or pa.types.is_date(type)):
         raise unusable(column.records, column.name, "times", f"{type} values")
@@ -276,18 +281,21 @@ class _Absent:
         self.count += found
         self.rows += rows
 
-    def check(self) -> None:
-        """Check that there are none.
+    def check(self, null_times: str) -> None:
+        """Check that there are none or, with "keep", that these are not all.
 
         Raises:
-            InputError: there are some.
+            InputError: there are some, or these are all.
         """
-        if self.first is not None:
+        kept = null_times == "keep" and self.count < self.rows
+        if self.first is not None and not kept:
             column, row = self.first
+            keep = "Pass --null-times keep: such rows are kept and not scored. Or fill them in, or"
             raise InputError(
                 f"{self.count} of {self.rows} rows {'have' if self.count > 1 else 'has'} no time in column "
                 f'"{column.name}" of {column.records.name}, the first is {column.records.place(row)}.',
-                "Fill them in, or pass --time-column none to take the rows in file order.",
+                f"{keep if self.count < self.rows else 'Fill them in, or'} "
+                "pass --time-column none to take the rows in file order.",
             )
 
 
@@ -398,11 +406,12 @@ def _read_as(stretches: Callable[[], Iterable[TimeColumn]], format: str) -> _Att
     count, unread, all_fit, finest = 0, None, True, False
     for column in stretches():
         dates = column.dates(format)
-        missing = np.asarray(dates.isna())
+        # What is no text is missing, which is told of elsewhere.
+        missing = np.asarray(dates.isna()) & column.array.is_valid().to_numpy(zero_copy_only=False)
         if missing.any() and unread is None:
             unread = column, int(missing.argmax())
         count += int(missing.sum())
-        finest |= dates.dt.unit == "ns" and not missing.all()
+        finest |= dates.dt.unit == "ns" and bool(dates.notna().any())
         if not column.fits(format, "ns"):  # outside 1677 to 2262
             all_fit = False
     if finest and not all_fit and unread is None:
@@ -426,21 +435,55 @@ def read_times(column: TimeColumn, reading: Reading) -> Times:
         dates = instants.dt.tz_localize(None).to_numpy().astype(np.int64)
         written = "ISO 8601" if reading.format == _ISO else reading.format
         description = f"{name} ({written}, UTC where no zone is given)"
-        return Times(dates, description, lambda: dates / PER_SECOND[reading.unit], reading.doubt(name))
+        missing = np.asarray(instants.isna())
+        return _times(dates, missing, description, lambda: dates / PER_SECOND[reading.unit], reading.doubt(name))
+    array, missing = _filled(_as_numbers(column.numbers(reading.number)))
     if pa.types.is_timestamp(type):
-        numbers = _numpy(pc.cast(column.array, pa.int64()))
-        return Times(numbers, f"{name} (timestamps, {type.tz or 'UTC'})", lambda: numbers / PER_SECOND[type.unit])
+        numbers = _numpy(array)
+        description = f"{name} (timestamps, {type.tz or 'UTC'})"
+        return _times(numbers, missing, description, lambda: numbers / PER_SECOND[type.unit])
     if pa.types.is_date(type):
-        days = _numpy(pc.cast(pc.cast(pc.cast(column.array, pa.date32()), pa.int32()), pa.int64()))
-        return Times(days, f"{name} (dates)", lambda: days * 86_400.0)
-    array, unit = column.numbers(reading.number), reading.unit
+        days = _numpy(array)
+        return _times(days, missing, f"{name} (dates)", lambda: days * 86_400.0)
+    unit = reading.unit
 
     def seconds() -> np.ndarray:
         floats = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return np.asarray(floats / PER_SECOND[unit])
 
     description = f"{name} (unix {_UNITS[unit]})" if unit else f"{name} (order)"
-    return Times(_number_order(array), description, seconds if unit else None)
+    return _times(_number_order(array), missing, description, seconds if unit else None)
+
+
+def _as_numbers(array: pa.Array) -> pa.Array:
+    """Return instants in their unit, dates in days; numbers are returned as they are."""
+    if pa.types.is_timestamp(array.type):
+        return pc.cast(array, pa.int64())
+    if pa.types.is_date(array.type):
+        return pc.cast(pc.cast(pc.cast(array, pa.date32()), pa.int32()), pa.int64())
+    return array
+
+
+def _filled(array: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """Return numbers with 0 where there is none, and where that is, bool [n]."""
+    there = array.is_valid()
+    if pa.types.is_floating(array.type):
+        there = pc.fill_null(pc.is_finite(pc.cast(array, pa.float64())), False)
+    missing = pc.invert(there).to_numpy(zero_copy_only=False)
+    return (pc.if_else(there, array, pa.scalar(0, array.type)) if missing.any() else array), missing
+
+
+def _times(
+    order: np.ndarray,
+    missing: np.ndarray,
+    description: str,
+    seconds: Callable[[], np.ndarray] | None,
+    doubt: str | None = None,
+) -> Times:
+    if not missing.any():
+        return Times(order, description, seconds, missing, doubt)
+    known = None if seconds is None else lambda: np.where(missing, np.nan, seconds())
+    return Times(np.where(missing, np.iinfo(np.int64).min, order), description, known, missing, doubt)
 
 
 def _number_order(array: pa.Array) -> np.ndarray:

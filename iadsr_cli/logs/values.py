@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -67,6 +68,18 @@ def canonical_ids(records: Records, column: str, role: str, null_ids: str, missi
         place = records.place(first(pc.is_null(ids)))
         raise missing_ids(ids.null_count, records.num_rows, role, column, records.name, place)
     return ids
+
+
+def without_times(users: pa.Array, items: pa.Array, missing: np.ndarray) -> tuple[pa.Array, np.ndarray]:
+    """Return the items, null in rows that have both ids and are `missing` a time (bool [rows]), and which these are.
+
+    Such rows take no part, as those without an item do.
+    """
+    there = pc.and_(users.is_valid(), items.is_valid()).to_numpy(zero_copy_only=False)
+    timeless = missing & there
+    if not timeless.any():
+        return items, timeless
+    return pc.if_else(pa.array(timeless), pa.scalar(None, items.type), items), timeless
 
 
 def missing_ids(count: int, rows: int, role: str, column: str, name: str, place: str) -> InputError:

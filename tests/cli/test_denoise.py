@@ -201,6 +201,21 @@ def test_rows_without_ids_are_kept_unscored_when_asked(run, shop: Path) -> None:
     assert row["reason"] == "unscored: user or item id is missing"
 
 
+def test_rows_without_a_time_are_kept_unscored_when_asked(run, shop: Path) -> None:
+    log = pd.read_csv(shop, dtype=str)
+    log.loc[4, "timestamp"] = ""
+    log.to_csv(shop, index=False)
+    refused = run("denoise", shop, "-o", "clean.csv", *QUICK)
+    assert refused.exit_code == 1
+    assert "--null-times keep" in refused.stderr
+    result = run("denoise", shop, "-o", "clean.csv", "--annotate", "--null-times", "keep", *QUICK)
+    assert result.exit_code == 0, result.output
+    row = pd.read_csv("clean.csv").iloc[4]
+    assert np.isnan(row["noise_score"])
+    assert row["keep"]
+    assert row["reason"] == "unscored: time is missing"
+
+
 def iadsr(*arguments: object, cwd: Path, **options: object) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "IADSR_CACHE_DIR": str(cwd / "cache"), "COLUMNS": "200"}
     command = [sys.executable, "-m", "iadsr_cli", *map(str, arguments)]
@@ -571,7 +586,12 @@ def test_a_user_of_whom_no_row_has_an_item_has_no_history_to_show(refused, shop:
         file.write("ghost,,1899999999,view,\n")
     options = ["--explain-user", "ghost", "--null-ids", "keep"]
     hint = "Such rows are kept, unscored"
-    refused("denoise", shop, *options, code=1, error='no row of the user "ghost" has an item', hint=hint)
+    refused("denoise", shop, *options, code=1, error='no row of the user "ghost" has an item, so', hint=hint)
+    with shop.open("a", encoding="utf-8") as file:
+        file.write("phantom,i01,,view,\n")
+    options = ["--explain-user", "phantom", "--null-ids", "keep", "--null-times", "keep"]
+    error = 'no row of the user "phantom" has an item and a time'
+    refused("denoise", shop, *options, code=1, error=error, hint="as --null-ids keep and --null-times keep say.")
 
 
 @pytest.mark.parametrize("way", ["never", "always"])

@@ -179,6 +179,54 @@ def test_rows_without_a_user_are_no_part_of_what_is_learned_from(
     assert (reasons == "kept: not judged, as its event is not among --events").sum() == found["never"]["unjudged"] > 500
 
 
+@pytest.mark.parametrize(
+    ("kind", "model", "more"),
+    [
+        ("csv", False, []),
+        ("csv", False, ["--session-gap", "1h"]),
+        ("parquet", False, []),
+        ("parquet", True, ["--budget", "5%"]),
+        ("parquet", True, ["--session-gap", "1h", "--budget", "5%", "--protect-last", "1"]),
+    ],
+)
+def test_rows_without_a_time_stay_unscored(
+    clean: Callable[..., Result],
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    model: bool,
+    more: list[str],
+) -> None:
+    monkeypatch.setattr(buckets, "_BUCKET_ROWS", ROWS)
+    table, _ = shelves()
+    timeless, nameless = np.arange(ROWS) % 41 == 7, np.arange(ROWS) % 77 == 7
+    times = pa.array(1_700_000_000 + 20 * table["ts"].to_numpy().astype(int), mask=timeless)
+    users = pa.array(table["user_id"].to_pylist(), mask=nameless)
+    table = table.set_column(1, "user_id", users).set_column(3, "ts", times)
+    log = tmp_path / f"log.{kind}"
+    pq.write_table(table, log) if kind == "parquet" else pa.csv.write_csv(table, log)
+    scorer = ["--model", folder / "model"] if model else ["--encoder", "tfidf", "--threshold", "0.2"]
+    options = ["--text-column", "title", "--null-ids", "keep", *scorer, *more]
+    refused = clean(*options, "-o", "none.csv", log=log, code=1)
+    assert f"{timeless.sum()} of {ROWS} rows have no time" in refused.stderr
+    assert "hint: Pass --null-times keep: such rows are kept and not scored." in refused.stderr
+    found = {}
+    for way in ("never", "always"):
+        outputs = ["--annotate", "-o", f"{way}.parquet", "--removed", f"{way}.csv", "--in-parts", way]
+        found[way] = json.loads(clean(*options, "--null-times", "keep", *outputs, log=log).stdout)
+        for name in ("output", "seconds", "removed_share_by_item_frequency_fifth"):
+            del found[way][name]
+    memory, in_parts = (pq.read_table(f"{way}.parquet") for way in ("never", "always"))
+    assert in_parts.equals(memory)
+    assert found["always"] == found["never"]
+    assert found["never"]["removed"] > 20
+    reasons = np.array(memory["reason"].to_pylist())
+    assert set(reasons[timeless & ~nameless]) == {"unscored: time is missing"}
+    assert set(reasons[nameless]) == {"unscored: user or item id is missing"}
+    assert not any("is missing" in reason for reason in reasons[~timeless & ~nameless])
+
+
 def test_row_groups_and_compression_come_back(clean: Callable[..., Result], folder: Path) -> None:
     clean(
         "--model",
@@ -262,7 +310,7 @@ def test_users_that_teach_are_whole_and_not_too_many(lengths: list[int], most: i
     users = np.random.default_rng(0).permutation(np.repeat(np.arange(len(lengths)), lengths))
     nothing = np.zeros(len(users), dtype=bool)
     order = np.arange(len(users))[::-1]
-    bucket = buckets.Bucket(np.arange(len(users)), users, users, order, nothing, nothing)
+    bucket = buckets.Bucket(np.arange(len(users)), users, users, order, nothing, nothing, nothing)
     rows = scorers._teaching_rows(bucket, most, 0)
     assert rows.tolist() == scorers._teaching_rows(bucket, most, 0).tolist()
     assert not set(users[rows].tolist()) & set(users[~rows].tolist())
@@ -860,7 +908,7 @@ def test_what_was_found_is_read_once_from_each_file(tmp_path: Path, monkeypatch:
 
 def test_users_of_a_bucket_are_numbered_as_in_memory_by_rows_that_have_an_item() -> None:
     users, items = np.array([0, 1, 1, 0, 2]), np.array([-1, 3, -1, 2, -1])
-    bucket = buckets.Bucket(np.arange(5), users, items, None, np.zeros(5, bool), np.ones(5, bool))
+    bucket = buckets.Bucket(np.arange(5), users, items, None, np.zeros(5, bool), np.ones(5, bool), np.zeros(5, bool))
     vocabulary = pa.array(["a", "b", "c", "d"])
     ids = pa.array(["a", "b", "c", "d", None]).take(pa.array(np.where(items < 0, 4, items)))
     memory = make_sequences(pa.array(users.astype(str)), ids, None, vocabulary)
@@ -873,7 +921,7 @@ def test_users_of_a_bucket_are_numbered_as_in_memory_by_rows_that_have_an_item()
 @pytest.mark.parametrize(("unjudged", "may_go"), [(0, 20), (5, 6)])
 def test_events_that_are_not_judged_speak_for_no_bot(unjudged: int, may_go: int) -> None:
     rows, never = np.arange(20), np.zeros(20, dtype=bool)
-    bucket = buckets.Bucket(rows, np.zeros(20, np.int64), rows, None, never, rows >= unjudged)
+    bucket = buckets.Bucket(rows, np.zeros(20, np.int64), rows, None, never, rows >= unjudged, never)
     scores = Scores(np.full(20, 0.9, np.float32), np.zeros((20, 3), np.float32), np.zeros(20, np.int8))
     split = cast(buckets.Split, SimpleNamespace(item_rows=np.full(20, 2)))
     found = verdicts.judged(bucket, split, scores, Config(decision=DecisionSettings()), explained=False)
@@ -890,7 +938,7 @@ def test_what_an_item_asks_of_its_rows_goes_by_all_of_them() -> None:
     whole, _ = within_limits(noise, users, items, np.ones(200, dtype=bool), counts, decision)
     for rows in (np.flatnonzero(users < 9), np.flatnonzero(users >= 9)):
         never = np.zeros(len(rows), dtype=bool)
-        bucket = buckets.Bucket(rows, users[rows], items[rows], None, never, ~never)
+        bucket = buckets.Bucket(rows, users[rows], items[rows], None, never, ~never, never)
         scores = Scores(noise[rows], np.zeros((len(rows), 3), np.float32), np.zeros(len(rows), np.int8))
         found = verdicts.judged(bucket, split, scores, Config(decision=decision), explained=False)
         assert found["allowed"].tolist() == whole[rows].tolist()

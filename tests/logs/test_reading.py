@@ -23,6 +23,7 @@ from iadsr_cli.logs.conditions import rows_where
 from iadsr_cli.logs.formats import Format, format_of
 from iadsr_cli.logs.reader import read_items, read_log
 from iadsr_cli.logs.schema import Roles, find_roles
+from iadsr_cli.sequences import make_sequences
 
 
 def read(tmp_path, content, name="log.csv", **settings):
@@ -320,6 +321,49 @@ def test_times_in_columns(tmp_path, values, order, description):
     log = read_table(tmp_path, {"user_id": [1, 2], "item_id": [1, 2], "time": values})
     check_order(log.order(), order)
     assert log.time_description.startswith(description)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([5, None, 4, 3], pa.int64()),
+        pa.array([2**63 + 3, None, 2**63, 0], pa.uint64()),
+        pa.array([1.5, None, 0.5, -1.0]),
+        pa.array([1.5, float("nan"), 0.5, float("-3")]),
+        pa.array([5, None, 4, 3], pa.timestamp("ms")),
+        pa.array([date(1970, 1, 3), None, date(1970, 1, 2), date(1970, 1, 1)]),
+        pa.array([Decimal("1.50"), None, Decimal("0.25"), Decimal("-1")]),
+        pa.array(["1700000002", "", "1700000001", "7"]),
+        pa.array(["1.5", "NA", "1", ".5"]),
+        pa.array(["1.5", "nan", "1", ".5"]),
+        pa.array(["2024-01-03", " ", "2024-01-02", "2024-01-01"]),
+        pa.array(["3024-01-03", None, "2024-01-02", "1024-01-01"]),
+        pa.array(["13/01/2024", "NA", "12/01/2024", "11/01/2024"]).dictionary_encode(),
+    ],
+)
+def test_rows_without_a_time_take_no_part_when_they_are_kept(tmp_path, values):
+    columns = {"user_id": [1, 2, 1, 2], "item_id": [1, 2, 3, 4], "time": values, "title": list("abcd")}
+    with pytest.raises(InputError, match="1 of 4 rows has no time in column") as caught:
+        read_table(tmp_path, columns, null_values="NA")
+    assert caught.value.hint.startswith("Pass --null-times keep: such rows are kept and not scored.")
+    log = read_table(tmp_path, columns, null_values="NA", null_times="keep")
+    assert log.item_ids().to_pylist() == ["1", None, "3", "4"]
+    assert log.timeless.tolist() == [False, True, False, False]
+    assert np.argsort(log.order()[[0, 2, 3]]).tolist() == [2, 1, 0]
+    assert log.item_texts().ids == ["1", "2", "3", "4"]
+    sequences = make_sequences(log.user_ids(), log.item_ids(), log.order())
+    assert sequences.row_ids.tolist() == [2, 0, 3]
+    columns["time"] = pa.nulls(4, values.type)
+    with pytest.raises(InputError, match="4 of 4 rows have no time in column") as caught:
+        read_table(tmp_path, columns, null_times="keep")
+    assert caught.value.hint.startswith("Fill them in, or pass --time-column none")
+
+
+def test_a_row_without_an_id_and_a_time_is_one_without_an_id(tmp_path):
+    text = "user_id,item_id,time\n,1,\n1,,\n1,2,\n1,3,5\n"
+    log = read(tmp_path, text, null_ids="keep", null_times="keep")
+    assert log.timeless.tolist() == [False, False, True, False]
+    assert log.item_ids().to_pylist() == ["1", None, None, "3"]
 
 
 def test_time_unit_and_file_order(tmp_path):

@@ -56,6 +56,13 @@ def test_rows_without_a_user_have_no_session(tmp_path: Path) -> None:
     assert log.user_ids().to_pylist() == ["a#1", None, "a#2"]
 
 
+def test_rows_without_a_time_are_in_the_first_session(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user,item,time\na,1,1700009000\na,2,\na,3,1700000000\nb,3,\nb,4,1700000000\n")
+    log = read_log(str(tmp_path / "log.csv"), LogSettings(session_gap="2h", null_times="keep"))
+    assert log.user_ids().to_pylist() == ["a#2", "a#1", "a#1", "b#1", "b#1"]
+    assert log.item_ids().to_pylist() == ["1", None, "3", None, "4"]
+
+
 @pytest.mark.parametrize("pause", ["", "30", "0s", "m", "-5m", "1w", "1 h 5"])
 def test_what_is_no_pause_is_said(pause: str) -> None:
     with pytest.raises(UsageError) as caught:

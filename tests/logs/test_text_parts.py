@@ -283,13 +283,15 @@ TIMES = {
     "one missing": ["2024-01-02", "", "2024-01-04", ""],
     "not finite": ["1", "nan", "2.5", "inf"],
     "nothing": ["", "", "", ""],
+    "one missing, and a day that tells": ["01/02/2024", "", "13/01/2024", "02/02/2024"],
+    "one missing among fractions": ["1700000000.5", "", "1700000000.25", "1700000000"],
 }
 
 
 @pytest.mark.parametrize("name", TIMES)
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-@pytest.mark.parametrize("gap", [None, "1h"])
-def test_times_are_read_in_one_way(tmp_path: Path, name: str, kind: str, gap: str | None) -> None:
+@pytest.mark.parametrize(("gap", "null_times"), [(None, "error"), ("1h", "error"), (None, "keep"), ("1h", "keep")])
+def test_times_are_read_in_one_way(tmp_path: Path, name: str, kind: str, gap: str | None, null_times: str) -> None:
     times = TIMES[name] * 3
     source = tmp_path / f"log.{kind}"
     table = pa.table({"user_id": ["a", "b"] * 6, "item_id": ["x"] * 12, "time": times})
@@ -299,15 +301,19 @@ def test_times_are_read_in_one_way(tmp_path: Path, name: str, kind: str, gap: st
         source.write_text("user_id,item_id,time\n" + "".join(f"a,x,{time}\n" for time in times))
     else:
         source.write_text("".join(f'{{"user_id": "a", "item_id": "x", "time": "{time}"}}\n' for time in times))
-    used = LogSettings(session_gap=gap)
+    used = LogSettings(session_gap=gap, null_times=null_times)
     read = both(source, used)
     if read is None:
+        assert name == "nothing" or null_times == "error" or not name.startswith("one missing")
         return
     memory, parted = read
     parts = list(parted.parts())
     assert len(parts) > 3
     assert memory.order() is not None
     assert np.concatenate([part.order for part in parts]).tolist() == memory.order().tolist()
+    assert pa.concat_arrays([part.items for part in parts]).equals(memory.item_ids())
+    assert np.concatenate([part.timeless for part in parts]).tolist() == memory.timeless.tolist()
+    assert memory.timeless.any() == name.startswith(("one missing", "not finite"))
     assert list(memory.warnings) == parted.warnings()
     assert bool(memory.warnings) == (name == "American or European")
     if gap:
