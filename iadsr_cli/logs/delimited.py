@@ -374,8 +374,14 @@ def _broken(lines: Lines, index: int, error: csv.Error) -> InputError:
             'Close its quote; a quote that belongs to the text is written twice, in quotes: "6"" pipe". '
             "If quotes quote nothing in this file: --quote-char none.",
         )
+    start, stop = lines.offsets[index : index + 2].tolist()
+    hint = 'A quoted field ends right before a delimiter; a quote inside is written twice: "6"" pipe". '
+    if lines.quote and f"\\{lines.quote}".encode() in lines.text[start:stop]:
+        # As MySQL writes them, and old data sets have them.
+        hint += (
+            f"Here one is written \\{lines.quote} instead: sed 's/\\\\{lines.quote}/{lines.quote * 2}/g' mends that. "
+        )
     return InputError(
         f"{place}: the quoting is broken ({error}).",
-        'A quoted field ends right before a delimiter; a quote inside is written twice: "6"" pipe". '
-        "If quotes quote nothing in this file: --quote-char none.",
+        f"{hint}If quotes quote nothing in this file: --quote-char none.",
     )

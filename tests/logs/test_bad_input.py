@@ -91,6 +91,14 @@ CASES = {
         "a.csv, line 2: the quoting is broken",
         "written twice",
     ),
+    "escaped quote": (
+        "a.csv",
+        HEADER + b'1,"6\\" pipe",3\n',
+        {},
+        InputError,
+        "a.csv, line 2: the quoting is broken",
+        r"""Here one is written \" instead: sed 's/\\"/""/g' mends that.""",
+    ),
     "nul": ("a.csv", HEADER + b"1,2\0,3\n", {}, InputError, "a.csv, line 2: there is a NUL byte.", "UTF-16"),
     "latin-1": (
         "a.csv",
