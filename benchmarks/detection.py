@@ -2,6 +2,7 @@
 costs cold items more than others, and how much of a log it takes for noise.
 
     python benchmarks/detection.py LOG [--label is_noise] [--kinds ...] [--tables ...] [--seeds 3] [--share 10%]
+        [--judges 1]
 
 Noise is injected into histories only and scorers see the log whole, as `denoise` would; labels are read after scoring.
 Figures are means over seeds ± half of the 95% interval; shares and fits are of the first seed.
@@ -12,7 +13,7 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
@@ -102,13 +103,15 @@ class FlexibleHeads(list[FlexibleHead]):
         return self.ratios(evidence) @ weights, evidence
 
 
+@dataclass(eq=False)
 class Bench:
-    """A log and what all of its copies with noise share."""
+    """A log and what all of its copies with noise share; `judges` is how often it is judged."""
 
-    def __init__(
-        self, sequences: Sequences, vectors: np.ndarray, known: np.ndarray, texts: Sequence[str | None]
-    ) -> None:
-        self.sequences, self.vectors, self.known, self.texts = sequences, vectors, known, texts
+    sequences: Sequences
+    vectors: np.ndarray
+    known: np.ndarray
+    texts: Sequence[str | None]
+    judges: int | None = None
 
     @cached_property
     def nearest(self) -> np.ndarray:
@@ -120,7 +123,7 @@ class Bench:
         """Return that of a log with its items' vectors and texts."""
         folder, sequences = workspace.vectors, workspace.trainable
         vectors, known = vectors_by_code(sequences.items, load_vectors(folder) if folder else None)
-        return cls(sequences, vectors, known, workspace.item_texts)
+        return cls(sequences, vectors, known, workspace.item_texts, workspace.config.decision.judges)
 
     def some(self, users: np.ndarray) -> "Bench":
         """Return that of the log of some users, bool [U], and of the items that they have."""
@@ -128,7 +131,8 @@ class Bench:
         held, numbers = np.unique(sequences.codes, return_inverse=True)
         fewer = replace(sequences, codes=numbers + 1, items=sequences.items.take(held - 1))
         codes = np.append(0, held)
-        return Bench(fewer, self.vectors[codes], self.known[codes], [self.texts[code - 1] for code in held])
+        texts = [self.texts[code - 1] for code in held]
+        return replace(self, sequences=fewer, vectors=self.vectors[codes], known=self.known[codes], texts=texts)
 
     def noisy(self, kind: str, rate: float, seed: int) -> tuple[Sequences, np.ndarray, np.ndarray]:
         """Return a log with noise, its labels, and which rows count."""
@@ -149,7 +153,7 @@ class Bench:
         """Return all that the judges say, evidence included."""
         fit, heads = (FlexibleHead, FlexibleHeads) if flexible else (head.fit, head.Heads)
         with mock.patch.multiple(head, fit=fit, Heads=heads):
-            return Panel(sequences, self.vectors, self.texts, seed, Silent(), **options).scores()
+            return Panel(sequences, self.vectors, self.texts, seed, Silent(), self.judges, **options).scores()
 
     def single(self, name: str, sequences: Sequences, seed: int) -> np.ndarray:
         """Return what one simple scorer says."""
@@ -276,7 +280,7 @@ def copies(bench: Bench, rate: float, seeds: range) -> None:
             stay = place % 2 == 0
             whole, pairs = (bench.some(stay), None) if name == "stands in the log too" else (bench, place // 2)
             made = noise.inject(whole.sequences, kind, rate, seed, groups=pairs)
-            log = Bench(made.sequences, whole.vectors, whole.known, whole.texts).some(stay)
+            log = replace(whole, sequences=made.sequences).some(stay)
             sequences, is_noise = log.sequences, made.is_noise[stay[made.sequences.user_index]]
             counted = ~arms.held_out(sequences)
             shares, score = log.judge(sequences, seed)
@@ -314,7 +318,7 @@ def small(bench: Bench, seeds: range, truth: np.ndarray | None) -> None:
         for seed in seeds:
             # Into the whole log, for who clicks amiss does not click on what this log has alone.
             sequences, is_noise, _ = bench.noisy(KINDS[0], injected, seed)
-            whole = Bench(sequences, bench.vectors, bench.known, bench.texts)
+            whole = replace(bench, sequences=sequences)
             users = np.random.default_rng(seed).permutation(users_of_all) < count
             logs.append((whole.some(users), (is_noise if truth is None else truth)[users[sequences.user_index]], seed))
         found: dict[str, list[float]] = defaultdict(list)
@@ -373,7 +377,7 @@ def fits(bench: Bench) -> None:
             "half of it replaced": noise.inject(sequences, "replace-uniform", 0.5, 0).sequences,
             "its users shuffled": replace(sequences, codes=mixed),
         }.items():
-            panel = Panel(made, log.vectors, log.texts, 0, Silent())
+            panel = Panel(made, log.vectors, log.texts, 0, Silent(), log.judges)
             scores = panel.scores()
             score, told = scores.noise, "" if scores.shares else ", nothing is told"
             fit = np.mean([judge.fit for judge in panel.judges])
@@ -394,9 +398,14 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES)
     parser.add_argument("--encoder", default="auto")
+    parser.add_argument("--judges", type=int)
     parser.add_argument("--cache-dir")
     arguments = parser.parse_args()
-    config = Config(encoder=EncoderSettings(encoder=arguments.encoder), run=RunSettings(cache_dir=arguments.cache_dir))
+    config = Config(
+        encoder=EncoderSettings(encoder=arguments.encoder),
+        decision=DecisionSettings(judges=arguments.judges),
+        run=RunSettings(cache_dir=arguments.cache_dir),
+    )
     workspace = open_log(arguments.log, None, config, Face(quiet=True))
     bench = Bench.of(workspace)
     rate, seeds = parse_share(arguments.share, "--share"), range(arguments.seeds)
