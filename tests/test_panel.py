@@ -10,7 +10,7 @@ from histories import make
 from iadsr_cli.crossfit import Judge, Panel, panel
 from iadsr_cli.crossfit.evidence import NAMES
 from iadsr_cli.crossfit.panel import together
-from iadsr_cli.progress import Silent, SilentStage
+from iadsr_cli.progress import Silent
 from iadsr_cli.scores import Scores, Status
 from iadsr_cli.sequences import Sequences
 
@@ -29,15 +29,22 @@ def said(noise: list[float], shares: dict[str, float], terms: list[float], parts
 
 
 class Heard(Silent):
-    """Remembers the stages."""
+    """Remembers the stages, and is what they tell of themselves."""
 
     def __init__(self) -> None:
         self.stages: list[tuple[str, int | None, str]] = []
+        self.steps = 0
 
     @contextmanager
-    def stage(self, name: str, total: int | None, unit: str) -> Iterator[SilentStage]:
+    def stage(self, name: str, total: int | None, unit: str) -> Iterator["Heard"]:
         self.stages.append((name, total, unit))
-        yield SilentStage()
+        yield self
+
+    def advance(self, amount: int = 1) -> None:
+        self.steps += amount
+
+    def describe(self, detail: str) -> None:
+        self.detail = detail
 
 
 def test_the_mean_is_of_what_is_known() -> None:
@@ -72,7 +79,8 @@ def test_a_small_log_is_judged_several_times_each_time_anew(monkeypatch: pytest.
     heard = Heard()
     judges = Panel(log, vectors, texts, 7, heard)
     found = judges.scores()
-    assert heard.stages == [("judge", 3, "times")]
+    assert heard.stages == [("judge", 9, "steps")]
+    assert heard.steps == 9
     seeds = [judge._seed for judge in judges.judges]
     assert seeds[0] == 7 and len(set(seeds)) == 3
     alone = [Judge(log, vectors, texts, seed, Silent()).scores() for seed in seeds]

@@ -4,19 +4,22 @@ Each judge learns something else: it depends on who teaches whom, what is inject
 the smaller the log, and each is too sure of what it has learned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from iadsr_cli.crossfit.judge import Judge, Teaching
-from iadsr_cli.progress import Reporter, Silent
+from iadsr_cli.progress import Reporter, Silent, SilentStage, Stage
 from iadsr_cli.scores import Scores
 from iadsr_cli.sequences import Sequences
 
 # If it is not said how many judge: so many at most, and together no more rows than these, or one.
 _MOST, _READ_ROWS = 3, 600_000
+# Of one judge.
+_STAGES = 3
 # Streams of random numbers apart from those of the first judge.
 _STREAM = 6271
 
@@ -30,6 +33,19 @@ class Teachings:
     def judge(self, sequences: Sequences) -> Scores:
         """Return evidence and noise score of other users' interactions: see `Teaching.judge`."""
         return together([teaching.judge(sequences) for teaching in self.each])
+
+
+class _Steps(Silent):
+    """Hears the stages of one judge, each of which is a step of all the judging."""
+
+    def __init__(self, whole: Stage) -> None:
+        self._whole = whole
+
+    @contextmanager
+    def stage(self, name: str, total: int | None, unit: str) -> Iterator[Stage]:
+        """Open a stage that nobody watches but for its end."""
+        yield SilentStage()
+        self._whole.advance()
 
 
 class Panel:
@@ -62,20 +78,19 @@ class Panel:
         """
         count = judges or int(np.clip(_READ_ROWS // max(1, len(sequences.codes)), 1, _MOST))
         seeds = [seed, *np.random.default_rng([_STREAM, seed]).integers(2**31, size=count - 1).tolist()]
-        heard = reporter if count == 1 else Silent()
-        self.judges = [Judge(sequences, vectors, texts, each, heard, **options) for each in seeds]
+        self.judges = [Judge(sequences, vectors, texts, each, reporter, **options) for each in seeds]
         self._reporter = reporter
 
     def scores(self) -> Scores:
         """Return evidence and noise score of every interaction, flat-aligned with the sequences."""
         if len(self.judges) == 1:
             return self.judges[0].scores()
-        found = []
-        with self._reporter.stage("judge", len(self.judges), "times") as stage:
+        count = len(self.judges)
+        with self._reporter.stage("judge", _STAGES * count, "steps") as stage:
+            stage.describe(f"{count} judges")
             for judge in self.judges:
-                found.append(judge.scores())
-                stage.advance()
-        return together(found)
+                judge.reporter = _Steps(stage)
+            return together([judge.scores() for judge in self.judges])
 
     def teaching(self) -> Teachings:
         """Return what all users of the log teach; call `scores` first."""
