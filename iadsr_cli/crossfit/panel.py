@@ -4,7 +4,7 @@ Each judge learns something else: it depends on who teaches whom, what is inject
 the smaller the log, and each is too sure of what it has learned.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,7 +32,9 @@ class Teachings:
 
     def judge(self, sequences: Sequences) -> Scores:
         """Return evidence and noise score of other users' interactions: see `Teaching.judge`."""
-        return together([teaching.judge(sequences) for teaching in self.each])
+        if len(self.each) == 1:
+            return self.each[0].judge(sequences)
+        return together(teaching.judge(sequences) for teaching in self.each)
 
 
 class _Steps(Silent):
@@ -90,40 +92,74 @@ class Panel:
             stage.describe(f"{count} judges")
             for judge in self.judges:
                 judge.reporter = _Steps(stage)
-            return together([judge.scores() for judge in self.judges])
+            return together(judge.scores() for judge in self.judges)
 
     def teaching(self) -> Teachings:
         """Return what all users of the log teach; call `scores` first."""
         return Teachings([judge.teaching() for judge in self.judges])
 
 
-def together(found: Sequence[Scores]) -> Scores:
+def together(found: Iterable[Scores]) -> Scores:
     """Return the mean of what several judges say of the same rows.
 
     Where half of them or more can tell nothing of the log, the mean is of these; else it is of the others.
     """
-    told = [scores for scores in found if scores.shares]
-    agreed = told if 2 * len(told) > len(found) else [scores for scores in found if not scores.shares]
-    first = agreed[0]
-    if len(agreed) == 1:
-        return first
-    return replace(
-        first,
-        noise=_mean([scores.noise for scores in agreed]),
-        terms=_mean([scores.terms for scores in agreed]),
-        parts=_mean([scores.parts for scores in agreed if scores.parts is not None]),
-        shares={
-            kind: sum((scores.shares or {}).get(kind, 0.0) for scores in agreed) / len(agreed)
-            for kind in dict.fromkeys(kind for scores in agreed for kind in scores.shares or {})
-        },
-    )
+    told, untold = _Together(), _Together()
+    for scores in found:
+        (told if scores.shares else untold).add(scores)
+    return (told if told.count > untold.count else untold).scores()
 
 
-def _mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the mean of arrays of one shape, of what is known; NaN where nothing is."""
-    total, known = np.zeros(arrays[0].shape), np.zeros(arrays[0].shape, np.int64)
-    for array in arrays:
+class _Sum:
+    """A sum of arrays of one shape; what is NaN does not count."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._total, self._known = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+
+    def add(self, array: np.ndarray) -> None:
+        """Add one more."""
         there = ~np.isnan(array)
-        total += np.where(there, array, 0)
-        known += there
-    return np.divide(total, known, out=np.full(total.shape, np.nan), where=known > 0).astype(np.float32)
+        np.add(self._total, array, out=self._total, where=there)
+        self._known += there
+
+    def mean(self) -> np.ndarray:
+        """Return their mean, float32; NaN where nothing was known."""
+        nothing = np.full(self._total.shape, np.nan, np.float32)
+        found: np.ndarray = np.divide(self._total, self._known, out=nothing, where=self._known > 0)
+        return found
+
+
+class _Together:
+    """What several judges say of the same rows, of which only sums are held.
+
+    Attributes:
+        count: how many they are.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sums: dict[str, _Sum] = {}
+        self._shares: dict[str, float] = {}
+        self._first: Scores | None = None
+
+    def add(self, scores: Scores) -> None:
+        """Hear one more."""
+        if self._first is None:
+            self._first = replace(scores, noise=scores.noise[:0], terms=scores.terms[:0], parts=None)
+            self._sums = {name: _Sum(array.shape) for name, array in _arrays(scores).items()}
+        for name, array in _arrays(scores).items():
+            self._sums[name].add(array)
+        for kind, share in (scores.shares or {}).items():
+            self._shares[kind] = self._shares.get(kind, 0.0) + share
+        self.count += 1
+
+    def scores(self) -> Scores:
+        """Return the mean."""
+        assert self._first is not None
+        means = {name: each.mean() for name, each in self._sums.items()}
+        return replace(self._first, **means, shares={kind: share / self.count for kind, share in self._shares.items()})
+
+
+def _arrays(scores: Scores) -> dict[str, np.ndarray]:
+    assert scores.parts is not None, "judges tell what each piece of evidence adds"
+    return {"noise": scores.noise, "terms": scores.terms, "parts": scores.parts}
