@@ -72,7 +72,7 @@ class DelimitedRecords(TextRecords):
             InputError: as `read` does.
             UsageError: as `read` does.
         """
-        delimiter = _delimiter(name, format, settings)
+        delimiter = _delimiter(name, text, format, settings)
         lines = Lines(name, text, line_offsets(text), delimiter, quote=_quote(settings), before=stretch.lines)
         if len(delimiter) > 1:
             lines = replace(lines, delimiter=_stand_in(text), written=delimiter, quote=None)
@@ -120,12 +120,14 @@ class DelimitedRecords(TextRecords):
         return self.table.column(name)
 
 
-def _delimiter(name: str, format: Format, settings: LogSettings) -> str:
+def _delimiter(name: str, text: bytes, format: Format, settings: LogSettings) -> str:
     delimiter = settings.delimiter
     if delimiter is None and format.kind == "dat":
+        seen = _other_delimiter([text.partition(b"\n")[0].decode(errors="replace")])
+        hint = f"{seen}, which its first line has" if seen else r"'::' or --delimiter '\t'"
         raise UsageError(
             f"What separates the fields of {name} cannot be told from its name.",
-            r"Say it, as in --delimiter '::' or --delimiter '\t'.",
+            f"Say it, as in --delimiter {hint}.",
         )
     if delimiter is None:
         return DELIMITERS[format.kind]

@@ -301,7 +301,15 @@ CASES = {
         {"header": False, "columns": "user_id,item_id"},
         UsageError,
         "What separates the fields of u.data cannot be told from its name.",
-        r"--delimiter '::' or --delimiter '\t'",
+        r"Say it, as in --delimiter '\t', which its first line has.",
+    ),
+    "unsaid delimiter that is not seen": (
+        "u.data",
+        b"12\n",
+        {"header": False, "columns": "user_id,item_id"},
+        UsageError,
+        "What separates the fields of u.data cannot be told from its name.",
+        r"Say it, as in --delimiter '::' or --delimiter '\t'.",
     ),
     "long delimiter in a field": (
         "a.dat",
