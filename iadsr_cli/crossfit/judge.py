@@ -166,7 +166,6 @@ class Judge:
             log, whose rows fit their users hardly better than items drawn at random.
         fit: how surely items drawn by popularity are told from the log's rows, an AUROC, set by `scores`; 1 where none
             were injected.
-        reporter: told of the progress.
     """
 
     def __init__(
@@ -192,7 +191,7 @@ class Judge:
             folds: of the users; with 1, all are judged by what all of them teach, for comparison.
             families: the families of evidence that count; the others are taken as missing.
         """
-        self._sequences, self._seed, self.reporter = sequences, seed, reporter
+        self._sequences, self._seed, self._reporter = sequences, seed, reporter
         self._kinds = KINDS if kinds is None else kinds
         self._texts = TextFeatures.of(np.asarray(vectors[1:], dtype=np.float32), texts)
         users = len(sequences.lengths)
@@ -227,7 +226,7 @@ class Judge:
         side = self._side[self._sequences.user_index]
         taught = _Taught.of(given, used, others, self._side, self._kinds)
         kinds = list(taught.kinds.values())
-        with self.reporter.stage("learn", None, "rows") as stage:
+        with self._reporter.stage("learn", None, "rows") as stage:
             unseen = [each.unseen for each in kinds]
             heads = head.fit_kinds(taught.evidence, taught.kind, taught.side, unseen, self._seed, taught.counted)
             stage.advance(len(taught.kind))
@@ -336,7 +335,7 @@ class Judge:
         if not self._asked(_OF_PREDICTORS):
             return [None] * len(teachers)
         features, windows = self._features, [self._pieces.of_users(users) for users in teachers]
-        with self.reporter.stage("predict", sum(int(part.length.sum()) for part in windows), "rows") as stage:
+        with self._reporter.stage("predict", sum(int(part.length.sum()) for part in windows), "rows") as stage:
 
             def learned(part: Windows) -> Predictor:
                 found = predict(self._sequences.codes, part, features, self._seed)
@@ -358,7 +357,7 @@ class Judge:
         teachers = [~inside | inside.all() for inside in folds]
         predictors = self._predictors(teachers)
         total = sum(int(part.lengths[users].sum()) for (part, _), users in zip(parts, wanted, strict=True))
-        with self.reporter.stage("evidence", total, "rows") as stage:
+        with self._reporter.stage("evidence", total, "rows") as stage:
             for inside, users, predictor in zip(folds, teachers, predictors, strict=True):
                 when = self._times(users)
                 fold = learn(self._held[users], windows[users[owner]], self._texts, self._seed, when, predictor)

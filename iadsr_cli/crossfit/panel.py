@@ -38,10 +38,17 @@ class Teachings:
 
 
 class _Steps(Silent):
-    """Hears the stages of one judge, each of which is a step of all the judging."""
+    """Hears the stages of judges, each of which is a step of all the judging while that goes on."""
 
-    def __init__(self, whole: Stage) -> None:
+    def __init__(self) -> None:
+        self._whole: Stage = SilentStage()
+
+    @contextmanager
+    def of(self, whole: Stage) -> Iterator[None]:
+        """Count what ends within as steps of a whole stage."""
         self._whole = whole
+        yield
+        self._whole = SilentStage()
 
     @contextmanager
     def stage(self, name: str, total: int | None, unit: str) -> Iterator[Stage]:
@@ -80,18 +87,17 @@ class Panel:
         """
         count = judges or int(np.clip(_READ_ROWS // max(1, len(sequences.codes)), 1, _MOST))
         seeds = [seed, *np.random.default_rng([_STREAM, seed]).integers(2**31, size=count - 1).tolist()]
-        self.judges = [Judge(sequences, vectors, texts, each, reporter, **options) for each in seeds]
-        self._reporter = reporter
+        self._reporter, self._steps = reporter, _Steps()
+        heard = reporter if count == 1 else self._steps
+        self.judges = [Judge(sequences, vectors, texts, each, heard, **options) for each in seeds]
 
     def scores(self) -> Scores:
         """Return evidence and noise score of every interaction, flat-aligned with the sequences."""
         if len(self.judges) == 1:
             return self.judges[0].scores()
         count = len(self.judges)
-        with self._reporter.stage("judge", _STAGES * count, "steps") as stage:
+        with self._reporter.stage("judge", _STAGES * count, "steps") as stage, self._steps.of(stage):
             stage.describe(f"{count} judges")
-            for judge in self.judges:
-                judge.reporter = _Steps(stage)
             return together(judge.scores() for judge in self.judges)
 
     def teaching(self) -> Teachings:
