@@ -24,6 +24,7 @@ from iadsr_cli.encoders.folder import load_vectors, save_vectors
 from iadsr_cli.engines.work import Engine
 from iadsr_cli.errors import ArtifactError
 from iadsr_cli.logs.reader import ItemTexts, Log
+from iadsr_cli.logs.values import numbered
 from iadsr_cli.progress import Reporter
 from iadsr_cli.scores import Scores
 from iadsr_cli.sequences import Sequences, check_shared, make_sequences
@@ -266,8 +267,7 @@ def check_device(config: Config) -> None:
 
 def row_codes(ids: pa.Array) -> np.ndarray:
     """Return ids as integers 0.. in order of appearance, -1 where null; int64 [rows]."""
-    indices = pc.dictionary_encode(ids).indices.fill_null(-1)
-    return indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return numbered(ids)[0]
 
 
 def vectors_by_code(items: pa.Array, vectors: ItemVectors | None) -> tuple[np.ndarray, np.ndarray]:

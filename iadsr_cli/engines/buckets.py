@@ -217,11 +217,8 @@ def _times(table: pa.Table) -> np.ndarray | None:
 
 def _tied(table: pa.Table) -> float:
     """Return what `ties.sorted_by_item` says of a bucket."""
-    users, items = (pc.dictionary_encode(table.column(name).combine_chunks()) for name in ("user", "item"))
-    owner, codes = (
-        pc.fill_null(each.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64) for each in (users, items)
-    )
-    return sorted_by_item(owner, codes, _times(table), items.dictionary)
+    users, items = (table.column(name).combine_chunks() for name in ("user", "item"))
+    return sorted_by_item(users, items, _times(table))
 
 
 def split(

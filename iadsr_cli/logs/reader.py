@@ -40,7 +40,7 @@ from iadsr_cli.logs.tables import TableRecords
 from iadsr_cli.logs.ties import shuffled, sorted_by_item
 from iadsr_cli.logs.time_role import find_times, likely_time
 from iadsr_cli.logs.times import TimeColumn, read_times
-from iadsr_cli.logs.values import canonical_ids, is_text, plain, without, without_times
+from iadsr_cli.logs.values import canonical_ids, is_text, numbered, plain, without, without_times
 
 
 @dataclass(frozen=True)
@@ -181,8 +181,8 @@ def read_log(source: str, settings: LogSettings) -> Log:
     if found is not None and roles.time is not None and settings.gap is not None:
         seconds = seconds_of(found, roles.time, records.name)
         users = session_ids(users, found.order, seconds, settings.gap)
-    order, numbered = found and found.order, pc.dictionary_encode(timed)
-    tied = sorted_by_item(_codes(pc.dictionary_encode(users)), _codes(numbered), order, numbered.dictionary)
+    order = found and found.order
+    tied = sorted_by_item(users, timed, order)
     return Log(
         records.name,
         roles,
@@ -306,9 +306,8 @@ def texts_of(
     records: Records, columns: Sequence[str], items: pa.Array, missing: Sequence[str], check: bool = False
 ) -> ItemTexts:
     """Return the first text of each item of some rows; with `check`, leave out columns that do not describe items."""
-    encoded = items.dictionary_encode()
-    codes = _codes(encoded)
-    ids = encoded.dictionary.to_pylist()
+    codes, distinct = numbered(items)
+    ids = distinct.to_pylist()
     texts = {column: _texts(records, column, missing) for column in columns}
     rejected = None
     if check:
@@ -334,19 +333,12 @@ def texts_of(
     return ItemTexts(ids, chosen, tuple(texts), frozenset(ids[item] for item in several.tolist()), rejected)
 
 
-def _codes(encoded: pa.DictionaryArray) -> np.ndarray:
-    """Return the places in its dictionary that an encoded array holds, -1 where it is null; int64 [n]."""
-    found: np.ndarray = pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    return found
-
-
 def _differing(codes: np.ndarray, texts: pa.Array, items: int) -> np.ndarray:
     """Return which items have two or more different texts, bool [items]; `codes` are items [rows], -1 for none."""
-    encoded = texts.dictionary_encode()
-    kinds = _codes(encoded)
+    kinds, distinct = numbered(texts)
     there = (codes >= 0) & (kinds >= 0)
-    pairs = np.unique(codes[there] * max(len(encoded.dictionary), 1) + kinds[there])
-    found: np.ndarray = np.bincount(pairs // max(len(encoded.dictionary), 1), minlength=items) >= 2
+    pairs = np.unique(codes[there] * max(len(distinct), 1) + kinds[there])
+    found: np.ndarray = np.bincount(pairs // max(len(distinct), 1), minlength=items) >= 2
     return found
 
 

@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.times import Times
+from iadsr_cli.logs.values import numbered
 
 
 def check_gap(time_column: str | None, log: str) -> None:
@@ -56,6 +57,6 @@ def session_numbers(users: np.ndarray, order: np.ndarray, seconds: np.ndarray, g
 
 def session_ids(users: pa.Array, order: np.ndarray, seconds: np.ndarray, gap: float) -> pa.Array:
     """Return the users' ids with the number of the session after them, as in "u1#2"; null where they are."""
-    codes = pc.fill_null(pc.dictionary_encode(users).indices, -1).to_numpy(zero_copy_only=False)
+    codes, _ = numbered(users)
     numbers = pa.array(session_numbers(codes, order, seconds, gap)).cast(pa.large_string())
     return pc.binary_join_element_wise(users, numbers, pa.scalar("#", pa.large_string()))

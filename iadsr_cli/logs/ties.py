@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from iadsr_cli.logs.values import numbered
 from iadsr_cli.progress import Reporter
 
 # So many of the pairs of rows that follow each other stand in the order of their items, if a file is sorted by them.
@@ -22,7 +23,7 @@ _LEAST_PAIRS = 50
 _MOSTLY = 0.5
 
 
-def sorted_by_item(users: np.ndarray, codes: np.ndarray, order: np.ndarray | None, items: pa.Array) -> float:
+def sorted_by_item(users: pa.Array, items: pa.Array, order: np.ndarray | None) -> float:
     """Return how many of the rows that follow another of their user have its time, where these are sorted by item.
 
     0 to 1; 0 where they are not. They are where nearly all stand in the order of their items' ids, as texts or as
@@ -30,15 +31,16 @@ def sorted_by_item(users: np.ndarray, codes: np.ndarray, order: np.ndarray | Non
     are of an item and the next, as of a series.
 
     Args:
-        users: of each row in the order of the file, int64 [n]; -1 where it is missing.
-        codes: of its item, in the order in which they appear, int64 [n]; -1 where it is missing.
+        users: of each row in the order of the file, n strings, null where it is missing.
+        items: of each row, n strings, null where it is missing.
         order: comparable times, int64 [n], or None.
-        items: the items' ids, V strings.
     """
-    known = np.flatnonzero((users >= 0) & (codes >= 0))
-    place = known[np.lexsort((users[known],) if order is None else (order[known], users[known]))]
+    # Items are numbered as they appear.
+    (owner, _), (codes, distinct) = numbered(users), numbered(items)
+    known = np.flatnonzero((owner >= 0) & (codes >= 0))
+    place = known[np.lexsort((owner[known],) if order is None else (order[known], owner[known]))]
     former, latter = place[:-1], place[1:]
-    following = users[former] == users[latter]
+    following = owner[former] == owner[latter]
     pairs = following if order is None else following & (order[former] == order[latter])
     tied = float(pairs.sum() / max(1, following.sum()))
     pairs &= codes[former] != codes[latter]
@@ -47,7 +49,7 @@ def sorted_by_item(users: np.ndarray, codes: np.ndarray, order: np.ndarray | Non
     appeared[known[np.unique(codes[known], return_index=True)[1]]] = True
     # Where an item appears, it follows all that appeared before.
     again = ~(appeared[former] | appeared[latter])
-    if any(_sorted(rank[codes[former]], rank[codes[latter]]) for rank in _ranks(items)):
+    if any(_sorted(rank[codes[former]], rank[codes[latter]]) for rank in _ranks(distinct)):
         return tied
     return tied if _sorted(codes[former[again]], codes[latter[again]]) else 0.0
 

@@ -70,6 +70,12 @@ def canonical_ids(records: Records, column: str, role: str, null_ids: str, missi
     return ids
 
 
+def numbered(ids: pa.Array) -> tuple[np.ndarray, pa.Array]:
+    """Return values as their places among the distinct ones, int64 [n], -1 where null; and these, as they appear."""
+    encoded = pc.dictionary_encode(ids)
+    return pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary
+
+
 def without_times(users: pa.Array, items: pa.Array, missing: np.ndarray) -> tuple[pa.Array, np.ndarray]:
     """Return the items, null in rows that have both ids and are `missing` a time (bool [rows]), and which these are.
 

@@ -93,18 +93,21 @@ def test_rows_of_the_same_day_are_looked_at_alone(tmp_path: Path) -> None:
 
 
 def test_few_pairs_say_nothing() -> None:
-    codes = np.arange(51) * 2
-    items = pa.array([f"{number:03}" for number in range(101)], pa.large_string())
-    assert sorted_by_item(np.zeros(50, np.int64), codes[:50], None, items) == 0
-    assert sorted_by_item(np.zeros(51, np.int64), codes, None, items) == 1
+    # A second user has those between, so that no pair is of an item and the next.
+    items = pa.array([*(f"{2 * number:03}" for number in range(51)), *(f"{2 * number + 1:03}" for number in range(51))])
+    users = pa.array(["a"] * 51 + [f"b{number}" for number in range(51)])
+    assert sorted_by_item(users[1:], items[1:], None) == 0
+    assert sorted_by_item(users, items, None) == 1
 
 
 def test_rows_without_ids_are_passed_over() -> None:
-    users = np.repeat([0, -1, 1], [40, 150, 40])
-    codes = np.r_[np.arange(40), np.zeros(150, np.int64), np.arange(40)] * 2
-    codes[::10] = -1
-    items = pa.array([f"{number:03}" for number in range(79)], pa.large_string())
-    assert sorted_by_item(users, codes, None, items) == 1
+    # A third user has the items between, so that no pair is of an item and the next.
+    both = [f"{2 * number:03}" for number in range(40)]
+    between = [f"{2 * number + 1:03}" for number in range(39)]
+    owners = ["a"] * 40 + [None] * 150 + ["b"] * 40 + [f"c{number}" for number in range(39)]
+    ids: list[str | None] = [*both, *(["000"] * 150), *both, *between]
+    ids[:230:10] = [None] * 23
+    assert sorted_by_item(pa.array(owners), pa.array(ids), None) == 1
 
 
 def test_ties_are_broken_by_the_rows_number_alone() -> None:
