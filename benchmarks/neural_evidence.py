@@ -22,7 +22,7 @@ from detection import Bench, auroc, lost_by_frequency
 from iadsr_cli import training
 from iadsr_cli.cli.console import Face
 from iadsr_cli.config import AlignSettings, Config, EncoderSettings, PretrainSettings, RunSettings
-from iadsr_cli.crossfit import Judge
+from iadsr_cli.crossfit import Judge, Known
 from iadsr_cli.evaluation import baselines
 from iadsr_cli.models.alignment import AlignedModel
 from iadsr_cli.models.backbone import Backbone
@@ -45,9 +45,9 @@ def backwards(sequences: Sequences) -> tuple[Sequences, np.ndarray]:
 class WithModels(Judge):
     """The default method with five more pieces of evidence."""
 
-    def __init__(self, bench: Bench, sequences: Sequences, config: Config) -> None:
+    def __init__(self, bench: Bench, known: Known, config: Config) -> None:
         """Prepare to judge as `Judge` does."""
-        super().__init__(sequences, bench.vectors, bench.texts, config.run.seed, Silent())
+        super().__init__(known, config.run.seed, Silent())
         self._bench, self._config = bench, config
 
     def _gathered(self, parts: collections.abc.Sequence[tuple[Sequences, np.ndarray]]) -> list[np.ndarray]:
@@ -117,13 +117,14 @@ def main() -> None:
     for kind in arguments.kinds:
         sequences, is_noise, counted = bench.noisy(kind, parse_share(arguments.share, "--share"), arguments.seed)
         truth = is_noise[counted]
-        alone = Judge(sequences, bench.vectors, bench.texts, arguments.seed, Silent())
+        known = Known.of(sequences, bench.vectors, bench.texts)
+        alone = Judge(known, arguments.seed, Silent())
         without = alone.scores().noise.astype(np.float64)
         lost = lost_by_frequency(without, sequences, is_noise)
         reached = auroc(without[counted], truth)
         print(f"{kind}: AUROC of one judge by default {reached:.4f}, gap {lost[0] - lost[-1]:.4f}", flush=True)
         start = time.perf_counter()
-        judge = WithModels(bench, sequences, config)
+        judge = WithModels(bench, known, config)
         score = judge.scores().noise.astype(np.float64)
         for name, column in zip(NAMES, judge.models_alone.T, strict=True):
             print(f"{kind}: AUROC of {name}, by models of other users {auroc(-column[counted], truth):.4f}", flush=True)

@@ -16,7 +16,7 @@ from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
 from iadsr_cli import noise
-from iadsr_cli.crossfit import Judge, head
+from iadsr_cli.crossfit import Judge, Known, head
 from iadsr_cli.crossfit import judge as judge_module
 from iadsr_cli.crossfit import lessons as lessons_module
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, SAID, beyond, family, gather
@@ -286,7 +286,7 @@ def random_users(seed: int = 4) -> Sequences:
 
 @pytest.mark.usefixtures("few_rounds")
 def test_of_a_log_whose_users_are_random_nothing_is_taken_for_noise() -> None:
-    judge = Judge(random_users(), np.zeros((121, 2), np.float32), [None] * 120, 0, Silent())
+    judge = Judge(Known.of(random_users(), np.zeros((121, 2), np.float32), [None] * 120), 0, Silent())
     scores = judge.scores()
     assert judge.shares == scores.shares == {}
     assert scores.share is None
@@ -294,7 +294,7 @@ def test_of_a_log_whose_users_are_random_nothing_is_taken_for_noise() -> None:
 
     ordered, vectors, titles = genres()
     noisy = noise.inject(ordered, "insert-uniform", 0.3, 1).sequences
-    assert Judge(noisy, vectors, titles, 0, Silent()).scores().share > 0.05
+    assert Judge(Known.of(noisy, vectors, titles), 0, Silent()).scores().share > 0.05
 
 
 @pytest.mark.usefixtures("few_lessons")
@@ -302,9 +302,8 @@ def test_items_that_nobody_else_has_do_not_make_a_log_of_random_users_fit() -> N
     # A third of the rows; what is injected comes from others, who have it still.
     generator = np.random.default_rng(1)
     held, codes = np.unique(generator.integers(0, 5_000, size=(500, 10)), return_inverse=True)
-    judge = Judge(
-        make((codes + 1).tolist(), len(held)), np.zeros((len(held) + 1, 2), np.float32), [None] * len(held), 0, Silent()
-    )
+    log = make((codes + 1).tolist(), len(held))
+    judge = Judge(Known.of(log, np.zeros((len(held) + 1, 2), np.float32), [None] * len(held)), 0, Silent())
     scores = judge.scores()
     assert 0.3 < (np.bincount(codes.ravel()) == 1).sum() / codes.size < 0.45
     assert judge.shares == {}
@@ -337,7 +336,7 @@ def test_nothing_is_learned_from_items_that_nobody_has() -> None:
     # Those of targets, or of rows without a user: here every third one.
     gone = np.arange(len(had)) % 3 == 1
     sequences = sequences.where(~gone[sequences.codes])
-    neighbours = Judge(sequences, vectors, titles, 0, Silent())._neighbours
+    neighbours = Known.of(sequences, vectors, titles).neighbours
     assert neighbours is not None
     found = lessons(sequences, KINDS, np.zeros(len(sequences.lengths), int), neighbours, [0])
     for number, kind in enumerate(KINDS):
@@ -389,16 +388,16 @@ def test_users_are_judged_by_other_users_alone(in_time: bool) -> None:
     if in_time:
         order = np.lexsort((sequences.codes, sequences.user_index))
         sequences = replace(sequences, codes=sequences.codes[order])
-    before = Judge(sequences, vectors, titles, 0, Silent()).scores()
-    judge = Judge(sequences, vectors, titles, 0, Silent())
+    before = Judge(Known.of(sequences, vectors, titles), 0, Silent()).scores()
+    judge = Judge(Known.of(sequences, vectors, titles), 0, Silent())
     user = 7
     inside = judge._fold == judge._fold[user]
     assert (judge._times(~inside) is not None) == in_time
-    predictor = predict(sequences.codes, Pieces.of(sequences).of_users(~inside), judge._features, 0)
+    predictor = predict(sequences.codes, Pieces.of(sequences).of_users(~inside), judge._known.features, 0)
     others = taught_by(sequences.where(~inside[sequences.user_index]))
-    fold = learn(*others, judge._texts, 0, judge._times(~inside), predictor)
+    fold = learn(*others, judge._known.texts, 0, judge._times(~inside), predictor)
     alone = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
-    gather(sequences, np.array([user]), fold, judge._texts, alone)
+    gather(sequences, np.array([user]), fold, judge._known.texts, alone)
     own = sequences.user_index == user
     np.testing.assert_allclose(before.terms[own], alone[own], atol=1e-5)
 
@@ -407,7 +406,7 @@ def test_users_are_judged_by_other_users_alone(in_time: bool) -> None:
 def test_noise_is_found(kind: str) -> None:
     sequences, vectors, titles = genres()
     noisy = noise.inject(sequences, kind, 0.1, 5)
-    found = Judge(noisy.sequences, vectors, titles, 0, Silent()).scores()
+    found = Judge(Known.of(noisy.sequences, vectors, titles), 0, Silent()).scores()
     assert roc_auc_score(noisy.is_noise, found.noise) > 0.9
     assert (found.status == Status.SCORED).all()
 
@@ -423,8 +422,8 @@ def test_items_that_nobody_else_has_are_judged_as_surely_as_by_text_alone(kind: 
     is_noise = noisy.is_noise[some]
     alone = sequences.counts()[sequences.codes] == 1
     assert 0.5 < alone.mean() < 0.8
-    found = Judge(sequences, vectors, titles, 0, Silent()).scores().noise
-    by_text = Judge(sequences, vectors, titles, 0, Silent(), families=("text", "words")).scores().noise
+    found = Judge(Known.of(sequences, vectors, titles), 0, Silent()).scores().noise
+    by_text = Judge(Known.of(sequences, vectors, titles), 0, Silent(), families=("text", "words")).scores().noise
     assert roc_auc_score(is_noise, found) > roc_auc_score(is_noise, by_text) - 0.02
 
 
@@ -446,7 +445,7 @@ def with_incoherent(long: int, shortest: int, longest: int) -> tuple[Sequences, 
 def test_bots_are_found_whole_and_by_their_histories() -> None:
     # Nine long histories of a genre each for one that has nothing in common, and as many short ones.
     everyone, vectors, titles = with_incoherent(360, 20, 60)
-    judge = Judge(everyone, vectors, titles, 0, Silent())
+    judge = Judge(Known.of(everyone, vectors, titles), 0, Silent())
     found = judge.scores()
     of_bots = everyone.user_index >= 760
     assert ((found.noise > 0.5) == of_bots).mean() > 0.99
@@ -462,7 +461,7 @@ def test_the_share_of_whole_histories_is_one_of_all_rows(monkeypatch: pytest.Mon
     monkeypatch.setattr(
         judge_module, "estimate", lambda *arguments: np.array([0.25 * kind.whole for kind in arguments[4]])
     )
-    judge = Judge(everyone, vectors, titles, 0, Silent())
+    judge = Judge(Known.of(everyone, vectors, titles), 0, Silent())
     judge.scores()
     of_long = (everyone.lengths >= 20)[everyone.user_index].mean()
     assert 0.5 < of_long < 0.9
@@ -473,7 +472,7 @@ def test_the_share_of_whole_histories_is_one_of_all_rows(monkeypatch: pytest.Mon
 def test_who_has_seen_nearly_everything_is_no_bot() -> None:
     # The longest histories of this log have nothing in common, all of them: that is usual for their length.
     everyone, vectors, titles = with_incoherent(330, 80, 120)
-    found = Judge(everyone, vectors, titles, 0, Silent()).scores()
+    found = Judge(Known.of(everyone, vectors, titles), 0, Silent()).scores()
     assert (found.noise[everyone.user_index >= 730] > 0.5).mean() < 0.02
 
 
@@ -535,7 +534,7 @@ def test_heads_see_what_their_kind_can_be_told_by(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(head, "fit_kinds", spied)
     sequences, vectors, titles = with_incoherent(360, 20, 60)
-    judge = Judge(sequences, vectors, titles, 0, Silent())
+    judge = Judge(Known.of(sequences, vectors, titles), 0, Silent())
     judge.scores()
 
     def seen(kind: str) -> set[str]:
@@ -552,11 +551,11 @@ def test_heads_see_what_their_kind_can_be_told_by(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.usefixtures("few_lessons")
 def test_who_shares_an_account_is_told_and_some_of_them_are_counted() -> None:
     sequences, vectors, titles = genres()
-    as_it_is = Judge(sequences, vectors, titles, 0, Silent())
+    as_it_is = Judge(Known.of(sequences, vectors, titles), 0, Silent())
     as_it_is.scores()
     assert as_it_is.shares["insert-account"] < 0.005
     noisy = noise.inject(sequences, "insert-account", 0.1, 5)
-    judge = Judge(noisy.sequences, vectors, titles, 0, Silent())
+    judge = Judge(Known.of(noisy.sequences, vectors, titles), 0, Silent())
     assert roc_auc_score(noisy.is_noise, judge.scores().noise) > 0.85
     assert 0.01 < judge.shares["insert-account"] < 0.1
 
@@ -564,16 +563,15 @@ def test_who_shares_an_account_is_told_and_some_of_them_are_counted() -> None:
 def test_kinds_that_were_not_learned_from_are_found_too() -> None:
     sequences, vectors, titles = genres()
     noisy = noise.inject(sequences, "insert-burst", 0.1, 5)
-    found = Judge(
-        noisy.sequences, vectors, titles, 0, Silent(), kinds={"insert-uniform": KINDS["insert-uniform"]}
-    ).scores()
+    learned = {"insert-uniform": KINDS["insert-uniform"]}
+    found = Judge(Known.of(noisy.sequences, vectors, titles), 0, Silent(), kinds=learned).scores()
     assert roc_auc_score(noisy.is_noise, found.noise) > 0.85
 
 
 def test_without_texts_and_vectors_collaboration_alone_judges() -> None:
     sequences, vectors, _ = genres()
     noisy = noise.inject(sequences, "insert-uniform", 0.1, 5)
-    bare = Judge(noisy.sequences, np.zeros_like(vectors), [None] * 120, 0, Silent()).scores()
+    bare = Judge(Known.of(noisy.sequences, np.zeros_like(vectors), [None] * 120), 0, Silent()).scores()
     assert roc_auc_score(noisy.is_noise, bare.noise) > 0.85
     for name in NAMES:
         if family(name).startswith(("text", "words")):
@@ -588,7 +586,7 @@ def test_the_share_rises_with_the_noise_and_a_clean_log_keeps_its_rows() -> None
     for rate in (0.0, 0.1, 0.3):
         noisy = noise.inject(sequences, "insert-uniform", rate, 5) if rate else None
         log = noisy.sequences if noisy else sequences
-        judge = Judge(log, vectors, titles, 0, Silent())
+        judge = Judge(Known.of(log, vectors, titles), 0, Silent())
         removed.append(float((judge.scores().noise > 0.5).mean()))
         shares.append(judge.shares["insert-uniform"] + judge.shares["insert-popular"])
         # So few rows are not believed wholly.
@@ -617,7 +615,7 @@ def test_shares_are_read_from_rows_that_stand_among_as_much_noise(monkeypatch: p
     monkeypatch.setattr(head, "fit_kinds", spied)
     monkeypatch.setattr(judge_module, "estimate", estimated)
     everyone, vectors, titles = with_incoherent(360, 20, 60)
-    judge = Judge(everyone, vectors, titles, 0, Silent())
+    judge = Judge(Known.of(everyone, vectors, titles), 0, Silent())
     terms = judge.scores().terms
     (evidence, kind, side), (of_log,) = learned[0], read
     there = head.ratios(judge._learned.heads, evidence[kind < 0], side[kind < 0])
@@ -644,7 +642,7 @@ def test_noise_is_injected_anew_until_enough_rows_were_read(monkeypatch: pytest.
     for times_over, enough in (((1, 1), 10 * rows), ((2, 9), 0), ((2, 9), 5 * rows), ((2, 3), 5 * rows)):
         monkeypatch.setattr(lessons_module, "_LESSONS", times_over)
         monkeypatch.setattr(lessons_module, "_READ_ROWS", enough)
-        Judge(sequences, vectors, titles, 0, Silent()).scores()
+        Judge(Known.of(sequences, vectors, titles), 0, Silent()).scores()
         evidence, kind = learned.pop()
         assert (kind < 0).sum() == rows, "rows of the log count once"
         injected = evidence[kind == 0]
@@ -656,15 +654,15 @@ def test_noise_is_injected_anew_until_enough_rows_were_read(monkeypatch: pytest.
 @pytest.mark.usefixtures("few_rounds")
 def test_the_same_log_and_seed_give_the_same_scores() -> None:
     sequences, vectors, titles = genres(150)
-    one, two = (Judge(sequences, vectors, titles, 3, Silent()).scores() for _ in range(2))
+    one, two = (Judge(Known.of(sequences, vectors, titles), 3, Silent()).scores() for _ in range(2))
     np.testing.assert_array_equal(one.noise, two.noise)
-    assert (Judge(sequences, vectors, titles, 4, Silent()).scores().noise != one.noise).any()
+    assert (Judge(Known.of(sequences, vectors, titles), 4, Silent()).scores().noise != one.noise).any()
 
 
 def test_a_log_without_room_for_noise_is_refused() -> None:
     sequences = make([[1, 2, 1], [2, 1, 2], [1, 2, 2]], 2)
     with pytest.raises(InputError, match="nothing can be injected as noise") as refused:
-        Judge(sequences, np.zeros((3, 1), np.float32), [None, None], 0, Silent()).scores()
+        Judge(Known.of(sequences, np.zeros((3, 1), np.float32), [None, None]), 0, Silent()).scores()
     assert "--method iadsr" in refused.value.hint
 
 
@@ -887,7 +885,7 @@ def test_any_log_is_judged_or_refused(seed: int, texts: str) -> None:
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(head, "_ROUNDS", 10)
-            found = Judge(sequences, vectors, titles, 0, Silent()).scores()
+            found = Judge(Known.of(sequences, vectors, titles), 0, Silent()).scores()
     except InputError:
         return
     judged = found.status == Status.SCORED

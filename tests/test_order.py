@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from iadsr_cli.crossfit import Judge, order
+from iadsr_cli.crossfit import Judge, Known, order
 from iadsr_cli.crossfit.evidence import NAMES, family, gather
 from iadsr_cli.crossfit.order import reliability, times
 from iadsr_cli.crossfit.spaces import learn
@@ -174,7 +174,7 @@ def test_rows_are_compared_in_time_where_the_log_is_in_order(shuffled: bool) -> 
         generator = np.random.default_rng(2)
         histories = np.split(sequences.codes, sequences.offsets[1:-1])
         sequences = make([generator.permutation(history).tolist() for history in histories], ITEMS)
-    judge = Judge(sequences, np.zeros((ITEMS + 1, 2), np.float32), [None] * ITEMS, 0, Silent())
+    judge = Judge(Known.of(sequences, np.zeros((ITEMS + 1, 2), np.float32), [None] * ITEMS), 0, Silent())
     terms = judge.scores().terms
     of_time = [column for column, name in enumerate(NAMES) if family(name) in ("when", "order")]
     assert np.isnan(terms[:, of_time]).all() == shuffled

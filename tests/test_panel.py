@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from histories import make
 
-from iadsr_cli.crossfit import Judge, Panel, panel
+from iadsr_cli.crossfit import Judge, Known, Panel, panel
 from iadsr_cli.crossfit.evidence import NAMES
 from iadsr_cli.crossfit.panel import together
 from iadsr_cli.progress import Silent
@@ -76,14 +76,21 @@ def test_where_half_of_the_judges_can_tell_nothing_nothing_is_told(told: int, un
 def test_a_small_log_is_judged_several_times_each_time_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(panel, "_MOST", 3)
     log, vectors, texts = a_log(), np.zeros((ITEMS + 1, 2), np.float32), [None] * ITEMS
-    heard = Heard()
+    heard, made, learned = Heard(), list[Known](), Known.of
+
+    def remembered(log: Sequences, vectors: np.ndarray, texts: list[None]) -> Known:
+        made.append(learned(log, vectors, texts))
+        return made[-1]
+
+    monkeypatch.setattr(Known, "of", remembered)
     judges = Panel(log, vectors, texts, 7, heard)
     found = judges.scores()
+    assert len(made) == 1 and all(judge._known is made[0] for judge in judges.judges), "they share what is known"
     assert heard.stages == [("judge", 9, "steps")]
     assert heard.steps == 9
     seeds = [judge._seed for judge in judges.judges]
     assert seeds[0] == 7 and len(set(seeds)) == 3
-    alone = [Judge(log, vectors, texts, seed, Silent()).scores() for seed in seeds]
+    alone = [Judge(Known.of(log, vectors, texts), seed, Silent()).scores() for seed in seeds]
     assert found.noise == pytest.approx(np.mean([scores.noise for scores in alone], axis=0), abs=1e-6)
     assert len({tuple(scores.noise) for scores in alone}) == 3
     assert found.terms.shape == (len(log.codes), len(NAMES))
@@ -107,4 +114,4 @@ def test_a_large_log_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = Heard()
     found = Panel(log, vectors, texts, 7, heard).scores()
     assert [name for name, _, _ in heard.stages] == ["predict", "evidence", "learn"]
-    np.testing.assert_array_equal(found.noise, Judge(log, vectors, texts, 7, Silent()).scores().noise)
+    np.testing.assert_array_equal(found.noise, Judge(Known.of(log, vectors, texts), 7, Silent()).scores().noise)

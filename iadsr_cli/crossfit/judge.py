@@ -5,23 +5,23 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import sparse
 
 from iadsr_cli import noise
 from iadsr_cli.crossfit import head
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, beyond, family, gather
 from iadsr_cli.crossfit.kinds import KINDS, Kind, Sort
+from iadsr_cli.crossfit.known import Known
 from iadsr_cli.crossfit.lack import Lack
 from iadsr_cli.crossfit.lessons import Lesson, accompanied, lessons
 from iadsr_cli.crossfit.order import reliability, times
-from iadsr_cli.crossfit.predictor import Features, Pieces, Predictor, predict
+from iadsr_cli.crossfit.predictor import Predictor, predict
 from iadsr_cli.crossfit.shares import estimate, told_apart
 from iadsr_cli.crossfit.spaces import Fold, learn
 from iadsr_cli.crossfit.texts import TextFeatures
 from iadsr_cli.errors import InputError
 from iadsr_cli.progress import Reporter
 from iadsr_cli.scores import Scores, Status
-from iadsr_cli.sequences import Sequences, Windows, user_items, window_items
+from iadsr_cli.sequences import Sequences, Windows
 from iadsr_cli.threads import side_by_side
 
 FOLDS = 5
@@ -41,8 +41,6 @@ _ROWS_OF_DOUBT = 5_000
 # Times of items are known if no more of their differences is chance than not. Where they mean nothing, as in a
 # generated log, they spoil what else there is.
 _RELIABLE = 0.5
-# Items that stand in a run of this many interactions stand close to each other.
-_CLOSE = 5
 # Streams of random numbers apart from those of anyone who injects noise with the same seed to measure us.
 _STREAM = 7919
 # How surely items drawn by popularity have to be told from the rows of a log, as an AUROC, for these to be judged at
@@ -170,9 +168,7 @@ class Judge:
 
     def __init__(
         self,
-        sequences: Sequences,
-        vectors: np.ndarray,
-        texts: Sequence[str | None],
+        known: Known,
         seed: int,
         reporter: Reporter,
         kinds: Mapping[str, Kind] | None = None,
@@ -182,19 +178,16 @@ class Judge:
         """Prepare to judge.
 
         Args:
-            sequences: the log.
-            vectors: semantic vector of each item code, float32 [V + 1, S]: unit rows, zero where unknown.
-            texts: the items' texts, V of them, None where there is none.
+            known: of the log, whoever judges it.
             seed: of folds and of injected noise.
             reporter: told of the progress.
             kinds: of noise to learn from; `KINDS` if None.
             folds: of the users; with 1, all are judged by what all of them teach, for comparison.
             families: the families of evidence that count; the others are taken as missing.
         """
-        self._sequences, self._seed, self._reporter = sequences, seed, reporter
+        self._known, self._sequences, self._seed, self._reporter = known, known.sequences, seed, reporter
         self._kinds = KINDS if kinds is None else kinds
-        self._texts = TextFeatures.of(np.asarray(vectors[1:], dtype=np.float32), texts)
-        users = len(sequences.lengths)
+        users = len(self._sequences.lengths)
         order = np.random.default_rng([_STREAM, seed]).permutation(users)
         self._fold = order % min(folds, users)
         # Heads are learned from the users of one side and judge those of the other; of each fold are some on both,
@@ -207,7 +200,7 @@ class Judge:
     def scores(self) -> Scores:
         """Return evidence and noise score of every interaction, flat-aligned with the sequences."""
         judged = accompanied(self._sequences)
-        given = lessons(self._sequences, self._kinds, self._fold, self._neighbours, [_STREAM, self._seed])
+        given = lessons(self._sequences, self._kinds, self._fold, self._known.neighbours, [_STREAM, self._seed])
         if not any(lesson.injected.any() for lesson in given) or not judged.any():
             raise InputError(
                 "Every user with three or more rows has (nearly) every item, so nothing can be injected as noise, "
@@ -288,33 +281,9 @@ class Judge:
     def teaching(self) -> Teaching:
         """Return what all users of the log teach; call `scores` first."""
         everyone = np.ones(len(self._sequences.lengths), dtype=bool)
-        when, predictor = self._times(everyone), self._predictors([everyone])[0]
-        fold = learn(self._held, self._windows[0], self._texts, self._seed, when, predictor)
-        return Teaching(fold, self._texts, self._lack, self._learned, self._left_out, self.shares)
-
-    @cached_property
-    def _held(self) -> sparse.csr_array:
-        return user_items(self._sequences, np.ones(len(self._sequences.codes), dtype=bool))
-
-    @cached_property
-    def _windows(self) -> tuple[sparse.csr_array, np.ndarray]:
-        return window_items(self._sequences, _CLOSE)
-
-    @cached_property
-    def _pieces(self) -> Pieces:
-        return Pieces.of(self._sequences)
-
-    @cached_property
-    def _features(self) -> Features:
-        return Features.of(self._texts)
-
-    @cached_property
-    def _neighbours(self) -> np.ndarray | None:
-        """What `noise.nearest_in_text` finds; None where there are no texts, or too many."""
-        vectors = np.concatenate([np.zeros_like(self._texts.vectors[:1]), self._texts.vectors])
-        if not vectors.any() or len(vectors) > noise.MOST_SIMILAR_ITEMS:
-            return None
-        return noise.nearest_in_text(vectors, vectors.any(axis=1) & (self._sequences.counts() > 0))
+        known, when, predictor = self._known, self._times(everyone), self._predictors([everyone])[0]
+        fold = learn(known.held, known.windows[0], known.texts, self._seed, when, predictor)
+        return Teaching(fold, known.texts, self._lack, self._learned, self._left_out, self.shares)
 
     def _asked(self, columns: list[int]) -> bool:
         """Return whether any of these columns of the evidence counts."""
@@ -334,7 +303,7 @@ class Judge:
         """Return what groups of users, bool [U] each, teach of which items go with which; None where none is asked."""
         if not self._asked(_OF_PREDICTORS):
             return [None] * len(teachers)
-        features, windows = self._features, [self._pieces.of_users(users) for users in teachers]
+        features, windows = self._known.features, [self._known.pieces.of_users(users) for users in teachers]
         with self._reporter.stage("predict", sum(int(part.length.sum()) for part in windows), "rows") as stage:
 
             def learned(part: Windows) -> Predictor:
@@ -351,7 +320,7 @@ class Judge:
         """
         wanted = [np.bincount(part.user_index[rows], minlength=len(part.lengths)) > 0 for part, rows in parts]
         found = [np.full((len(part.codes), len(NAMES)), np.nan, np.float32) for part, _ in parts]
-        windows, owner = self._windows
+        known, (windows, owner) = self._known, self._known.windows
         folds = [self._fold == number for number in range(self._fold.max(initial=0) + 1)]
         # With one fold, all are judged by all.
         teachers = [~inside | inside.all() for inside in folds]
@@ -360,10 +329,10 @@ class Judge:
         with self._reporter.stage("evidence", total, "rows") as stage:
             for inside, users, predictor in zip(folds, teachers, predictors, strict=True):
                 when = self._times(users)
-                fold = learn(self._held[users], windows[users[owner]], self._texts, self._seed, when, predictor)
+                fold = learn(known.held[users], windows[users[owner]], known.texts, self._seed, when, predictor)
                 for (part, _), those, out in zip(parts, wanted, found, strict=True):
                     judged = np.flatnonzero(inside & those)
-                    gather(part, judged, fold, self._texts, out)
+                    gather(part, judged, fold, known.texts, out)
                     stage.advance(int(part.lengths[judged].sum()))
         for out in found:
             out[:, self._left_out] = np.nan

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from iadsr_cli.crossfit.judge import Judge, Teaching
+from iadsr_cli.crossfit.known import Known
 from iadsr_cli.progress import Reporter, Silent, SilentStage, Stage
 from iadsr_cli.scores import Scores
 from iadsr_cli.sequences import Sequences
@@ -78,8 +79,8 @@ class Panel:
 
         Args:
             sequences: the log.
-            vectors: semantic vectors of its items: see `Judge`.
-            texts: of its items.
+            vectors: semantic vectors of its items: see `Known.of`.
+            texts: of its items: see there.
             seed: of the first judge, and of the seeds of the others.
             reporter: told of the progress.
             judges: how many there are; None for as many as the log is small.
@@ -89,7 +90,8 @@ class Panel:
         seeds = [seed, *np.random.default_rng([_STREAM, seed]).integers(2**31, size=count - 1).tolist()]
         self._reporter, self._steps = reporter, _Steps()
         heard = reporter if count == 1 else self._steps
-        self.judges = [Judge(sequences, vectors, texts, each, heard, **options) for each in seeds]
+        known = Known.of(sequences, vectors, texts)
+        self.judges = [Judge(known, each, heard, **options) for each in seeds]
 
     def scores(self) -> Scores:
         """Return evidence and noise score of every interaction, flat-aligned with the sequences."""
