@@ -364,6 +364,7 @@ class ProtectionSettings(Settings):
 NOISE_KINDS = (
     "insert-uniform",
     "insert-popular",
+    "insert-timely",
     "insert-similar",
     "insert-burst",
     "insert-account",

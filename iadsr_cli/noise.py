@@ -1,11 +1,12 @@
 """Noise put into histories on purpose, labelled and seeded, so that its detection can be measured.
 
-`insert-uniform`: items drawn uniformly from the catalogue. `insert-popular`: drawn by popularity. `insert-similar`:
-drawn among the nearest in text to the user's own items. `insert-burst`: consecutive items of another user's history,
-in one place. `insert-account`: another user's history, in one run or several, as where two share an account.
-`replace-uniform`: an item gives way to one drawn uniformly. `replace-history`: all items of a long history give way to
-items drawn uniformly or, for every other such history, by popularity, as those of a bot. Noise is always an item that
-the user has nowhere.
+`insert-uniform`: items drawn uniformly from the catalogue. `insert-popular`: drawn by popularity. `insert-timely`:
+drawn by popularity at about the time of the place where they go, as misclicks are on what there is then.
+`insert-similar`: drawn among the nearest in text to the user's own items. `insert-burst`: consecutive items of another
+user's history, in one place. `insert-account`: another user's history, in one run or several, as where two share an
+account. `replace-uniform`: an item gives way to one drawn uniformly. `replace-history`: all items of a long history
+give way to items drawn uniformly or, for every other such history, by popularity, as those of a bot. Noise is always an
+item that the user has nowhere.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import numpy as np
 
 from iadsr_cli.config import NOISE_KINDS
 from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.order import times as item_times
 from iadsr_cli.sequences import Sequences, Windows, positions
 from iadsr_cli.settings import check_choice
 
@@ -26,6 +28,9 @@ LONG_HISTORY = 20
 SHORTEST_HISTORY = 3
 # Of two that share an account, the one to be found has so many rows for each of the other's, and so many at most.
 _PART_OF_ACCOUNT, _LONGEST_ACCOUNT = 2 / 3, 100
+# What there is at a time: half of what is drawn is within so much of the interactions, but no fewer than so many,
+# before or after it.
+_AT_A_TIME, _LEAST_AT_A_TIME = 0.0025, 10
 # How often an item that the user has is drawn anew before its row is given up.
 _ROUNDS = 100
 # Beyond this many items, whose pairs are all compared, the nearest in text are not looked for.
@@ -33,8 +38,11 @@ MOST_SIMILAR_ITEMS = 50_000
 # Similarities held at once while neighbours are sought; bounds memory whatever the catalogue's size.
 _SIMILARITIES_AT_ONCE = 8_000_000
 
-_Draw = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-"""Draws an item for each of users [n], one of their own group's if groups [U] are given: codes [n], 0 where none is."""
+_Draw = Callable[[np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
+"""Draws an item for each of users [n] and places in their histories [n], flat indices: codes [n], 0 where none is.
+
+It is one of the user's own group's if groups [U] are given.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +70,7 @@ def inject(
     hold_out: int = 2,
     groups: np.ndarray | None = None,
     source: Sequences | None = None,
+    times: np.ndarray | None = None,
 ) -> Noisy:
     """Put noise into the histories of a log.
 
@@ -86,6 +95,8 @@ def inject(
             wherever there is such; anything, items that nobody has among it, if None.
         source: with groups, the histories, of the same users, whose items single rows are drawn from; `sequences` if
             None.
+        times: when items are had, as made by `order.times`, float32 [V]. With them bursts are of about the time of
+            the place where they go, too; "insert-timely" looks for them itself if None.
 
     Raises:
         UsageError: if the kind or the rate is not possible, or `neighbours` is missing.
@@ -110,12 +121,14 @@ def inject(
     generator = np.random.default_rng(seed)
     wanted = round(rate * len(history))
     if kind == "insert-burst":
-        users, slots, items = _bursts(sequences, lengths, history, wanted, generator, groups)
+        users, slots, items = _bursts(sequences, lengths, history, wanted, generator, groups, times)
         return _inserted(sequences, users, slots, items)
     if kind == "insert-account":
         users, slots, items = _accounts(sequences, lengths, wanted, generator, groups)
         return _inserted(sequences, users, slots, items)
-    draw = _item_drawer(sequences, kind, lengths, neighbours, hold_out, groups, source or sequences, generator)
+    if kind == "insert-timely" and times is None:
+        times = item_times(sequences, np.ones(len(sequences.lengths), dtype=bool))
+    draw = _item_drawer(sequences, kind, lengths, neighbours, hold_out, groups, source or sequences, times, generator)
     if kind in {"replace-uniform", "replace-history"}:
         if kind == "replace-uniform":
             places = generator.choice(history, wanted, replace=False)
@@ -129,11 +142,11 @@ def inject(
                 )
             before = np.cumsum(lengths[order]) - lengths[order]
             places = history[np.isin(sequences.user_index[history], order[before < wanted])]
-        items = _new_items(sequences, sequences.user_index[places], draw, groups)
+        items = _new_items(sequences, sequences.user_index[places], places, draw, groups)
         return _replaced(sequences, places[items > 0], items[items > 0])
     users = sequences.user_index[generator.choice(history, wanted)]
     slots = _slots(sequences, lengths, users, generator)
-    items = _new_items(sequences, users, draw, groups)
+    items = _new_items(sequences, users, slots, draw, groups)
     return _inserted(sequences, users[items > 0], slots[items > 0], items[items > 0])
 
 
@@ -176,42 +189,125 @@ def _item_drawer(
     hold_out: int,
     groups: np.ndarray | None,
     source: Sequences,
+    times: np.ndarray | None,
     generator: np.random.Generator,
 ) -> _Draw:
     """Return the function that draws items as a kind does."""
     codes = sequences.codes
     held = source.codes
     of_groups, distinct, trained = (np.zeros(0, dtype=np.int64),) * 3
-    if groups is not None and kind != "insert-popular":
+    timed: list[_Timed] = []
+    if groups is not None and kind not in {"insert-popular", "insert-timely"}:
         # One row of each item of each group.
         of_groups, distinct = np.unique(_keys(source, groups[source.user_index], held), return_index=True)
-    if kind in {"insert-popular", "replace-history"}:
+    if kind in {"insert-popular", "insert-timely", "replace-history"}:
         trained = np.flatnonzero(positions(source.lengths) < source.train_lengths(hold_out)[source.user_index])
+
+    if kind == "insert-timely":
+        assert times is not None
+        timed = [_Timed.of(source, trained, times, each, generator) for each in (None, groups)]
 
     def of_rows(rows: np.ndarray, users: np.ndarray, own: np.ndarray | None) -> np.ndarray:
         found: np.ndarray = held[_from_group(rows, source.user_index[rows], users, own, generator)]
         return found
 
-    def evenly(users: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+    def evenly(users: np.ndarray, places: np.ndarray, own: np.ndarray | None) -> np.ndarray:
         if groups is None:
             return generator.integers(1, len(sequences.items), size=len(users), endpoint=True)
         return of_rows(distinct, users, own)
 
     # A random interaction of the training part holds an item with a probability proportional to its count there.
-    def by_popularity(users: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+    def by_popularity(users: np.ndarray, places: np.ndarray, own: np.ndarray | None) -> np.ndarray:
         return of_rows(trained, users, own)
 
-    def of_bots(users: np.ndarray, own: np.ndarray | None) -> np.ndarray:
-        return np.where(users % 2, by_popularity(users, own), evenly(users, own))
+    def of_bots(users: np.ndarray, places: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+        return np.where(users % 2, by_popularity(users, places, own), evenly(users, places, own))
 
-    def like_in_text(users: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+    def like_in_text(users: np.ndarray, places: np.ndarray, own: np.ndarray | None) -> np.ndarray:
         assert neighbours is not None
         given = codes[sequences.offsets[users] + generator.integers(lengths[users])]
         near = neighbours[given, generator.integers(neighbours.shape[1], size=len(users))]
         return near if own is None else np.where(_contains(of_groups, _keys(source, own[users], near)), near, 0)
 
-    drawers = {"insert-popular": by_popularity, "replace-history": of_bots, "insert-similar": like_in_text}
+    def at_the_time(users: np.ndarray, places: np.ndarray, own: np.ndarray | None) -> np.ndarray:
+        rows = timed[own is not None]
+        return np.append(held, 0)[
+            rows.draw(rows.moments(sequences, lengths, users, places, generator), users, generator)
+        ]
+
+    drawers = {
+        "insert-popular": by_popularity,
+        "insert-timely": at_the_time,
+        "insert-similar": like_in_text,
+        "replace-history": of_bots,
+    }
     return drawers.get(kind, evenly)
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """Rows in the order of the times of their items, apart for each group of users.
+
+    Attributes:
+        times: when items are had, float32 [V].
+        groups: of users, int64 [U].
+        rows: flat indices, int64 [m].
+        place: the group of each and half its time, ascending, float64 [m].
+    """
+
+    times: np.ndarray
+    groups: np.ndarray
+    rows: np.ndarray
+    place: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        source: Sequences,
+        rows: np.ndarray,
+        times: np.ndarray,
+        groups: np.ndarray | None,
+        generator: np.random.Generator,
+    ) -> "_Timed":
+        """Return rows [m] of a log; all users are of one group if there are no groups [U]."""
+        groups = np.zeros(len(source.lengths), dtype=np.int64) if groups is None else groups
+        when = times[source.codes[rows] - 1].astype(np.float64)
+        # There may be at any time what nobody knows the time of.
+        when = np.where(np.isnan(when), generator.random(len(when)), when)
+        place = groups[source.user_index[rows]] + when / 2
+        order = np.argsort(place, kind="stable")
+        return cls(times, groups, rows[order], place[order])
+
+    def moments(
+        self,
+        sequences: Sequences,
+        lengths: np.ndarray,
+        users: np.ndarray,
+        slots: np.ndarray,
+        generator: np.random.Generator,
+    ) -> np.ndarray:
+        """Draw for each of users [n] a time between those of the items before and after a slot [n], float64 [n].
+
+        Any time where neither has one. Histories are the first `lengths` [U] interactions of users.
+        """
+        first = sequences.offsets[users]
+        beside = np.clip([slots - 1, slots], first, first + lengths[users] - 1)
+        one, other = self.times[sequences.codes[beside] - 1].astype(np.float64)
+        one, other = np.where(np.isnan(one), other, one), np.where(np.isnan(other), one, other)
+        between = one + generator.random(len(users)) * (other - one)
+        return np.where(np.isnan(between), generator.random(len(users)), between)
+
+    def draw(self, moments: np.ndarray, users: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Draw for each of users [n] a row of their group of about a moment [n], int64 [n]; -1: there is none."""
+        group = self.groups[users]
+        first, end = np.searchsorted(self.place, group), np.searchsorted(self.place, group + 0.75)
+        reach = np.maximum(_LEAST_AT_A_TIME, (end - first) * _AT_A_TIME)
+        # Further away, too, the more rarely: who has all that there is gets something else.
+        place = np.rint(
+            np.searchsorted(self.place, group + moments / 2) + reach * generator.standard_cauchy(len(users))
+        )
+        found = np.append(self.rows, -1)[np.clip(place, first, np.maximum(first, end - 1)).astype(np.int64)]
+        return np.where(first < end, found, -1)
 
 
 def _slots(sequences: Sequences, lengths: np.ndarray, users: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -219,8 +315,12 @@ def _slots(sequences: Sequences, lengths: np.ndarray, users: np.ndarray, generat
     return sequences.offsets[users] + generator.integers(lengths[users], endpoint=True)
 
 
-def _new_items(sequences: Sequences, users: np.ndarray, draw: _Draw, groups: np.ndarray | None) -> np.ndarray:
+def _new_items(
+    sequences: Sequences, users: np.ndarray, places: np.ndarray, draw: _Draw, groups: np.ndarray | None
+) -> np.ndarray:
     """Draw for each of users [n] an item that they neither have nor were given; codes [n], 0 where none was found.
+
+    It goes to places [n] of their histories, flat indices.
 
     Of their own group's items first, and where these do not do, of all.
     """
@@ -230,7 +330,7 @@ def _new_items(sequences: Sequences, users: np.ndarray, draw: _Draw, groups: np.
     for attempt in range(_ROUNDS):
         if not len(pending):
             break
-        drawn = draw(users[pending], groups if attempt < _ROUNDS // 2 else None)
+        drawn = draw(users[pending], places[pending], groups if attempt < _ROUNDS // 2 else None)
         keys = _keys(sequences, users[pending], drawn)
         accepted = (drawn > 0) & _is_first(keys) & ~_contains(taken, keys)
         items[pending[accepted]] = drawn[accepted]
@@ -246,16 +346,19 @@ def _bursts(
     wanted: int,
     generator: np.random.Generator,
     groups: np.ndarray | None,
+    times: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draw bursts until there are `wanted` rows, or one more; the users, slots and items of the rows, int64 [n] each.
 
     A burst starts at a random history interaction that another follows, has 2 to 5 interactions as far as that
     history goes, and leaves out what the user has, so that nothing is left of a burst from the user's own history.
-    One with fewer than two items left, or with an item twice, is dropped for another.
+    One with fewer than two items left, or with an item twice, is dropped for another. With times of items, [V], its
+    first item is one of the time.
     """
     owner = sequences.user_index
     remaining = sequences.offsets[owner] + lengths[owner] - np.arange(len(owner))
     starts = history[remaining[history] >= _SHORTEST_BURST]
+    timed = None if times is None else _Timed.of(sequences, starts, times, groups, generator)
     taken = _owned(sequences)
     rows = [np.zeros((3, 0), dtype=np.int64)]
     missing = wanted
@@ -266,6 +369,9 @@ def _bursts(
         users = owner[generator.choice(history, count)]
         slots = _slots(sequences, lengths, users, generator)
         first = _from_group(starts, owner[starts], users, groups, generator)
+        if timed is not None:
+            at_the_time = timed.draw(timed.moments(sequences, lengths, users, slots, generator), users, generator)
+            first = np.where(at_the_time < 0, first, at_the_time)
         size = generator.integers(_SHORTEST_BURST, _LONGEST_BURST, size=count, endpoint=True)
         flat, chosen = Windows(first, np.minimum(size, remaining[first])).grid()
         items = sequences.codes[flat]

@@ -195,10 +195,14 @@ def embedded(texts: ItemTexts, config: Config, reporter: Reporter, engine: Engin
     return made("embed", key, lambda folder: embed(texts, config, folder, reporter, engine), config, reporter)
 
 
+# What the scores of the method crossfit hang on, beside its own package.
+_JUDGING = ("noise.py", "order.py", "sequences.py", "threads.py")
+
+
 def crossfit_key(vectors: Path | None, texts: ItemTexts, config: Config) -> dict[str, Any]:
     """Return what scores of the method crossfit depend on, the log aside."""
     root = resources.files("iadsr_cli")
-    judging = [*root.joinpath("crossfit").iterdir(), *(root.joinpath(name) for name in ("noise.py", "sequences.py"))]
+    judging = [*root.joinpath("crossfit").iterdir(), *(root.joinpath(name) for name in _JUDGING)]
     return {
         "method": "crossfit",
         # A checkout has one version before and after a change.

@@ -11,6 +11,7 @@ from iadsr_cli import noise
 from iadsr_cli.config import NOISE_KINDS
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.noise import Noisy, inject, nearest_in_text
+from iadsr_cli.order import times
 from iadsr_cli.sequences import Sequences
 
 KINDS = tuple(kind for kind in NOISE_KINDS if kind != "replace-history")  # that takes long histories
@@ -219,6 +220,46 @@ def test_popular_noise_follows_the_counts_in_the_training_part() -> None:
     assert set(outcome.sequences.codes[outcome.is_noise]) == {1, 2, 3, 4, 7}
 
 
+def a_log_over_time() -> Sequences:
+    """A log of 1,000 users, each with eight of 200 consecutive items in order."""
+    generator = np.random.default_rng(0)
+    starts = generator.integers(1, 402, 1_000)
+    return log([(start + np.sort(generator.permutation(200)[:8])).tolist() for start in starts], 600)
+
+
+def from_before(outcome: Noisy) -> float:
+    """The median distance of noise from the genuine row before it, in codes."""
+    sequences = outcome.sequences
+    rows = np.arange(len(sequences.codes))
+    before = np.maximum.accumulate(np.where(outcome.is_noise, 0, rows))
+    own = outcome.is_noise & (sequences.user_index[before] == sequences.user_index)
+    return float(np.median(np.abs(sequences.codes - sequences.codes[before])[own]))
+
+
+def test_noise_of_its_time_is_of_the_items_that_others_have_then() -> None:
+    clean = a_log_over_time()
+    when = times(clean, np.ones(1_000, dtype=bool))
+    outcome = noisy(clean, "insert-timely", 0.3)
+    assert from_before(outcome) < 30
+    given = inject(clean, "insert-timely", 0.3, 0, times=when)
+    assert given.sequences.digest() == outcome.sequences.digest(), "they are those of the log"
+    assert from_before(inject(clean, "insert-burst", 0.3, 0, times=when)) < 60
+    for kind in ("insert-popular", "insert-burst"):
+        assert from_before(noisy(clean, kind, 0.3)) > 90
+
+
+def test_items_of_unknown_time_are_drawn_at_any() -> None:
+    # Nobody has another item beside 601, and 602 has no place among the others.
+    clean = a_log_over_time()
+    histories = [*by_user(clean, clean.codes), *[[601, 601, 601]] * 100]
+    outcome = noisy(log(histories, 602), "insert-timely", 0.3)
+    drawn = outcome.sequences.codes[outcome.is_noise & (outcome.sequences.user_index < 1_000)]
+    assert 0 < (drawn == 601).mean() < 0.2
+    # Who has nothing else gets items of any time.
+    alone = outcome.sequences.codes[outcome.is_noise & (outcome.sequences.user_index >= 1_000)]
+    assert np.ptp(alone) > 400 and 602 not in outcome.sequences.codes
+
+
 @settings(deadline=None)
 @given(clean=logs(), rate=RATES, seed=SEEDS)
 def test_similar_noise_is_a_neighbour_of_an_item_in_the_users_history(clean: Sequences, rate: float, seed: int) -> None:
@@ -319,7 +360,9 @@ def test_what_is_another_users_comes_from_one_of_the_same_group(kind: str) -> No
     assert (inject(clean, kind, 0.3, 1).sequences.codes - 1 != outcome.sequences.codes - 1).any()
 
 
-@pytest.mark.parametrize("kind", ["insert-uniform", "insert-popular", "insert-similar", "replace-history"])
+@pytest.mark.parametrize(
+    "kind", ["insert-uniform", "insert-popular", "insert-timely", "insert-similar", "replace-history"]
+)
 def test_single_items_come_from_users_of_the_same_group(kind: str) -> None:
     # Each group has items of its own, more than any of its users; the last user is alone in theirs.
     groups = np.array([*np.arange(60) % 3, 9])

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from iadsr_cli.crossfit import Judge, Known, order
+from iadsr_cli import order
+from iadsr_cli.crossfit import Judge, Known
 from iadsr_cli.crossfit.evidence import NAMES, family, gather
-from iadsr_cli.crossfit.order import reliability, times
 from iadsr_cli.crossfit.spaces import learn
 from iadsr_cli.crossfit.texts import TextFeatures
+from iadsr_cli.order import reliability, times
 from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences, user_items, window_items
 

@@ -13,12 +13,12 @@ from iadsr_cli.crossfit.kinds import KINDS, Kind, Sort
 from iadsr_cli.crossfit.known import Known
 from iadsr_cli.crossfit.lack import Lack
 from iadsr_cli.crossfit.lessons import Lesson, accompanied, lessons
-from iadsr_cli.crossfit.order import reliability, times
 from iadsr_cli.crossfit.predictor import Predictor, predict
 from iadsr_cli.crossfit.shares import estimate, told_apart
 from iadsr_cli.crossfit.spaces import Fold, learn
 from iadsr_cli.crossfit.texts import TextFeatures
 from iadsr_cli.errors import InputError
+from iadsr_cli.order import reliability, times
 from iadsr_cli.progress import Reporter
 from iadsr_cli.scores import Scores, Status
 from iadsr_cli.sequences import Sequences, Windows
@@ -200,7 +200,9 @@ class Judge:
     def scores(self) -> Scores:
         """Return evidence and noise score of every interaction, flat-aligned with the sequences."""
         judged = accompanied(self._sequences)
-        given = lessons(self._sequences, self._kinds, self._fold, self._known.neighbours, [_STREAM, self._seed])
+        everyone = np.ones(len(self._sequences.lengths), dtype=bool)
+        when, seed = self._times(everyone), [_STREAM, self._seed]
+        given = lessons(self._sequences, self._kinds, self._fold, self._known.neighbours, when, seed)
         if not any(lesson.injected.any() for lesson in given) or not judged.any():
             raise InputError(
                 "Every user with three or more rows has (nearly) every item, so nothing can be injected as noise, "

@@ -36,6 +36,8 @@ class Kind:
             0 or, where what is genuine looks like the kind, below.
         copied: whether it is taken from any user, so that the original mostly stands in what judges it. All else is
             taken from users who do not teach that: as of a genuine row, nobody among those who teach may have the item.
+        timely: every how many lessons it is of the time of the place where it goes, 0 for never. Who clicks amiss
+            clicks on what there is then; heads that had learned from any time alone would take that for genuine.
     """
 
     injected: str
@@ -43,6 +45,7 @@ class Kind:
     sort: Sort
     end: float = 0.0
     copied: bool = False
+    timely: int = 0
 
     @property
     def whole(self) -> bool:
@@ -70,8 +73,9 @@ class Kind:
 KINDS = {
     "insert-uniform": Kind("insert-uniform", 0.02, Sort.PLAIN),
     "insert-popular": Kind("insert-popular", 0.02, Sort.PLAIN),
-    "insert-burst": Kind("insert-burst", 0.005, Sort.DOUBTFUL, -0.15, copied=True),
-    "insert-new-burst": Kind("insert-burst", 0.005, Sort.DOUBTFUL, -0.15),
+    "insert-timely": Kind("insert-timely", 0.02, Sort.PLAIN, timely=1),
+    "insert-burst": Kind("insert-burst", 0.005, Sort.DOUBTFUL, -0.15, copied=True, timely=2),
+    "insert-new-burst": Kind("insert-burst", 0.005, Sort.DOUBTFUL, -0.15, timely=2),
     "insert-similar": Kind("insert-similar", 0.0025, Sort.DOUBTFUL, -0.05),
     "insert-account": Kind("insert-account", 0.0075, Sort.DOUBTFUL, -0.225, copied=True),
     "replace-history": Kind("replace-history", 0.05, Sort.WHOLE),

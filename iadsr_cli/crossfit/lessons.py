@@ -49,7 +49,12 @@ def accompanied(sequences: Sequences) -> np.ndarray:
 
 
 def lessons(
-    sequences: Sequences, kinds: Mapping[str, Kind], fold: np.ndarray, neighbours: np.ndarray | None, seed: list[int]
+    sequences: Sequences,
+    kinds: Mapping[str, Kind],
+    fold: np.ndarray,
+    neighbours: np.ndarray | None,
+    times: np.ndarray | None,
+    seed: list[int],
 ) -> list[Lesson]:
     """Return histories with noise of all kinds: of as many users as are needed, as often as is needed.
 
@@ -58,11 +63,12 @@ def lessons(
         kinds: of noise, in the order in which they are injected.
         fold: of each user, int64 [U]; those of another fold teach what judges them.
         neighbours: what `noise.nearest_in_text` finds; None where there are no texts, or too many.
+        times: when items are had, as made by `order.times`; None where the log's order does not say so.
         seed: of what is injected.
     """
     read = min(_TAUGHT_ROWS, len(sequences.codes))
     return [
-        _lesson(sequences, kinds, fold, neighbours, seed, number)
+        _lesson(sequences, kinds, fold, neighbours, times, seed, number)
         for number in range(np.clip(_READ_ROWS // max(1, read), *_LESSONS))
     ]
 
@@ -72,6 +78,7 @@ def _lesson(
     kinds: Mapping[str, Kind],
     fold: np.ndarray,
     neighbours: np.ndarray | None,
+    times: np.ndarray | None,
     seed: list[int],
     lesson: int,
 ) -> Lesson:
@@ -86,8 +93,9 @@ def _lesson(
     rows, long_ones = len(taught.codes), int((taught.lengths >= noise.LONG_HISTORY).sum())
     found = np.full(rows, -1)
     for number, kind in enumerate(kinds.values()):
-        similar = kind.injected == "insert-similar"
-        if similar and neighbours is None:
+        similar, timely = kind.injected == "insert-similar", kind.timely > 0 and lesson % kind.timely == 0
+        # By popularity at any time is another kind.
+        if (similar and neighbours is None) or (kind.timely == 1 and times is None):
             continue
         enough_of_it = max(kind.rate, *(min(most, least / max(1, rows)) for least, most in _LEAST_INJECTED))
         if kind.whole:
@@ -105,6 +113,7 @@ def _lesson(
             hold_out=0,
             groups=None if kind.copied else fold,
             source=sequences,
+            times=times if timely else None,
         )
         found = np.where(noisy.is_noise, number, found[np.maximum(noisy.origin, 0)])
         taught = noisy.sequences

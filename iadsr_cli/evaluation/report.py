@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 KINDS = {
     "insert-uniform": "at a random place of a history, an item that the user does not have, every item as likely",
     "insert-popular": "the same, but frequent items are drawn more often",
+    "insert-timely": "the same, but among the items that others have at about the time of that place, as far as the "
+    "order of histories tells it: misclicks are on what there is then",
     "insert-similar": "an item whose text is near to that of one of the user's own: text alone cannot tell it",
     "insert-burst": "2 to 5 consecutive items of another user, in one place, as where something is bought for others; "
     "the log still has them where they were copied from, so they are easier to find than others",
