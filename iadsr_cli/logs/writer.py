@@ -14,7 +14,7 @@ from iadsr_cli.drafts import draft_file, try_writing
 from iadsr_cli.errors import OutputError, UsageError, reason
 from iadsr_cli.logs.conversion import CODECS_OF_TEXT, Rows, delimited_pieces, json_pieces, selected
 from iadsr_cli.logs.folders import replacing_log
-from iadsr_cli.logs.formats import DELIMITERS, Format, compressing, format_of, nameless, unknown_format
+from iadsr_cli.logs.formats import DELIMITERS, Format, compressing, extension, format_of, nameless, unknown_format
 from iadsr_cli.logs.own_text import OwnText, same_text, with_partitions
 from iadsr_cli.logs.reader import Log
 from iadsr_cli.logs.records import Records
@@ -93,7 +93,7 @@ def target_format(own: Format, file: str, target: str, format_override: str = "a
     """
     if target == "-" or nameless(target):
         return own if format_override in {"auto", own.kind} else format_of("-." + format_override)
-    if format_override == "auto" and Path(target).suffixes == Path(file).suffixes:
+    if format_override == "auto" and extension(target) == extension(file):
         return own
     format = format_of(target, format_override, option="--output-format")
     if format.kind == "dat" and own.kind != "dat":

@@ -186,10 +186,11 @@ def test_target_formats(log, tmp_path):
     write_rows(log, str(tmp_path / "out.dat"), ALL, format_override="tsv")
     assert (tmp_path / "out.dat").read_text() == CSV.replace(",", "\t")
     # The log's own extension is the log's own format, whatever it is called.
-    (tmp_path / "u.data").write_text("1\t2\n3\t4\n")
     settings = LogSettings(format="tsv", header=False, columns="user_id,item_id")
-    write_rows(read_log(str(tmp_path / "u.data"), settings), str(tmp_path / "v.data"), np.array([1]))
-    assert (tmp_path / "v.data").read_text() == "3\t4\n"
+    for source, target in (("u.data", "v.data"), ("ml-1m.train.rating", "clean.rating")):
+        (tmp_path / source).write_text("1\t2\n3\t4\n")
+        write_rows(read_log(str(tmp_path / source), settings), str(tmp_path / target), np.array([1]))
+        assert (tmp_path / target).read_text() == "3\t4\n"
 
 
 def test_extra_columns_in_delimited_text(log, tmp_path):
