@@ -1,10 +1,13 @@
-"""Item ids that are lists of items: a log that has a row for each user, or for each page that was shown."""
+"""Columns that list items: as ids, where a row is a user or a page, or as what the user had before each row."""
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from iadsr_cli.logs.schema import Roles, histories
 
 # Rows whose distinct ids are looked at, and most of these.
 _LOOKED_AT, _MOST_IDS = 1 << 16, 10_000
@@ -37,6 +40,18 @@ def warning_of_lists(column: str, items: pa.Array) -> str | None:
     return (
         f'Column "{column}" seems to hold lists of items, such as "{shown}", and each list is taken for one item. '
         "A log has one row per interaction: make a row of each item of a list first."
+    )
+
+
+def warning_of_histories(columns: Sequence[str], roles: Roles) -> str | None:
+    """Return what is to be said where columns list what the user had before each row, by their names; else None."""
+    found = histories(columns, roles)
+    if not found:
+        return None
+    named, seems = ", ".join(f'"{name}"' for name in found), "seems" if len(found) == 1 else "seem"
+    return (
+        f"Column{'s' * (len(found) > 1)} {named} {seems} to list what the user had before each row. Rows come back as "
+        "they were: items of rows that go stay listed there. Make it anew from the cleaned log before training on it."
     )
 
 

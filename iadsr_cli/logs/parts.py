@@ -16,7 +16,7 @@ from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError
 from iadsr_cli.logs.files import base_folder, is_several, partition_values
 from iadsr_cli.logs.formats import Format
-from iadsr_cli.logs.listed import warning_of_lists
+from iadsr_cli.logs.listed import warning_of_histories, warning_of_lists
 from iadsr_cli.logs.reader import ItemTexts, texts_of
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import Roles
@@ -154,7 +154,8 @@ class PartedLog(ABC):
         lists = None
         with suppress(InputError):  # of ids that cannot be used, which is said where they are
             lists = warning_of_lists(self.roles.item, self._first_items())
-        return [warning for warning in (doubt, lists) if warning]
+        before = warning_of_histories(self.column_names, self.roles)
+        return [warning for warning in (doubt, lists, before) if warning]
 
     @property
     @abstractmethod

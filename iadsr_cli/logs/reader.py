@@ -28,7 +28,7 @@ from iadsr_cli.logs.formats import (
     too_much_text,
 )
 from iadsr_cli.logs.jsonlines import JsonRecords
-from iadsr_cli.logs.listed import warning_of_lists
+from iadsr_cli.logs.listed import warning_of_histories, warning_of_lists
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import Roles, find_item, find_roles, find_text
 from iadsr_cli.logs.sessions import check_gap, seconds_of, session_ids
@@ -183,6 +183,12 @@ def read_log(source: str, settings: LogSettings) -> Log:
         users = session_ids(users, found.order, seconds, settings.gap)
     order = found and found.order
     tied = sorted_by_item(users, timed, order)
+    warnings = (
+        _glued(records),
+        found and found.doubt,
+        warning_of_lists(roles.item, items),
+        warning_of_histories(records.column_names, roles),
+    )
     return Log(
         records.name,
         roles,
@@ -191,7 +197,7 @@ def read_log(source: str, settings: LogSettings) -> Log:
         found and found.description,
         odd,
         tied,
-        tuple(filter(None, (_glued(records), found and found.doubt, warning_of_lists(roles.item, items)))),
+        tuple(filter(None, warnings)),
         timeless,
         users,
         timed,

@@ -43,6 +43,11 @@ _PERHAPS_TIMES = (
     "date", "timems", "utctimestamp", "clicktimestamp", "invoicedate", "eventdate", "dateadded", "reviewdate",
     "commenttime", "transactiondt", "orderdate", "purchasedate",
 )  # fmt: skip
+# Columns of what the user had before the row, as logs that were made ready for training have them.
+_HISTORIES = (
+    "history", "hist", "historyitems", "userhistory", "clickhistory", "itemhistory", "itemidlist", "histitemid",
+    "histmovieid",
+)  # fmt: skip
 # Parts of times, and times of items, of users and of who gathered the log.
 _NO_TIMES = re.compile(
     "offset|zone|crawl|scrape|birth|release|publi[cs]|regist|join|[-_ ](year|month|day|hour|minute|second)s?$",
@@ -187,6 +192,11 @@ def like_times(columns: Sequence[str], roles: Roles) -> list[str]:
     sounding = (name for name in columns if re.search("date|time", _folded(name)) and not _NO_TIMES.search(name))
     others = (name for name in sounding if name not in (roles.user, roles.item))
     return list(dict.fromkeys([*perhaps_times(columns, roles), *others]))
+
+
+def histories(columns: Sequence[str], roles: Roles) -> list[str]:
+    """Return the columns that list what the user had before the row, by their names; none that plays a role."""
+    return [name for name in _named(_HISTORIES, columns) if name not in (roles.user, roles.item, *roles.text)]
 
 
 def find_column(name: str, columns: Sequence[str], source: str) -> str:

@@ -7,12 +7,14 @@ from random import Random
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import csv
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.logs import blocks, listed
-from iadsr_cli.logs.listed import warning_of_lists
+from iadsr_cli.logs.listed import warning_of_histories, warning_of_lists
 from iadsr_cli.logs.parted_reader import open_parts
 from iadsr_cli.logs.reader import read_log
+from iadsr_cli.logs.schema import Roles
 from iadsr_cli.progress import Silent
 
 RANDOM = Random(5)
@@ -93,3 +95,30 @@ def test_lists_are_warned_of_in_memory_and_in_parts(tmp_path: Path, monkeypatch:
     memory = list(read_log(str(source), used).warnings)
     assert len(memory) == 1
     assert open_parts(str(source), used, Silent()).warnings() == memory
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_lists_of_what_was_before_are_warned_of_in_memory_and_in_parts(tmp_path: Path, kind: str) -> None:
+    # As Amazon's reviews of 2023 have it.
+    rows = [
+        {"user_id": "a", "parent_asin": "B01", "history": ""},
+        {"user_id": "a", "parent_asin": "B02", "history": "B01"},
+    ]
+    source = tmp_path / f"train.{kind}"
+    table = pa.Table.from_pylist(rows)
+    pq.write_table(table, source) if kind == "parquet" else csv.write_csv(table, source)
+    told = (
+        'Column "history" seems to list what the user had before each row. Rows come back as they were: items of rows '
+        "that go stay listed there. Make it anew from the cleaned log before training on it."
+    )
+    assert list(read_log(str(source), LogSettings()).warnings) == [told]
+    assert open_parts(str(source), LogSettings(), Silent()).warnings() == [told]
+    # Where it is the text, it is of that.
+    assert not read_log(str(source), LogSettings(text_column=("history",))).warnings
+
+
+def test_several_lists_are_named_together() -> None:
+    columns = ["user_id", "item_id", "item_id_list:token_seq", "Hist", "historian"]
+    told = warning_of_histories(columns, Roles("user_id", "item_id", None, ()))
+    assert told is not None and told.startswith('Columns "Hist", "item_id_list:token_seq" seem to list what')
+    assert warning_of_histories(columns[:2], Roles("user_id", "item_id", None, ())) is None
