@@ -24,7 +24,7 @@ from iadsr_cli.errors import GateError, InputError, UsageError
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
 from iadsr_cli.logs.schema import NONE
 from iadsr_cli.logs.stand_ins import warn_of_stand_ins
-from iadsr_cli.logs.ties import tell_of_ties
+from iadsr_cli.logs.ties import Ties
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import find_protections
 from iadsr_cli.scores import Scores
@@ -94,9 +94,9 @@ class Workspace:
         return len(self.texts.ids)
 
     @property
-    def tied(self) -> float:
-        """What `ties.sorted_by_item` says of the log."""
-        return self.log.tied
+    def ties(self) -> Ties:
+        """Where the order of the log's rows says nothing."""
+        return self.log.ties
 
     def check_unchanged(self) -> None:
         """Check, before anything is written, that the files are what was read from them.
@@ -271,7 +271,7 @@ def open_log(source: str, items: str | None, config: Config, reporter: Reporter)
         texts = log.item_texts()
         stage.advance(log.num_rows)
     warn_of_stand_ins(log.stand_ins, log.num_rows, reporter)
-    tell_of_ties(log.tied, log.roles.time is not None, reporter)
+    log.ties.tell(log.roles.time, reporter)
     for warning in log.warnings:
         reporter.warn(warning)
     return Workspace(log, joined_texts(texts, items, log.roles.item, config, reporter), config, reporter)

@@ -43,11 +43,13 @@ def show_log(face: Face, workspace: "Workspace | PartedWorkspace") -> None:
     items = "" if workspace.items is None else counted(workspace.items, "item")
     if log.time_description:
         order = log.time_description
-        if workspace.tied is not None:
-            order += f", ties in {'random' if workspace.tied else 'file'} order"
+        if workspace.ties is not None:
+            order += f", ties in {'random' if workspace.ties else 'file'} order"
+            if workspace.ties.of_items:
+                order = f"random ({log.roles.time} is the same in all rows of an item)"
     else:
         order, told = "file order", "no time column"
-        if workspace.tied:
+        if workspace.ties:
             order, told = "random", f"{told}, and the file is sorted by item"
         if workspace.config.log.time_column is None:
             if perhaps := log.likely_time():

@@ -8,7 +8,7 @@ import resource
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from iadsr_cli.logs.parts import Part, PartedLog
 from iadsr_cli.logs.schema import find_column
 from iadsr_cli.logs.sessions import session_numbers
 from iadsr_cli.logs.stand_ins import stand_ins
-from iadsr_cli.logs.ties import shuffled, sorted_by_item
+from iadsr_cli.logs.ties import Ties
 from iadsr_cli.logs.values import canonical_ids
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import check_events, judged_events
@@ -126,14 +126,14 @@ class Split:
         name: of the log, as messages show it.
         count: how many buckets there are.
         gap: seconds of a pause between sessions, or None where users are not split into them.
-        sorted_by_item: whether ties are broken at random: see `logs.ties`.
+        ties: where the order of rows says nothing.
     """
 
     folder: Path
     name: str
     count: int
     gap: float | None
-    sorted_by_item: bool = False
+    ties: Ties = field(default_factory=Ties)
 
     @cached_property
     def _items(self) -> pa.Table:
@@ -181,7 +181,7 @@ class Split:
             rows,
             owner,
             pc.fill_null(pc.index_in(table.column("item"), value_set=self.items), -1).to_numpy().astype(np.int64),
-            shuffled(times, rows) if self.sorted_by_item else times,
+            self.ties.broken(times, rows),
             table.column("held").to_numpy(),
             table.column("judged").to_numpy(),
             table.column("timeless").to_numpy(),
@@ -215,10 +215,10 @@ def _times(table: pa.Table) -> np.ndarray | None:
     return None if times.null_count == len(times) else times.to_numpy()
 
 
-def _tied(table: pa.Table) -> float:
-    """Return what `ties.sorted_by_item` says of a bucket."""
+def _ties(table: pa.Table, named: bool) -> Ties:
+    """Return what is to be said of a bucket; `named` is whether somebody has said which column holds the times."""
     users, items = (table.column(name).combine_chunks() for name in ("user", "item"))
-    return sorted_by_item(users, items, _times(table))
+    return Ties.found(users, items, _times(table), named)
 
 
 def split(
@@ -272,7 +272,7 @@ def split(
             held=held,
             stand_ins={role: dict(ids) for role, ids in odd.items()},
             # Its users tell of all.
-            tied=_tied(_read(draft, 0)),
+            ties=asdict(_ties(_read(draft, 0), log.settings.time_column is not None)),
         )
 
     return write_artifact(folder, "buckets", fill, config={}, inputs=inputs, facts=facts)

@@ -29,7 +29,7 @@ from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.reader import ItemTexts
 from iadsr_cli.logs.source import Source
 from iadsr_cli.logs.stand_ins import warn_of_stand_ins
-from iadsr_cli.logs.ties import tell_of_ties
+from iadsr_cli.logs.ties import Ties
 from iadsr_cli.outputs import ANNOTATED, REMOVED, OutputPlan
 from iadsr_cli.pipeline import gate, joined_texts, log_settings, made, noise_shares, warn_of_no_fit
 from iadsr_cli.progress import Reporter
@@ -102,8 +102,8 @@ class PartedWorkspace:
         return len(self.texts.ids) or None
 
     @property
-    def tied(self) -> None:
-        """What `ties.sorted_by_item` says of the log is known when it is split."""
+    def ties(self) -> None:
+        """Where the order of the log's rows says nothing is known when it is split."""
 
     def check_unchanged(self) -> None:
         """Check that the files are what was read from them.
@@ -169,10 +169,10 @@ def _denoise(workspace: PartedWorkspace, scorer: Scorer, plan: OutputPlan, engin
     split_key = {
         "log": content,
         "roles": [log.roles.user, log.roles.item, log.roles.time],
-        "times": [config.log.time_unit, config.log.gap],
+        "times": [config.log.time_unit, config.log.gap, config.log.time_column is not None],
         "reading": log.key(),
         "null_ids": [log.settings.null_ids, log.settings.null_times, *log.settings.missing],
-        "buckets": [count, "items that users have first, ties"],
+        "buckets": [count, "items that users have first, ties of items"],
         "protection": [config.protection.protect, config.protection.event_column, config.protection.events],
     }
     explained = plan.removed is not None or plan.annotate
@@ -189,10 +189,11 @@ def _denoise(workspace: PartedWorkspace, scorer: Scorer, plan: OutputPlan, engin
         )
         facts = facts_of(folder)
         warn_of_stand_ins(facts["stand_ins"], log.num_rows, reporter)
-        tell_of_ties(facts["tied"], log.roles.time is not None, reporter)
+        ties = Ties(**facts["ties"])
+        ties.tell(log.roles.time, reporter)
         if config.protection.protect is not None:
             warn_of_none(facts["held"], config.protection, reporter)
-        split = buckets.Split(folder, log.name, count, config.log.gap, facts["tied"] > 0)
+        split = buckets.Split(folder, log.name, count, config.log.gap, ties)
         judged = folder.with_name(f"judged-{judged_key}")
         judged.mkdir(exist_ok=True)
         scorer.prepare(split)

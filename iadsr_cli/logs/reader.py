@@ -37,7 +37,7 @@ from iadsr_cli.logs.source import Source, read_source
 from iadsr_cli.logs.spans import Gluing
 from iadsr_cli.logs.stand_ins import stand_ins
 from iadsr_cli.logs.tables import TableRecords
-from iadsr_cli.logs.ties import shuffled, sorted_by_item
+from iadsr_cli.logs.ties import Ties
 from iadsr_cli.logs.time_role import find_times, likely_time
 from iadsr_cli.logs.times import TimeColumn, read_times
 from iadsr_cli.logs.values import canonical_ids, is_text, numbered, plain, without, without_times
@@ -75,9 +75,9 @@ class ItemTexts:
 class Log:
     """An interaction log as read; row i everywhere is its i-th row, from 0, counted on over its files.
 
-    Made by `read_log`. `stand_ins` says which user and item ids may be none, and how many rows have each; `tied` what
-    `ties.sorted_by_item` does; `warnings` are what else may not be as the user believes. `timeless` says which rows
-    have both ids and no time, bool [rows].
+    Made by `read_log`. `stand_ins` says which user and item ids may be none, and how many rows have each; `ties`
+    where the order of rows says nothing; `warnings` are what else may not be as the user believes. `timeless` says
+    which rows have both ids and no time, bool [rows].
     """
 
     name: str
@@ -86,7 +86,7 @@ class Log:
     sources: tuple[Source, ...]
     time_description: str | None
     stand_ins: dict[str, Counter[str]]
-    tied: float
+    ties: Ties
     warnings: tuple[str, ...]
     timeless: np.ndarray
     _users: pa.Array
@@ -182,7 +182,7 @@ def read_log(source: str, settings: LogSettings) -> Log:
         seconds = seconds_of(found, roles.time, records.name)
         users = session_ids(users, found.order, seconds, settings.gap)
     order = found and found.order
-    tied = sorted_by_item(users, timed, order)
+    ties = Ties.found(users, timed, order, settings.time_column is not None)
     warnings = (
         _glued(records),
         found and found.doubt,
@@ -196,13 +196,13 @@ def read_log(source: str, settings: LogSettings) -> Log:
         sources,
         found and found.description,
         odd,
-        tied,
+        ties,
         tuple(filter(None, warnings)),
         timeless,
         users,
         timed,
         items,
-        shuffled(order, np.arange(records.num_rows)) if tied else order,
+        ties.broken(order, np.arange(records.num_rows)),
         not settings.text_column,
         settings.missing,
     )

@@ -469,6 +469,11 @@ def test_a_log_without_times_that_is_sorted_by_item_is_cleaned_all_the_same(run,
     removed = pd.read_csv("removed.csv", dtype=str)
     assert not removed["reason"].str.contains("order with|earlier or later|goes with the items next").any()
     assert "order  random (no time column, and the file is sorted by item)" in run(*options).stderr
+    log.assign(date="2024-01-" + (1 + pd.factorize(log["item_id"])[0] % 28).astype(str)).to_csv("log.csv", index=False)
+    for way in ("never", "always"):
+        told = run(*options, "--budget", "3%", "--in-parts", way).stderr
+        assert 'warning: Column "date" has one time for all rows of an item' in " ".join(told.split())
+    assert "order  random (date is the same in all rows of an item)" in run(*options).stderr
 
 
 @pytest.mark.parametrize("gap", [[], ["--session-gap", "9999d"]])
