@@ -202,7 +202,6 @@ def _item_drawer(
         of_groups, distinct = np.unique(_keys(source, groups[source.user_index], held), return_index=True)
     if kind in {"insert-popular", "insert-timely", "replace-history"}:
         trained = np.flatnonzero(positions(source.lengths) < source.train_lengths(hold_out)[source.user_index])
-
     if kind == "insert-timely":
         assert times is not None
         timed = [_Timed.of(source, trained, times, each, generator) for each in (None, groups)]
@@ -231,9 +230,8 @@ def _item_drawer(
 
     def at_the_time(users: np.ndarray, places: np.ndarray, own: np.ndarray | None) -> np.ndarray:
         rows = timed[own is not None]
-        return np.append(held, 0)[
-            rows.draw(rows.moments(sequences, lengths, users, places, generator), users, generator)
-        ]
+        moments = rows.moments(sequences, lengths, users, places, generator)
+        return np.append(held, 0)[rows.draw(moments, users, generator)]
 
     drawers = {
         "insert-popular": by_popularity,
