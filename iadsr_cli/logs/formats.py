@@ -160,6 +160,19 @@ def has_names(source: str) -> bool:
     return known is not None and known.kind in {"parquet", "jsonl"}
 
 
+def check_nameless(format: Format, name: str, columns: str | None) -> None:
+    """Check that columns are given names by --columns only where they may have none.
+
+    Raises:
+        UsageError: they are, and the file is Parquet or JSON.
+    """
+    if columns is not None and not format.delimited:
+        raise UsageError(
+            f"--columns names the columns of delimited text, but {name} is {format}.",
+            "Leave it out: columns have names there.",
+        )
+
+
 def headerless(columns: Iterable[str], source: str) -> str | None:
     """Return what to do where the names of columns look like a record's values, as some do; else None."""
     if has_names(source) or not any(_VALUE.fullmatch(name.strip()) for name in columns):

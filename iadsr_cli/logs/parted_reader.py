@@ -5,6 +5,7 @@ from iadsr_cli.errors import UsageError
 from iadsr_cli.logs.files import is_several, log_files
 from iadsr_cli.logs.formats import (
     Format,
+    check_nameless,
     decompressing,
     format_of,
     format_of_file,
@@ -36,7 +37,9 @@ def open_parts(source: str, settings: LogSettings, reporter: Reporter) -> Parted
             f"Only files of this machine can be cleaned in parts, and {shown(source)} is none.",
             "Save it to a file first, or take it into memory whole: --in-parts never, without --engine ray.",
         )
-    if _first_format(source, settings).kind == "parquet":
+    format = _first_format(source, settings)
+    check_nameless(format, source, settings.columns)
+    if format.kind == "parquet":
         return TableParts.open(source, settings)
     return TextParts.open(source, settings, reporter)
 

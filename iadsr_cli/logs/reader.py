@@ -18,6 +18,7 @@ from iadsr_cli.logs.files import base_folder, is_several, log_files
 from iadsr_cli.logs.formats import (
     Format,
     check_content,
+    check_nameless,
     decompressed,
     format_of,
     format_of_file,
@@ -220,11 +221,6 @@ def read_items(source: str, settings: LogSettings, item: str | None = None, *, j
     """
     with _of_items() if joined else nullcontext():
         records, sources = _read(source, settings)
-        if joined and settings.columns is not None and not records.format.delimited:
-            raise UsageError(
-                f"--columns names the columns of delimited text, but {records.name} is {records.format}.",
-                "Leave it out: columns have names there.",
-            )
         column = find_item(records.column_names, settings, records.name, item, joined=joined)
         text = find_text(records.column_names, settings, records.name)
         if not text:
@@ -299,6 +295,7 @@ def _read_file(source: str, settings: LogSettings) -> tuple[Records, Source | No
 
 
 def _records(source: str, name: str, format: Format, content: bytes, settings: LogSettings) -> Records:
+    check_nameless(format, name, settings.columns)
     if format.kind == "parquet":
         return TableRecords.read(name, content)
     content = decompressed(content, format.compression, source)

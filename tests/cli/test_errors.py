@@ -136,6 +136,14 @@ BAD_LOGS = {
         "a.csv, line 22: byte 0xeb is not utf-8 text.",
         "--encoding latin-1",
     ),
+    "names for columns that have some": (
+        "a.jsonl",
+        b'{"user_id": 1, "item_id": 2}\n',
+        ["--columns", "user_id,item_id"],
+        2,
+        "--columns names the columns of delimited text, but a.jsonl is jsonl.",
+        "Leave it out: columns have names there.",
+    ),
     "unknown extension": (
         "a.xlsx",
         HEADER + ROWS,
@@ -459,6 +467,16 @@ def test_a_rule_that_is_given_twice(refused, shop: Path) -> None:
 def test_how_items_are_written_without_any(refused, shop: Path, command: str) -> None:
     error = "--items-delimiter has no use without --items."
     refused(command, shop, "--items-delimiter", "|", code=2, error=error, hint="Name the file")
+
+
+@pytest.mark.parametrize("way", ["never", "always"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
+def test_names_for_columns_that_have_some(refused, name: str, way: str) -> None:
+    log = pd.DataFrame({"user_id": [1, 1], "item_id": [2, 3]})
+    log.to_parquet(name) if name.endswith("parquet") else log.to_json(name, orient="records", lines=True)
+    error = f"--columns names the columns of delimited text, but {name} is {name[2:]}."
+    options = ["denoise", name, "-o", "out", "--columns", "user_id,item_id", "--in-parts", way]
+    refused(*options, code=2, error=error, hint="Leave it out: columns have names there.")
 
 
 def test_items_that_are_written_otherwise_than_the_log(refused) -> None:
