@@ -17,7 +17,7 @@ from iadsr_cli.logs.values import numbered
 from iadsr_cli.progress import Reporter
 
 # So many of the pairs of rows that follow each other stand in the order of their items, if a file is sorted by them;
-# and so many of the rows of an item have its first one's time, if times are those of items.
+# and so many of the rows of an item have the time of its first, if times are those of items.
 _SORTED = 0.98
 # But where more of them than this are of one item and the very next, people follow a series, and that is an order.
 _SERIES = 0.5
@@ -58,7 +58,7 @@ class Ties:
         # Items are numbered as they appear.
         (owner, _), (codes, distinct) = numbered(users), numbered(items)
         known = np.flatnonzero((owner >= 0) & (codes >= 0))
-        if order is not None and not named and _of_items(codes[known], order[known]):
+        if order is not None and not named and _of_items(owner[known], codes[known], order[known]):
             return cls(1.0, of_items=True)
         return cls(_sorted_by_item(owner, codes, distinct, order, known))
 
@@ -91,11 +91,14 @@ class Ties:
             reporter.warn(f"{told} If a column says when, name it with --time-column.")
 
 
-def _of_items(codes: np.ndarray, order: np.ndarray) -> bool:
-    """Return whether rows [n] of an item, numbered from 0 on, have one time, and those of others mostly have not."""
+def _of_items(owner: np.ndarray, codes: np.ndarray, order: np.ndarray) -> bool:
+    """Return whether rows [n] of an item, numbered from 0 on, have one time, and those of others mostly have not.
+
+    That is asked of rows of other users than the item's first: one user may well have it several times at once.
+    """
     first = np.full(codes.max(initial=0) + 1, -1)
     first[codes[::-1]] = np.arange(len(codes))[::-1]
-    again = first[codes] != np.arange(len(codes))
+    again = owner != owner[first[codes]]
     if again.sum() < _LEAST_PAIRS or float((order == order[first[codes]])[again].mean()) < _SORTED:
         return False
     _, counts = np.unique(order, return_counts=True)

@@ -168,6 +168,8 @@ def test_other_times_count(tmp_path: Path) -> None:
     assert not named.ties, "somebody has said what they are"
     own = [(user, f"{item}-{user}", day) for user, item, day in rows_of()]
     assert tied(tmp_path / "log.csv", own) == 0, "of items that one user has each nothing is known"
+    twice = [row for row in own for _ in range(2)]
+    assert tied(tmp_path / "log.csv", twice) == 0, "nor where that user has them twice at once"
     one_day = rows_of(lambda user, place: 7 + (user == place == 0))
     assert not read_log(written(tmp_path / "log.csv", one_day), LogSettings()).ties.of_items
 
