@@ -229,9 +229,7 @@ def _item_drawer(
         return near if own is None else np.where(_contains(of_groups, _keys(source, own[users], near)), near, 0)
 
     def at_the_time(users: np.ndarray, places: np.ndarray, own: np.ndarray | None) -> np.ndarray:
-        rows = timed[own is not None]
-        moments = rows.moments(sequences, lengths, users, places, generator)
-        return np.append(held, 0)[rows.draw(moments, users, generator)]
+        return np.append(held, 0)[timed[own is not None].draw(sequences, lengths, users, places, generator)]
 
     drawers = {
         "insert-popular": by_popularity,
@@ -276,7 +274,7 @@ class _Timed:
         order = np.argsort(place, kind="stable")
         return cls(times, groups, rows[order], place[order])
 
-    def moments(
+    def draw(
         self,
         sequences: Sequences,
         lengths: np.ndarray,
@@ -284,26 +282,23 @@ class _Timed:
         slots: np.ndarray,
         generator: np.random.Generator,
     ) -> np.ndarray:
-        """Draw for each of users [n] a time between those of the items before and after a slot [n], float64 [n].
+        """Draw for each of users [n] a row of their group of about the time of a slot [n], int64 [n], or -1.
 
-        Any time where neither has one. Histories are the first `lengths` [U] interactions of users.
+        That is between the times of the items before and after it, any time where neither has one. Histories are the
+        first `lengths` [U] interactions of users.
         """
-        first = sequences.offsets[users]
-        beside = np.clip([slots - 1, slots], first, first + lengths[users] - 1)
+        start = sequences.offsets[users]
+        beside = np.clip([slots - 1, slots], start, start + lengths[users] - 1)
         one, other = self.times[sequences.codes[beside] - 1].astype(np.float64)
         one, other = np.where(np.isnan(one), other, one), np.where(np.isnan(other), one, other)
-        between = one + generator.random(len(users)) * (other - one)
-        return np.where(np.isnan(between), generator.random(len(users)), between)
-
-    def draw(self, moments: np.ndarray, users: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Draw for each of users [n] a row of their group of about a moment [n], int64 [n]; -1: there is none."""
+        time = one + generator.random(len(users)) * (other - one)
+        time = np.where(np.isnan(time), generator.random(len(users)), time)
         group = self.groups[users]
         first, end = np.searchsorted(self.place, group), np.searchsorted(self.place, group + 0.75)
         reach = np.maximum(_LEAST_AT_A_TIME, (end - first) * _AT_A_TIME)
         # Further away, too, the more rarely: who has all that there is gets something else.
-        place = np.rint(
-            np.searchsorted(self.place, group + moments / 2) + reach * generator.standard_cauchy(len(users))
-        )
+        away = reach * generator.standard_cauchy(len(users))
+        place = np.rint(np.searchsorted(self.place, group + time / 2) + away)
         found = np.append(self.rows, -1)[np.clip(place, first, np.maximum(first, end - 1)).astype(np.int64)]
         return np.where(first < end, found, -1)
 
@@ -368,7 +363,7 @@ def _bursts(
         slots = _slots(sequences, lengths, users, generator)
         first = _from_group(starts, owner[starts], users, groups, generator)
         if timed is not None:
-            at_the_time = timed.draw(timed.moments(sequences, lengths, users, slots, generator), users, generator)
+            at_the_time = timed.draw(sequences, lengths, users, slots, generator)
             first = np.where(at_the_time < 0, first, at_the_time)
         size = generator.integers(_SHORTEST_BURST, _LONGEST_BURST, size=count, endpoint=True)
         flat, chosen = Windows(first, np.minimum(size, remaining[first])).grid()

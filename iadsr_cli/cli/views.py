@@ -43,10 +43,10 @@ def show_log(face: Face, workspace: "Workspace | PartedWorkspace") -> None:
     items = "" if workspace.items is None else counted(workspace.items, "item")
     if log.time_description:
         order = log.time_description
-        if workspace.ties is not None:
+        if workspace.ties is not None and workspace.ties.of_items:
+            order = f"random ({log.roles.time} is the same in all rows of an item)"
+        elif workspace.ties is not None:
             order += f", ties in {'random' if workspace.ties else 'file'} order"
-            if workspace.ties.of_items:
-                order = f"random ({log.roles.time} is the same in all rows of an item)"
     else:
         order, told = "file order", "no time column"
         if workspace.ties:

@@ -200,8 +200,7 @@ class Judge:
     def scores(self) -> Scores:
         """Return evidence and noise score of every interaction, flat-aligned with the sequences."""
         judged = accompanied(self._sequences)
-        everyone = np.ones(len(self._sequences.lengths), dtype=bool)
-        when, seed = self._times(everyone), [_STREAM, self._seed]
+        when, seed = self._times(None), [_STREAM, self._seed]
         given = lessons(self._sequences, self._kinds, self._fold, self._known.neighbours, when, seed)
         if not any(lesson.injected.any() for lesson in given) or not judged.any():
             raise InputError(
@@ -283,7 +282,7 @@ class Judge:
     def teaching(self) -> Teaching:
         """Return what all users of the log teach; call `scores` first."""
         everyone = np.ones(len(self._sequences.lengths), dtype=bool)
-        known, when, predictor = self._known, self._times(everyone), self._predictors([everyone])[0]
+        known, when, predictor = self._known, self._times(None), self._predictors([everyone])[0]
         fold = learn(known.held, known.windows[0], known.texts, self._seed, when, predictor)
         return Teaching(fold, known.texts, self._lack, self._learned, self._left_out, self.shares)
 
@@ -297,9 +296,14 @@ class Judge:
         half = np.random.default_rng([_STREAM, self._seed, 3]).random(len(self._sequences.lengths)) < 0.5
         return reliability(self._sequences, half) >= _RELIABLE
 
-    def _times(self, users: np.ndarray) -> np.ndarray | None:
-        """Return when users, bool [U], have each item; None where the log's order does not say so, or none is asked."""
-        return times(self._sequences, users) if self._asked(_OF_TIMES) and self._in_time else None
+    def _times(self, users: np.ndarray | None) -> np.ndarray | None:
+        """Return when users, bool [U], have each item, or all users if None.
+
+        None where the log's order does not say so, or none is asked.
+        """
+        if not self._asked(_OF_TIMES) or not self._in_time:
+            return None
+        return self._known.times if users is None else times(self._sequences, users)
 
     def _predictors(self, teachers: Sequence[np.ndarray]) -> list[Predictor | None]:
         """Return what groups of users, bool [U] each, teach of which items go with which; None where none is asked."""

@@ -10,6 +10,7 @@ from scipy import sparse
 from iadsr_cli import noise
 from iadsr_cli.crossfit.predictor import Features, Pieces
 from iadsr_cli.crossfit.texts import TextFeatures
+from iadsr_cli.order import times
 from iadsr_cli.sequences import Sequences, user_items, window_items
 
 # Items that stand in a run of this many interactions stand close to each other.
@@ -48,6 +49,11 @@ class Known:
     def windows(self) -> tuple[sparse.csr_array, np.ndarray]:
         """Which items stand close to each other in a history, and whose that is: see `window_items`."""
         return window_items(self.sequences, _CLOSE)
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        """When all users together have each item: see `order.times`."""
+        return times(self.sequences, np.ones(len(self.sequences.lengths), dtype=bool))
 
     @cached_property
     def pieces(self) -> Pieces:
