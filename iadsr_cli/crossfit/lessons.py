@@ -66,55 +66,49 @@ def lessons(
         times: when items are had, as made by `order.times`; None where the log's order does not say so.
         seed: of what is injected.
     """
+
+    def lesson(turn: int) -> Lesson:
+        taught = _of_some(sequences, [*seed, 1, turn])
+        rows, long_ones = len(taught.codes), int((taught.lengths >= noise.LONG_HISTORY).sum())
+        found = np.full(rows, -1)
+        for number, kind in enumerate(kinds.values()):
+            similar, timely = kind.injected == "insert-similar", kind.timely > 0 and turn % kind.timely == 0
+            # By popularity at any time is another kind.
+            if (similar and neighbours is None) or (kind.timely == 1 and times is None):
+                continue
+            enough_of_it = max(kind.rate, *(min(most, least / max(1, rows)) for least, most in _LEAST_INJECTED))
+            if kind.whole:
+                # What was injected has made some longer.
+                if long_ones < _LEAST_LONG:
+                    continue
+                long = taught.lengths[taught.lengths >= noise.LONG_HISTORY]
+                enough_of_it = min(kind.rate, _MOST_REPLACED * long.sum() / len(taught.codes))
+            noisy = noise.inject(
+                taught,
+                kind.injected,
+                enough_of_it,
+                int(np.random.default_rng([*seed, 2, turn, number]).integers(2**32)),
+                neighbours if similar else None,
+                hold_out=0,
+                groups=None if kind.copied else fold,
+                source=sequences,
+                times=times if timely else None,
+            )
+            found = np.where(noisy.is_noise, number, found[np.maximum(noisy.origin, 0)])
+            taught = noisy.sequences
+        return Lesson(taught, found)
+
     read = min(_TAUGHT_ROWS, len(sequences.codes))
-    return [
-        _lesson(sequences, kinds, fold, neighbours, times, seed, number)
-        for number in range(np.clip(_READ_ROWS // max(1, read), *_LESSONS))
-    ]
+    return [lesson(turn) for turn in range(np.clip(_READ_ROWS // max(1, read), *_LESSONS))]
 
 
-def _lesson(
-    sequences: Sequences,
-    kinds: Mapping[str, Kind],
-    fold: np.ndarray,
-    neighbours: np.ndarray | None,
-    times: np.ndarray | None,
-    seed: list[int],
-    lesson: int,
-) -> Lesson:
-    order = np.random.default_rng([*seed, 1, lesson]).permutation(len(sequences.lengths))
+def _of_some(sequences: Sequences, seed: list[int]) -> Sequences:
+    """Return the histories of as many users as are needed, drawn at random."""
+    order = np.random.default_rng(seed).permutation(len(sequences.lengths))
     # One history of very many rows would leave no room for others.
     usual = sequences.lengths[order] <= _TAUGHT_ROWS // _LEAST_TAUGHT
     if (sequences.lengths[order[usual]] >= noise.SHORTEST_HISTORY).any():
         order = order[usual]
     in_all = np.cumsum(sequences.lengths[order])
     enough = order[in_all <= max(_TAUGHT_ROWS, in_all[0])]
-    taught = sequences.where(np.isin(sequences.user_index, enough))
-    rows, long_ones = len(taught.codes), int((taught.lengths >= noise.LONG_HISTORY).sum())
-    found = np.full(rows, -1)
-    for number, kind in enumerate(kinds.values()):
-        similar, timely = kind.injected == "insert-similar", kind.timely > 0 and lesson % kind.timely == 0
-        # By popularity at any time is another kind.
-        if (similar and neighbours is None) or (kind.timely == 1 and times is None):
-            continue
-        enough_of_it = max(kind.rate, *(min(most, least / max(1, rows)) for least, most in _LEAST_INJECTED))
-        if kind.whole:
-            # What was injected has made some longer.
-            if long_ones < _LEAST_LONG:
-                continue
-            long = taught.lengths[taught.lengths >= noise.LONG_HISTORY]
-            enough_of_it = min(kind.rate, _MOST_REPLACED * long.sum() / len(taught.codes))
-        noisy = noise.inject(
-            taught,
-            kind.injected,
-            enough_of_it,
-            int(np.random.default_rng([*seed, 2, lesson, number]).integers(2**32)),
-            neighbours if similar else None,
-            hold_out=0,
-            groups=None if kind.copied else fold,
-            source=sequences,
-            times=times if timely else None,
-        )
-        found = np.where(noisy.is_noise, number, found[np.maximum(noisy.origin, 0)])
-        taught = noisy.sequences
-    return Lesson(taught, found)
+    return sequences.where(np.isin(sequences.user_index, enough))
