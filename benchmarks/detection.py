@@ -12,7 +12,7 @@ import argparse
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -43,7 +43,7 @@ from iadsr_cli.stages import vectors_by_code
 KINDS = tuple(kind for kind in LEARNED if kind in NOISE_KINDS)
 OF_OTHERS = ("insert-burst", "insert-account")
 """Noise that is another user's."""
-TABLES = ("compared", "ablation", "bound", "left out", "copies", "shares", "small", "few", "fit")
+TABLES = ("compared", "ablation", "bound", "left out", "copies", "shares", "small", "few", "bots", "fit")
 Trial = tuple[Sequences, np.ndarray, np.ndarray, int]
 """A log, which of its rows are noise, which of them count, and the seed."""
 LIMITS = {
@@ -56,6 +56,8 @@ SMALL = (300, 1000, 3000)
 """Users of small logs."""
 FEW = (100, 300, 500)
 """Long histories, where one looks whether bots are seen that there are not."""
+BOTS = ((60, 150), (5, 400), (1, 2000))
+"""Bots that are put into a log, and how many items each has."""
 SINGLE = ("random", "popularity", "text", "co-occurrence", "svd")
 ABLATIONS: dict[str, dict[str, Any]] = {
     "whole": {},
@@ -98,7 +100,9 @@ class FlexibleHeads(list[FlexibleHead]):
         """Return the ratios of densities [n, K]."""
         return np.stack([one.ratio(evidence) for one in self], axis=1)
 
-    def judge(self, evidence: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def judge(
+        self, evidence: np.ndarray, weights: np.ndarray, given: Mapping[int, head.Odds] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return their weighted sum [n], and in place of parts the evidence: nothing here is a sum."""
         return self.ratios(evidence) @ weights, evidence
 
@@ -355,12 +359,43 @@ def few_histories(bench: Bench, seeds: range) -> None:
             sequences, *_ = log.noisy(KINDS[0], injected, seed)
             with mock.patch.object(lessons, "_LEAST_LONG", 0):
                 _, score = log.judge(sequences, seed)
-            removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
-            # Who is no bot keeps more than half.
-            whole = np.bincount(sequences.user_index[removed], minlength=len(log.sequences.lengths))
-            taken.append(int((whole > sequences.lengths / 2).sum()))
+            taken.append(int(taken_for_bots(sequences, score).sum()))
         told = ", ".join(map(str, taken))
         print(f"  taken for bots, of {count} long histories, {injected:.0%} injected: {told}", flush=True)
+
+
+def taken_for_bots(sequences: Sequences, score: np.ndarray) -> np.ndarray:
+    """Return which users go as bots by default, bool [U]: who is none keeps more than half."""
+    removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
+    return np.bincount(sequences.user_index[removed], minlength=len(sequences.lengths)) > sequences.lengths / 2
+
+
+def long_bots(bench: Bench, seeds: range) -> None:
+    """Print how many bots go that are longer than most users, and how many users with them.
+
+    Every other one has items drawn evenly, the others by popularity; all of a bot's are different.
+    """
+    clean = bench.sequences
+    users, held = len(clean.lengths), np.bincount(clean.codes, minlength=len(clean.items) + 1)[1:]
+    for count, size in BOTS:
+        gone, taken = [], []
+        for seed in seeds:
+            generator = np.random.default_rng(seed)
+            chances = [None, held / held.sum()]
+            new = [
+                generator.choice(len(clean.items), size, replace=False, p=chances[(bot + seed) % 2]) + 1
+                for bot in range(count)
+            ]
+            codes = np.concatenate([clean.codes, *new])
+            offsets = np.append(clean.offsets, clean.offsets[-1] + size * np.arange(1, count + 1))
+            sequences = Sequences(clean.items, codes, np.arange(len(codes)), offsets)
+            _, score = bench.judge(sequences, seed)
+            found = taken_for_bots(sequences, score)
+            gone.append(int(found[users:].sum()))
+            taken.append(int(found[:users].sum()))
+        told = ", ".join(map(str, gone))
+        others = ", ".join(map(str, taken))
+        print(f"  of {count} bots with {size} items each go {told}, and of others {others}", flush=True)
 
 
 def fits(bench: Bench) -> None:
@@ -435,6 +470,7 @@ def main() -> None:
         "copies": lambda: copies(bench, rate, seeds),
         "shares": lambda: estimate(bench),
         "few": lambda: few_histories(bench, seeds),
+        "bots": lambda: long_bots(bench, seeds),
     }
     for name, print_table in injecting.items():
         if name in arguments.tables and not arguments.label:

@@ -19,9 +19,9 @@ from iadsr_cli import noise
 from iadsr_cli.crossfit import Judge, Known, head
 from iadsr_cli.crossfit import judge as judge_module
 from iadsr_cli.crossfit import lessons as lessons_module
+from iadsr_cli.crossfit.chance import MOST, Chance
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, SAID, beyond, family, gather
 from iadsr_cli.crossfit.kinds import KINDS, Kind, Sort
-from iadsr_cli.crossfit.lack import Lack
 from iadsr_cli.crossfit.lessons import Lesson, lessons
 from iadsr_cli.crossfit.predictor import Pieces, Predictor, predict
 from iadsr_cli.crossfit.shares import estimate
@@ -74,6 +74,26 @@ def few_long(monkeypatch: pytest.MonkeyPatch) -> None:
 def taught_by(others: Sequences) -> tuple[sparse.csr_array, sparse.csr_array]:
     held = user_items(others, np.ones(len(others.codes), dtype=bool))
     return held[others.lengths > 0], window_items(others, 5)[0]
+
+
+def coherence(history: list[int], space: np.ndarray, users: np.ndarray) -> float:
+    """What is said of a whole history in one space, pair by pair."""
+    known = [item for item in range(len(space)) if not np.isnan(space[item][0])]
+    level = {item: int(users[item]).bit_length() for item in known}
+    of_level = {number: [item for item in known if level[item] == number] for number in level.values()}
+    left = {item: space[item] - space[of_level[level[item]]].astype(np.float64).mean(axis=0) for item in known}
+    had = sorted({code - 1 for code in history} & set(known))
+    if len(had) < 20 or len(had) > len(known) / 2:
+        return 50
+    total = variance = 0.0
+    for place, one in enumerate(had):
+        for other in had[:place]:
+            both = of_level[level[one]], of_level[level[other]]
+            total += left[one] @ left[other]
+            if both[0] is both[1]:
+                total -= np.mean([left[a] @ left[b] for a in both[0] for b in both[0] if a != b])
+            variance += np.mean([(left[a] @ left[b]) ** 2 for a in both[0] for b in both[1]])
+    return min(total / variance**0.5, 50)
 
 
 def oracle(history: list[int], spaces: dict, fold: Fold, reach: int) -> dict[str, list[float]]:
@@ -142,21 +162,10 @@ def oracle(history: list[int], spaces: dict, fold: Fold, reach: int) -> dict[str
                 np.nan if np.isnan(own[0]) or np.ndim(rest) == 0 else float(own @ rest / np.linalg.norm(rest))
             )
         found["repeats: count"].append(np.log1p(sum(history[other] == code for other in others)))
-    for name, space in {
-        "taste": "taste 32",
-        "words and taste": "words and taste",
-        "text and taste": "text and taste",
-    }.items():
-        vectors = spaces[space]
-        drawn = fold.users * ~np.isnan(vectors[:, 0])
-        drawn /= drawn.sum()
-        table = np.nan_to_num(vectors @ vectors.T)
-        expected = drawn @ table @ drawn
-        spread = np.sqrt(drawn @ table**2 @ drawn - expected**2)
-        known = [vectors[code - 1] for code in history if not np.isnan(vectors[code - 1][0])]
-        cosines = [one @ known[other] for place, one in enumerate(known) for other in range(place)]
-        bound = np.mean(cosines) - expected + 2 * spread / np.sqrt(len(cosines)) if len(known) >= 20 else 1
-        found[f"history: {name}"] = [bound] * len(history)
+        found["history: items"].append(min(0.0, np.log(20 / len(set(history)))))
+    for name in joint | {"taste"}:
+        found[f"history: {name}"] = [coherence(history, spaces["taste 32" if name == "taste" else name], fold.users)]
+        found[f"history: {name}"] *= len(history)
     for name in NAMES:
         kind, _, of = name.partition(": ")
         if kind == "apart":
@@ -176,25 +185,26 @@ def test_evidence_is_what_an_oracle_in_loops_says(reach: int, monkeypatch: pytes
     monkeypatch.setattr("iadsr_cli.crossfit.evidence._PAIRS_AT_ONCE", 10 * reach)
     generator = np.random.default_rng(3)
     histories = [generator.integers(1, 31, size=size).tolist() for size in (1, 2, 3, 7, 12, 14, 25)]
-    sequences = make(histories, 30)
+    histories.append((generator.permutation(60)[:24] + 1).tolist())
+    sequences = make(histories, 60)
     unknown = {"text": [4], "words": [5], "taste": [6], "around": [7]}
     sizes = {"taste 16": 16, "taste 32": 32, "taste 64": 64, "words and taste": 9, "text and taste": 7, "around": 8}
     sizes |= {"words and around": 6, "text and around": 5}
     spaces = {}
     for name, size in sizes.items():
-        space = generator.normal(size=(30, size))
+        space = generator.normal(size=(60, size))
         space /= np.linalg.norm(space, axis=1, keepdims=True)
         space[unknown.get(name.split()[0], [])] = np.nan
         spaces[name] = space.astype(np.float32)
     texts = TextFeatures.of(
-        np.nan_to_num(spaces["text and taste"][:, ::-1]), [None if i == 5 else f"w{i % 4} w{i}" for i in range(30)]
+        np.nan_to_num(spaces["text and taste"][:, ::-1]), [None if i == 5 else f"w{i % 4} w{i}" for i in range(60)]
     )
-    others = make([generator.integers(1, 30, size=8).tolist() for _ in range(12)], 30)
+    others = make([generator.integers(1, 61, size=8).tolist() for _ in range(30)], 60)
     learned = learn(*taught_by(others), texts, 0)
-    given, asked = (generator.normal(size=(30, 6)).astype(np.float32) for _ in range(2))
+    given, asked = (generator.normal(size=(60, 6)).astype(np.float32) for _ in range(2))
     given[8] = asked[8] = np.nan
-    predictor = Predictor(given, asked, generator.normal(size=30).astype(np.float32))
-    when = generator.random(30).astype(np.float32)
+    predictor = Predictor(given, asked, generator.normal(size=60).astype(np.float32))
+    when = generator.random(60).astype(np.float32)
     when[9] = np.nan
     fold = Fold(learned.users, learned.together, spaces, when, predictor)
     out = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
@@ -511,47 +521,97 @@ def test_the_share_of_whole_histories_is_one_of_all_rows(monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("few_lessons", "few_long")
-def test_who_has_seen_nearly_everything_is_no_bot() -> None:
-    # The longest histories of this log have nothing in common, all of them: that is usual for their length.
-    everyone, vectors, titles = with_incoherent(330, 80, 120)
+def test_bots_may_be_longer_than_everyone_else() -> None:
+    everyone, vectors, titles = with_incoherent(360, 80, 120)
     found = Judge(Known.of(everyone, vectors, titles), 0, Silent()).scores()
-    assert (found.noise[everyone.user_index >= 730] > 0.5).mean() < 0.02
+    of_bots = everyone.user_index >= 760
+    assert (found.noise[of_bots] > 0.5).mean() > 0.9
+    assert (found.noise[~of_bots] < 0.5).all()
 
 
-def lack_of(lengths: np.ndarray, levels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what is added to such evidence about histories of these lengths, and the lengths that are known."""
-    sequences = make([[1] * length for length in lengths], 1)
-    evidence = np.zeros((len(sequences.codes), len(NAMES)), np.float32)
-    column = NAMES.index("history: taste")
-    evidence[:, column] = levels[sequences.user_index]
-    lack = Lack.of(sequences, evidence)
-    lack.make_up(sequences, evidence)
-    assert not np.delete(evidence, [NAMES.index(name) for name in NAMES if family(name) == "history"], axis=1).any()
-    firsts = sequences.offsets[:-1]
-    return evidence[firsts, column] - levels, lack.lengths[0]
+@pytest.mark.usefixtures("few_lessons", "few_long")
+def test_one_bot_of_very_many_items_is_found() -> None:
+    everyone, vectors, titles = with_incoherent(360, 20, 60)
+    histories = [codes.tolist() for codes in np.split(everyone.codes, everyone.offsets[1:-1])][:760]
+    histories.append((np.random.default_rng(3).permutation(600)[:290] + 1).tolist())
+    found = Judge(Known.of(make(histories, 600), vectors, titles), 0, Silent()).scores()
+    of_bot = np.arange(len(found.noise)) >= len(found.noise) - 290
+    assert (found.noise[of_bot] > 0.5).mean() > 0.9
+    assert (found.noise[~of_bot] < 0.5).all()
 
 
-def test_what_histories_lack_is_told_by_those_about_as_long() -> None:
-    lengths = np.repeat(np.arange(10, 80), 10)
-    added, known = lack_of(lengths, np.where(lengths < 60, 0.5, 0.2))
-    assert known.tolist() == list(range(20, 80))
-    np.testing.assert_allclose(added[lengths < 55], 0, atol=1e-6)
-    np.testing.assert_allclose(added[lengths >= 65], 0.3, atol=1e-6)
+@pytest.mark.usefixtures("few_lessons", "few_long")
+def test_who_has_seen_nearly_everything_is_no_bot() -> None:
+    # The longest histories of this log are of all genres, and of a few items more of one.
+    everyone, vectors, titles = with_incoherent(330, 80, 81)
+    generator = np.random.default_rng(2)
+    histories = [codes.tolist() for codes in np.split(everyone.codes, everyone.offsets[1:-1])]
+    for user in range(730, 770):
+        own = generator.permutation(np.arange(user % 6, 600, 6))[:45]
+        others = generator.permutation(np.setdiff1d(np.arange(600), own))[:150]
+        histories[user] = (generator.permutation(np.r_[own, others]) + 1).tolist()
+    found = Judge(Known.of(make(histories, 600), vectors, titles), 0, Silent()).scores()
+    assert (found.noise > 0.5).mean() < 0.01
 
 
-def test_what_others_have_in_excess_is_no_lack() -> None:
-    lengths = np.repeat(np.arange(20, 80), 10)
-    added, _ = lack_of(lengths, np.where(lengths < 35, 0.9, 0.5))
-    np.testing.assert_allclose(added, 0, atol=1e-6)
+def by_popularity(items: int, seed: int) -> tuple[Chance, np.ndarray]:
+    """A space in which frequent items are near each other, and how many users have each item."""
+    generator = np.random.default_rng(seed)
+    users = np.ceil(300 * np.arange(1, items + 1) ** -0.8)
+    vectors = generator.normal(size=(items, 12)) / 12**0.5
+    vectors[:, 0] += np.log2(users) / 4
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Chance.of(vectors.astype(np.float32), users), users
 
 
-@pytest.mark.parametrize("end", [0, -1])
-def test_one_history_at_an_end_of_the_lengths_does_not_speak_for_the_others(end: int) -> None:
-    lengths = np.repeat(np.arange(20, 81), 10)
-    levels = np.full(len(lengths), 0.5)
-    levels[end] = 0.0
-    added, _ = lack_of(lengths, levels)
-    np.testing.assert_allclose(added, 0, atol=1e-6)
+@pytest.mark.parametrize("length", [20, 60, 250])
+@pytest.mark.parametrize("popular", [False, True])
+def test_items_drawn_at_random_have_what_chance_gives_however_many_and_by_whomever(length: int, popular: bool) -> None:
+    chance, users = by_popularity(3_000, 0)
+    generator = np.random.default_rng(1)
+    drawn = users / users.sum() if popular else None
+    histories = [(generator.choice(3_000, length, replace=False, p=drawn) + 1).tolist() for _ in range(400)]
+    found = chance.coherence(make(histories, 3_000), np.arange(400))
+    assert abs(found.mean()) < 0.15
+    assert found.std() == pytest.approx(1, abs=0.2)
+    assert np.quantile(found, 0.99) < 4
+
+
+def test_a_history_that_keeps_to_little_is_further_from_chance_the_longer_it_is() -> None:
+    chance, _ = by_popularity(3_000, 0)
+    near = np.argsort(-chance.vectors[:, 1])
+    generator = np.random.default_rng(1)
+    # A third of each is of what is near, the rest of anything.
+    histories = [
+        np.unique(np.r_[near[: size // 3], generator.choice(3_000, size - size // 3)] + 1) for size in (60, 120, 240)
+    ]
+    found = chance.coherence(make([history.tolist() for history in histories], 3_000), np.arange(3))
+    assert 2 < found[0] < found[1] < found[2]
+
+
+def test_of_few_different_items_nothing_is_said_of_a_history() -> None:
+    chance, _ = by_popularity(100, 0)
+    rows = [*range(1, 20)] * 10
+    known = chance.coherence(make([rows, [*rows, 20], []], 100), np.array([0, 1, 2]))
+    assert known[0] == known[2] == MOST
+    assert abs(known[1]) < 5, "what is had again has nothing to do with others for that"
+    unknown = chance.vectors.copy()
+    unknown[19] = np.nan
+    assert Chance.of(unknown, np.ones(100)).coherence(make([[*rows, 20]], 100), np.array([0])) == MOST
+
+
+@pytest.mark.parametrize("had", [50, 51])
+def test_of_who_has_most_of_what_there_is_nothing_is_said(had: int) -> None:
+    chance, _ = by_popularity(100, 0)
+    found = chance.coherence(make([list(range(1, had + 1))], 100), np.array([0]))
+    assert (found == MOST) == (had > 50)
+
+
+def test_the_longer_a_history_the_surer_it_is_what_it_looks_like() -> None:
+    odds = head.Odds(1, -1.0)
+    evidence = np.array([[0, -1.0], [0, -1 - np.log(3)], [0, -1 + np.log(3)], [0, np.nan]])
+    np.testing.assert_allclose(odds.times(np.full(4, 0.5), evidence), [0.5, 0.75, 0.25, 0.5])
+    assert (odds.times(np.full(4, 7.0), evidence) < 1).all(), "estimates may be more than a probability"
 
 
 @pytest.mark.parametrize("long", [499, 500])

@@ -58,7 +58,7 @@ _JOINT = ("rest", "nearby", *_PAIRED[1:])
 _MEASURES = (*_PAIRED, "nearby", "share", "likely")
 _SPACES = ("words and taste", "text and taste", "around", "words and around", "text and around")
 # The spaces in which whole histories are looked at.
-_WHOLE = {"taste": "taste 32", "words and taste": "words and taste", "text and taste": "text and taste"}
+_WHOLE = {"taste": "taste 32", "around": "around", **{name: name for name in _JOINED}}
 # The differences, which a sum of falling steps could not tell: each the first less the second.
 _CONTRASTS = {
     **{
@@ -96,6 +96,7 @@ NAMES = (
     "repeats: count",
     *_CONTRASTS,
     *(f"history: {name}" for name in _WHOLE),
+    "history: items",
 )
 """Cosines are in [-1, 1]: "rest" is to the mean vector of the rest of the history, "mean" and "nearest" are over its
 rows, "beside" is over the rows before and after, "nearby" weighs rows less the further away they are, "far" is over
@@ -108,8 +109,8 @@ interactions that is of items between, below 0; "order" is the same above 0 wher
 history and below where not. "repeats" counts, by its logarithm, the item's other rows in the history. "apart" is
 "far" less "beside", low for a run of rows that go with each other alone, and "text alone" the "nearest" of one less
 that of the other, low for what only reads alike; of cosines both are in [-2, 2]. "history" is the same for all rows of
-a user: the mean cosine of two of them less that of random items, and two standard errors of that of so many; 1 where it
-is more, or of fewer than 20 rows. To those of 20 rows or more what `lack.Lack` says is added afterwards."""
+a user: how far what the items have in common is from chance, as `chance.Chance.coherence` says, and for "items" the
+logarithm of 20 over how many different ones there are, 0 at most."""
 
 
 def family(name: str) -> str:
@@ -259,13 +260,10 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: TextFeatu
     users = users[sequences.lengths[users] > 1]
 
     def compared_with_rest(name: str) -> None:
-        expected, spread = fold.of_pairs[name]
-        for rows, cosines, mean, pairs in _to_rest(sequences, users, fold.spaces[name]):
+        for rows, cosines in _to_rest(sequences, users, fold.spaces[name]):
             out[rows, place[f"{name}: rest"]] = cosines
-            if name in whole:
-                long = pairs >= LONG_HISTORY * (LONG_HISTORY - 1) / 2
-                above = mean - expected + 2 * spread / np.sqrt(pairs)
-                out[rows, place[whole[name]]] = np.where(long, np.minimum(above, 1), 1)
+        if name in whole:
+            out[rows_of_all, place[whole[name]]] = fold.chances[name].coherence(sequences, users)[owner]
 
     def compared_with_rows(some: np.ndarray) -> None:
         stretch = _Stretch.of(sequences, some)
@@ -282,8 +280,12 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: TextFeatu
         # The last bits of sums are not the same everywhere, and heads would learn from what they are.
         out[stretch.rows] = np.round(out[stretch.rows], _DECIMALS)
 
-    side_by_side(compared_with_rest, fold.of_pairs, at_once=_AT_ONCE)
     every = sequences.lengths[users]
+    rows_of_all, owner = Windows(sequences.offsets[users], every).rows(), np.repeat(np.arange(len(users)), every)
+    had = np.unique(np.stack([owner, sequences.codes[rows_of_all]]), axis=1)[0]
+    different = np.bincount(had, minlength=len(users))
+    out[rows_of_all, place["history: items"]] = np.log(LONG_HISTORY / np.maximum(different, LONG_HISTORY))[owner]
+    side_by_side(compared_with_rest, fold.chances, at_once=_AT_ONCE)
     parts = stretches(every * np.minimum(every, 2 * _REACH + 1), _PAIRS_AT_ONCE)
     side_by_side(compared_with_rows, [users[first:last] for first, last in parts], at_once=_AT_ONCE)
 
@@ -324,12 +326,8 @@ def _blocks(lengths: np.ndarray) -> Iterator[_Block]:
         yield _Block.of(rows.take(order[start:stop]), others.take(order[start:stop]))
 
 
-def _to_rest(
-    sequences: Sequences, users: np.ndarray, vectors: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield rows [n], the cosines of their vectors to the mean vector of the rest of their histories, and of these
-    histories the mean cosine of all pairs of rows and the number of such pairs; float64 [n] each.
-    """
+def _to_rest(sequences: Sequences, users: np.ndarray, vectors: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows [n], and their vectors' cosines to the mean vector of the rest of their histories, float64 [n]."""
     lengths = sequences.lengths[users]
     for first, last in stretches(lengths, max(1, _VALUES_AT_ONCE // vectors.shape[1])):
         size = lengths[first:last]
@@ -339,18 +337,12 @@ def _to_rest(
         own[~known] = 0
         user = np.repeat(np.arange(last - first), size)
         history = sparse.csr_array((np.ones(len(rows)), (user, np.arange(len(rows)))), shape=(last - first, len(rows)))
-        total = history @ own
-        rest = total[user] - own
-        count = np.bincount(user, known)
-        others = count[user] - known
+        rest = (history @ own)[user] - own
         length = np.linalg.norm(rest, axis=1)
         cosines = np.full(len(rows), np.nan)
-        there = known & (others > 0) & (length > 0)
+        there = known & (np.bincount(user, known)[user] - known > 0) & (length > 0)
         np.divide(np.einsum("nd,nd->n", own, rest), length, out=cosines, where=there)
-        pairs = count * (count - 1) / 2
-        pairs[pairs == 0] = np.nan
-        together = ((total**2).sum(axis=1) - count) / (2 * pairs)
-        yield rows, cosines, together[user], pairs[user]
+        yield rows, cosines
 
 
 def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:

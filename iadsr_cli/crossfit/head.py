@@ -11,8 +11,8 @@ genuine rows hides the other.
 """
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -26,6 +26,8 @@ _SHRINKAGE = 10.0
 # this many each, that are judged at the same time.
 _AT_ONCE = 4
 _ROWS_AT_ONCE = 8_192
+# A share times a ratio is a probability, but an estimated one, which may be more than that.
+_SURE = 0.99
 # More rows of the log than this do not make a head better.
 _COMPARED = 60_000
 
@@ -84,11 +86,13 @@ class Heads:
         side_by_side(look, range(0, len(evidence), _ROWS_AT_ONCE), at_once=_AT_ONCE)
         return found
 
-    def judge(self, evidence: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def judge(
+        self, evidence: np.ndarray, weights: np.ndarray, given: Mapping[int, "Odds"] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the sum of the ratios of evidence [n, E], each times its kind's weight, and what each piece adds.
 
         Float64 [n], and float32 [n, E], high for noise: what it adds to each head, in proportion to how likely the kind
-        is. Weights are above 0, float64 [K].
+        is. Weights are above 0, float64 [K]. `given` is what `Mixture` has.
         """
         found = np.empty(len(evidence))
         parts = np.empty(evidence.shape, dtype=np.float32)
@@ -97,6 +101,8 @@ class Heads:
             rows = slice(first, first + _ROWS_AT_ONCE)
             steps = self._steps(evidence[rows])
             products = self._ratios(steps) * weights
+            for kind, odds in (given or {}).items():
+                products[:, kind] = odds.times(products[:, kind], evidence[rows])
             found[rows] = products.sum(axis=1)
             likely = (products / found[rows, None]).astype(np.float32)
             for column, (step, values) in enumerate(zip(steps, self.values, strict=True)):
@@ -180,16 +186,37 @@ def _edges(values: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Odds:
+    """What a piece of evidence is worth that is not learned from: the odds of noise fall as its exponential rises.
+
+    Attributes:
+        column: of the evidence.
+        usual: what it is of the rows that were learned from.
+    """
+
+    column: int
+    usual: float
+
+    def times(self, probability: np.ndarray, evidence: np.ndarray) -> np.ndarray:
+        """Return the probabilities of noise [n] of evidence [n, E], with this piece of it."""
+        found = np.minimum(probability, _SURE)
+        odds = np.exp(self.usual - np.nan_to_num(evidence[:, self.column].astype(np.float64), nan=self.usual))
+        return np.asarray(found * odds / (1 + found * (odds - 1)))
+
+
+@dataclass(frozen=True)
 class Mixture:
     """Noise of several kinds, learned twice, each time from half of the users to judge the other half.
 
     Attributes:
         heads: for each side those that judge its users.
         weights: the share of each kind in the log, float64 [K]; none is 0.
+        given: what evidence that is not learned from is worth to a kind, by the number of that.
     """
 
     heads: Sequence[Heads]
     weights: np.ndarray
+    given: Mapping[int, Odds] = field(default_factory=dict)
 
     def judge(self, evidence: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the probability of noise of each row of evidence [n, E], float64 [n], and its parts.
@@ -201,7 +228,7 @@ class Mixture:
         parts = np.empty(evidence.shape, dtype=np.float32)
         for number, heads in enumerate(self.heads):
             own = side == number
-            product[own], parts[own] = heads.judge(evidence[own], self.weights)
+            product[own], parts[own] = heads.judge(evidence[own], self.weights, self.given)
         return probability(product), parts
 
 

@@ -9,9 +9,8 @@ import numpy as np
 from iadsr_cli import noise
 from iadsr_cli.crossfit import head
 from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, beyond, family, gather
-from iadsr_cli.crossfit.kinds import KINDS, Kind, Sort
+from iadsr_cli.crossfit.kinds import ITEMS, KINDS, Kind, Sort
 from iadsr_cli.crossfit.known import Known
-from iadsr_cli.crossfit.lack import Lack
 from iadsr_cli.crossfit.lessons import Lesson, accompanied, lessons
 from iadsr_cli.crossfit.predictor import Predictor, predict
 from iadsr_cli.crossfit.shares import estimate, told_apart
@@ -32,9 +31,10 @@ _OF_TIMES = [column for column, name in enumerate(NAMES) if family(name) in ("wh
 _REPEATS = NAMES.index("repeats: count")
 # Known of items that others have.
 _SHARED = NAMES.index("around: rest")
-# Whatever is seen, so much of a log is taken to be of each doubtful kind: enough for an order among rows that nothing
-# else speaks against, and too little to remove any.
-_AT_LEAST = 0.001
+# Whatever is seen, so much of a log is taken to be of a kind of some sort: of doubtful ones enough for an order among
+# rows that nothing else speaks against, and too little to remove any; of whole histories enough for one that has
+# hundreds of items with nothing in common.
+_AT_LEAST = {Sort.PLAIN: 0.0, Sort.DOUBTFUL: 0.001, Sort.WHOLE: 0.0001}
 # Shares are read as if there were so many rows more without noise: from few rows, by heads that have learned from few,
 # too much is read more often than too little, and what then goes is genuine.
 _ROWS_OF_DOUBT = 5_000
@@ -57,7 +57,6 @@ class Teaching:
     Attributes:
         fold: what they teach about items.
         texts: of the items.
-        lack: of whole histories in that log.
         mixture: heads for evidence, and the weights of their kinds of noise.
         left_out: columns of the evidence that are taken as missing.
         shares: the estimated share of each kind of noise in that log.
@@ -65,7 +64,6 @@ class Teaching:
 
     fold: Fold
     texts: TextFeatures
-    lack: Lack
     mixture: head.Mixture
     left_out: list[int]
     shares: dict[str, float]
@@ -78,7 +76,6 @@ class Teaching:
         users = np.flatnonzero(sequences.lengths > 0)
         evidence = np.full((len(sequences.codes), len(NAMES)), np.nan, np.float32)
         gather(sequences, users, self.fold, self.texts, evidence)
-        self.lack.make_up(sequences, evidence)
         evidence[:, self.left_out] = np.nan
         # Heads of either side have seen none of these users.
         side = np.zeros(len(evidence), np.int64)
@@ -213,10 +210,6 @@ class Judge:
         evidence, *others = self._gathered(
             [(self._sequences, judged), *((one.sequences, rows) for one, rows in zip(given, used, strict=True))]
         )
-        self._lack = Lack.of(self._sequences, evidence)
-        self._lack.make_up(self._sequences, evidence)
-        for lesson, other in zip(given, others, strict=True):
-            self._lack.make_up(lesson.sequences, other)
         side = self._side[self._sequences.user_index]
         taught = _Taught.of(given, used, others, self._side, self._kinds)
         kinds = list(taught.kinds.values())
@@ -230,11 +223,18 @@ class Judge:
         # Else nearly all of it would be taken for noise.
         if self.fit >= _TOLD_APART:
             found = self._found(taught, heads, ratios, evidence, judged)
-            believed = np.maximum(found, [_AT_LEAST * (each.sort is Sort.DOUBTFUL) for each in kinds])
+            believed = np.maximum(found, [_AT_LEAST[each.sort] for each in kinds])
         # Where no noise is seen at all, rows still have an order.
         least = np.array([each.rate for each in kinds])
         weights = believed + least / least.sum() * 0.5 / judged.sum()
-        self._learned = head.Mixture(heads, weights)
+        # Of genuine histories the fewer look like chance the longer they are, in proportion: their items have something
+        # in common, of which more pairs tell more surely. Of others as many do, and heads have learned from usual ones.
+        by_items = {
+            number: head.Odds(ITEMS, float(np.median(taught.evidence[of_kind & (taught.kind == number), ITEMS])))
+            for number, (of_kind, each) in enumerate(zip(taught.counted, kinds, strict=True))
+            if each.whole
+        }
+        self._learned = head.Mixture(heads, weights, by_items)
         return _scored(self._learned, judged, evidence, side, self.shares)
 
     def _found(
@@ -284,7 +284,7 @@ class Judge:
         everyone = np.ones(len(self._sequences.lengths), dtype=bool)
         known, when, predictor = self._known, self._times(None), self._predictors([everyone])[0]
         fold = learn(known.held, known.windows[0], known.texts, self._seed, when, predictor)
-        return Teaching(fold, known.texts, self._lack, self._learned, self._left_out, self.shares)
+        return Teaching(fold, known.texts, self._learned, self._left_out, self.shares)
 
     def _asked(self, columns: list[int]) -> bool:
         """Return whether any of these columns of the evidence counts."""

@@ -5,9 +5,12 @@ from enum import Enum, auto
 
 import numpy as np
 
-from iadsr_cli.crossfit.evidence import FAMILIES, beyond
-from iadsr_cli.crossfit.lack import of_long_histories
+from iadsr_cli.crossfit.evidence import FAMILIES, NAMES, beyond
+from iadsr_cli.noise import LONG_HISTORY
 from iadsr_cli.sequences import Sequences
+
+ITEMS = NAMES.index("history: items")
+"""The evidence that says how many items a whole history has."""
 
 
 class Sort(Enum):
@@ -54,8 +57,10 @@ class Kind:
 
     @property
     def unseen(self) -> list[int]:
-        """The columns of the evidence that do not count for it."""
-        return beyond(["history"] if self.whole else [name for name in FAMILIES if name != "history"])
+        """The columns of the evidence that it is not learned from."""
+        if self.whole:
+            return [*beyond(["history"]), ITEMS]
+        return beyond([name for name in FAMILIES if name != "history"])
 
     def counted(self, sequences: Sequences) -> np.ndarray:
         """Return which rows it is learned and read from, bool [N]: one of each long history, or all.
@@ -65,7 +70,7 @@ class Kind:
         if not self.whole:
             return np.ones(len(sequences.codes), dtype=bool)
         found = np.zeros(len(sequences.codes), dtype=bool)
-        found[of_long_histories(sequences)] = True
+        found[sequences.offsets[:-1][sequences.lengths >= LONG_HISTORY]] = True
         return found
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from scipy import sparse
 
+from iadsr_cli.crossfit.chance import Chance
 from iadsr_cli.crossfit.predictor import Predictor
 from iadsr_cli.crossfit.texts import TextFeatures
 from iadsr_cli.sequences import positions
@@ -52,17 +53,9 @@ class Fold:
     predictor: Predictor | None = None
 
     @cached_property
-    def of_pairs(self) -> dict[str, tuple[float, float]]:
-        """Mean and standard deviation of the cosine, in each space, of two items drawn by how many users have each."""
-        found = {}
-        for name, vectors in self.spaces.items():
-            known = ~np.isnan(vectors[:, 0])
-            own, weight = vectors[known].astype(np.float64), self.users[known] / max(1, self.users[known].sum())
-            mean = weight @ own
-            square = (own * weight[:, None]).T @ own
-            expected = float(mean @ mean)
-            found[name] = expected, float(np.sqrt(max(0.0, (square**2).sum() - expected**2)))
-        return found
+    def chances(self) -> dict[str, Chance]:
+        """What items have in common by chance in each space."""
+        return {name: Chance.of(vectors, self.users) for name, vectors in self.spaces.items()}
 
     def having_both(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Return how many users have both of two items, for each of n pairs of them, float32 [n].
