@@ -994,3 +994,25 @@ def test_any_log_is_judged_or_refused(seed: int, texts: str) -> None:
     np.testing.assert_array_equal(judged, (sequences.lengths > 1)[sequences.user_index])
     assert ((found.noise[judged] >= 0) & (found.noise[judged] <= 1)).all()
     assert np.isnan(found.noise[~judged]).all()
+
+
+@pytest.mark.parametrize(
+    ("there", "least", "most"),
+    [
+        # Bots among a thousand histories that look like those injected, but for the worst, of which there is one.
+        (np.r_[np.linspace(1, 90, 50), 99.5], 0.01, 0.05),
+        # Histories that look like some injected ones, but none like the worst third.
+        (np.linspace(20, 60, 50), 0.0, 0.0),
+        # One, which may look so by chance.
+        (np.array([80.0]), 0.0, 0.0),
+    ],
+)
+def test_bots_are_seen_where_most_injected_ones_are_and_no_more_than_where_few_are(
+    there: np.ndarray, least: float, most: float
+) -> None:
+    injected = np.linspace(1, 100, 200)[:, None]
+    of_log = np.r_[np.zeros(1_000 - len(there)), there]
+    kind = KINDS["replace-history"]
+    counted = [np.ones(200, bool)]
+    share = estimate([of_log], injected, np.zeros(200, int), counted, [kind])[0]
+    assert least <= share <= most

@@ -80,8 +80,8 @@ def _read(ratio: np.ndarray, of_injected: np.ndarray, kind: Kind) -> float:
 
     It is what is seen where some parts of the injected rows lie. Genuine rows are the fewer the worse the rows look, so
     a straight line through it is followed to where no injected row is, or beyond, though never up. Who is taken for a
-    bot may go as a whole, so of whole histories the lowest counts as it is, and a standard error less: a few may look
-    like one by chance.
+    bot may go as a whole, so of whole histories what is seen where most of the injected ones are counts, a standard
+    error less, for a few may look like one by chance; but no more than where fewer are, a standard error more.
     """
 
     def above(part: float) -> tuple[float, float]:
@@ -93,7 +93,9 @@ def _read(ratio: np.ndarray, of_injected: np.ndarray, kind: Kind) -> float:
         return float((ratio >= bound).sum()), float((of_injected >= bound).mean())
 
     if kind.whole:
-        return min((count - count**0.5) / len(ratio) / part for count, part in map(above, _OF_WHOLE))
+        counts, parts = np.array([above(part) for part in _OF_WHOLE]).T
+        low, high = (counts + sign * np.sqrt(counts) for sign in (-1, 1))
+        return float(min(low[-1] / parts[-1], (high / parts).min()) / len(ratio))
     seen = [count / len(ratio) / part for count, part in map(above, _PARTS)]
     slope, level = np.polyfit(_PARTS, seen, 1)
     return min(seen[-1], float(level + slope * kind.end))
