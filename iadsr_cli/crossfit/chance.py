@@ -64,11 +64,14 @@ class Chance:
         is on the mean of as many items drawn from each level, in standard deviations of that. It is `MOST` at most, and
         where fewer than 20 items are known, or more than half of all: who has nearly everything has what there is.
         """
-        lengths, (levels, size) = sequences.lengths[users], self.means.shape
+        levels, size = self.means.shape
         found = np.full(len(users), MOST)
+        # Of others nothing is said, and they are most.
+        long = np.flatnonzero(sequences.lengths[users] >= LONG_HISTORY)
+        lengths = sequences.lengths[users[long]]
         of_pairs = np.bincount(self.level, self.squares, levels) / np.maximum(self.items * (self.items - 1), 1)
         for first, last in stretches(lengths, max(1, _VALUES_AT_ONCE // size)):
-            rows = Windows(sequences.offsets[users[first:last]], lengths[first:last]).rows()
+            rows = Windows(sequences.offsets[users[long[first:last]]], lengths[first:last]).rows()
             user = np.repeat(np.arange(last - first), lengths[first:last])
             # What is had again and again has everything to do with itself.
             user, item = np.divmod(np.unique(user * len(self.vectors) + sequences.codes[rows] - 1), len(self.vectors))
@@ -84,5 +87,5 @@ class Chance:
             variance = np.einsum("ul,ul->u", of_levels @ self.products, of_levels) - of_levels @ np.diag(self.products)
             count = of_levels.sum(axis=1)
             told = (count >= LONG_HISTORY) & (count <= self.items.sum() / 2) & (variance > 0)
-            found[first:last][told] = np.minimum(together[told] / np.sqrt(2 * variance[told]), MOST)
+            found[long[first:last][told]] = np.minimum(together[told] / np.sqrt(2 * variance[told]), MOST)
         return found

@@ -282,8 +282,9 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: TextFeatu
 
     every = sequences.lengths[users]
     rows_of_all, owner = Windows(sequences.offsets[users], every).rows(), np.repeat(np.arange(len(users)), every)
-    had = np.unique(np.stack([owner, sequences.codes[rows_of_all]]), axis=1)[0]
-    different = np.bincount(had, minlength=len(users))
+    codes = len(sequences.items) + 1
+    had = np.unique(owner * codes + sequences.codes[rows_of_all])
+    different = np.bincount(had // codes, minlength=len(users))
     out[rows_of_all, place["history: items"]] = np.log(LONG_HISTORY / np.maximum(different, LONG_HISTORY))[owner]
     side_by_side(compared_with_rest, fold.chances, at_once=_AT_ONCE)
     parts = stretches(every * np.minimum(every, 2 * _REACH + 1), _PAIRS_AT_ONCE)
