@@ -123,7 +123,9 @@ class DelimitedRecords(TextRecords):
 def _delimiter(name: str, text: bytes, format: Format, settings: LogSettings) -> str:
     delimiter = settings.delimiter
     if delimiter is None and format.kind == "dat":
-        seen = _other_delimiter([text.partition(b"\n")[0].decode(errors="replace")])
+        first = text.partition(b"\n")[0].decode(errors="replace").strip()
+        # Names and texts have blanks, too, so they count where nothing else separates.
+        seen = _other_delimiter([first]) or ("' '" if " " in first else None)
         hint = f"{seen}, which its first line has" if seen else r"'::' or --delimiter '\t'"
         raise UsageError(
             f"What separates the fields of {name} cannot be told from its name.",

@@ -303,6 +303,14 @@ CASES = {
         "What separates the fields of u.data cannot be told from its name.",
         r"Say it, as in --delimiter '\t', which its first line has.",
     ),
+    "unsaid blanks": (
+        "train.txt",
+        b"1 2\n",
+        {"header": False, "columns": "user_id,item_id"},
+        UsageError,
+        "What separates the fields of train.txt cannot be told from its name.",
+        "Say it, as in --delimiter ' ', which its first line has.",
+    ),
     "unsaid delimiter that is not seen": (
         "u.data",
         b"12\n",
