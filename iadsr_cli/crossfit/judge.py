@@ -267,16 +267,20 @@ class Judge:
             return head.ratios(heads, evidence[rows], side[rows])[:, number]
 
         counted = [rows[injected] for rows in taught.counted]
-        found = estimate([*map(of_log, range(len(kinds)))], ratios[injected], taught.kind[injected], counted, kinds)
+        said = [*map(of_log, range(len(kinds)))]
+        found = estimate(said, ratios[injected], taught.kind[injected], counted, kinds)
         # Of whole histories their own number says how sure that is.
         found *= [1 if each.whole else judged.sum() / (judged.sum() + _ROWS_OF_DOUBT) for each in kinds]
-        # That of whole histories is one of long ones.
-        lengths = self._sequences.lengths
-        in_long = lengths[lengths >= noise.LONG_HISTORY].sum() / judged.sum()
-        self.shares = {
-            name: float(share * (in_long if each.whole else 1))
-            for (name, each), share in zip(taught.kinds.items(), found, strict=True)
-        }
+        lengths = self._sequences.lengths[self._sequences.lengths >= noise.LONG_HISTORY]
+
+        def of_rows(number: int) -> float:
+            """Return the share of a kind of all rows: that of whole histories is one of long ones, however long."""
+            if not kinds[number].whole or not found[number]:
+                return float(found[number])
+            likely = head.probability(found[number] * said[number])
+            return float(found[number] * len(lengths) * (likely @ lengths) / likely.sum() / judged.sum())
+
+        self.shares = {name: of_rows(number) for number, name in enumerate(taught.kinds)}
         return found
 
     def teaching(self) -> Teaching:
