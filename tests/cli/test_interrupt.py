@@ -13,6 +13,8 @@ import pytest
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
+# A shell's jobs in the background ignore interrupts, and so would what these tests start there.
+INTERRUPTIBLE = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
 SLOW = ["--encoder", "tfidf", "--pretrain-epochs", "1", "--align-epochs", "500", "--patience", "500", "--device", "cpu"]
 QUICK = [
     "--method",
@@ -59,7 +61,15 @@ def test_an_interrupt_while_the_command_is_loaded_ends_it_at_once(tmp_path: Path
     )
     command = [sys.executable, "-m", "iadsr_cli", "--version"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, env=environment)
+    done = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+        preexec_fn=INTERRUPTIBLE,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
@@ -158,12 +168,11 @@ except typer.Exit as error:
     sys.exit(error.exit_code)
 """
     (tmp_path / "made_up.py").write_text(code, encoding="utf-8")
-    interruptible = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(
         [sys.executable, "-m", "made_up"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
-        preexec_fn=interruptible,  # noqa: PLW1509
+        preexec_fn=INTERRUPTIBLE,  # noqa: PLW1509
     ) as process:
         assert process.communicate(timeout=30)[1].decode().splitlines() == MESSAGE
     assert process.returncode == 130
