@@ -31,7 +31,7 @@ from iadsr_cli.errors import InputError
 from iadsr_cli.explanations import whys
 from iadsr_cli.order import times
 from iadsr_cli.progress import Silent
-from iadsr_cli.scores import Status
+from iadsr_cli.scores import Scores, Status
 from iadsr_cli.sequences import Sequences, user_items, window_items
 
 ROUNDS = head._ROUNDS
@@ -71,9 +71,17 @@ def few_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lessons_module, "_LEAST_LONG", 300)
 
 
+def having(histories: list[list[int]], items: int) -> sparse.csr_array:
+    """Who has what."""
+    return held_by(make(histories, items))
+
+
+def held_by(sequences: Sequences) -> sparse.csr_array:
+    return user_items(sequences, np.ones(len(sequences.codes), dtype=bool))
+
+
 def taught_by(others: Sequences) -> tuple[sparse.csr_array, sparse.csr_array]:
-    held = user_items(others, np.ones(len(others.codes), dtype=bool))
-    return held[others.lengths > 0], window_items(others, 5)[0]
+    return held_by(others)[others.lengths > 0], window_items(others, 5)[0]
 
 
 def coherence(history: list[int], space: np.ndarray, users: np.ndarray) -> float:
@@ -493,16 +501,19 @@ def with_incoherent(long: int, shortest: int, longest: int) -> tuple[Sequences, 
     return make([codes.tolist() for codes in [*short, *coherent, *others]], 600), vectors, titles
 
 
+def said_of_incoherent(shortest: int, longest: int) -> tuple[Scores, np.ndarray, dict[str, float]]:
+    """What is said of such a log with nine coherent long histories for each incoherent one, whose rows are bool [N]."""
+    everyone, vectors, titles = with_incoherent(360, shortest, longest)
+    judge = Judge(Known.of(everyone, vectors, titles), 0, Silent())
+    return judge.scores(), everyone.user_index >= 760, judge.shares
+
+
 @pytest.mark.usefixtures("few_lessons", "few_long")
 def test_bots_are_found_whole_and_by_their_histories() -> None:
-    # Nine long histories of a genre each for one that has nothing in common, and as many short ones.
-    everyone, vectors, titles = with_incoherent(360, 20, 60)
-    judge = Judge(Known.of(everyone, vectors, titles), 0, Silent())
-    found = judge.scores()
-    of_bots = everyone.user_index >= 760
+    found, of_bots, shares = said_of_incoherent(20, 60)
     assert ((found.noise > 0.5) == of_bots).mean() > 0.99
     assert (found.noise[~of_bots] < 0.5).all()
-    assert judge.shares["replace-history"] == pytest.approx(of_bots.mean(), abs=0.02)
+    assert shares["replace-history"] == pytest.approx(of_bots.mean(), abs=0.02)
     families = [list(SAID)[place] for place in whys(found, np.flatnonzero(of_bots)).said[:, 0]]
     assert families.count("history") > 0.9 * len(families)
 
@@ -522,15 +533,12 @@ def test_the_share_of_whole_histories_is_one_of_all_rows(monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("few_lessons", "few_long")
 def test_bots_may_be_longer_than_everyone_else() -> None:
-    everyone, vectors, titles = with_incoherent(360, 80, 120)
-    judge = Judge(Known.of(everyone, vectors, titles), 0, Silent())
-    found = judge.scores()
-    of_bots = everyone.user_index >= 760
+    found, of_bots, shares = said_of_incoherent(80, 120)
     assert (found.noise[of_bots] > 0.5).mean() > 0.9
     assert (found.noise[~of_bots] < 0.5).all()
     # A tenth of the long histories, less a standard error, of twice as many rows as the others.
     assert of_bots.mean() > 0.18
-    assert 0.75 * of_bots.mean() < judge.shares["replace-history"] < of_bots.mean()
+    assert 0.75 * of_bots.mean() < shares["replace-history"] < of_bots.mean()
 
 
 @pytest.mark.usefixtures("few_lessons", "few_long")
@@ -575,7 +583,7 @@ def test_items_drawn_at_random_have_what_chance_gives_however_many_and_by_whomev
     generator = np.random.default_rng(1)
     drawn = users / users.sum() if popular else None
     histories = [(generator.choice(3_000, length, replace=False, p=drawn) + 1).tolist() for _ in range(400)]
-    found = chance.coherence(make(histories, 3_000), np.arange(400))
+    found = chance.coherence(having(histories, 3_000))
     assert abs(found.mean()) < 0.15
     assert found.std() == pytest.approx(1, abs=0.2)
     assert np.quantile(found, 0.99) < 4
@@ -589,25 +597,25 @@ def test_a_history_that_keeps_to_little_is_further_from_chance_the_longer_it_is(
     histories = [
         np.unique(np.r_[near[: size // 3], generator.choice(3_000, size - size // 3)] + 1) for size in (60, 120, 240)
     ]
-    found = chance.coherence(make([history.tolist() for history in histories], 3_000), np.arange(3))
+    found = chance.coherence(having([history.tolist() for history in histories], 3_000))
     assert 2 < found[0] < found[1] < found[2]
 
 
 def test_of_few_different_items_nothing_is_said_of_a_history() -> None:
     chance, _ = by_popularity(100, 0)
     rows = [*range(1, 20)] * 10
-    known = chance.coherence(make([rows, [*rows, 20], []], 100), np.array([0, 1, 2]))
+    known = chance.coherence(having([rows, [*rows, 20], []], 100))
     assert known[0] == known[2] == MOST
     assert abs(known[1]) < 5, "what is had again has nothing to do with others for that"
     unknown = chance.vectors.copy()
     unknown[19] = np.nan
-    assert Chance.of(unknown, np.ones(100)).coherence(make([[*rows, 20]], 100), np.array([0])) == MOST
+    assert Chance.of(unknown, np.ones(100)).coherence(having([[*rows, 20]], 100)) == MOST
 
 
 @pytest.mark.parametrize("had", [50, 51])
 def test_of_who_has_most_of_what_there_is_nothing_is_said(had: int) -> None:
     chance, _ = by_popularity(100, 0)
-    found = chance.coherence(make([list(range(1, had + 1))], 100), np.array([0]))
+    found = chance.coherence(having([list(range(1, had + 1))], 100))
     assert (found == MOST) == (had > 50)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 
 from iadsr_cli.noise import LONG_HISTORY
-from iadsr_cli.sequences import Sequences, Windows, stretches
+from iadsr_cli.sequences import stretches
 
 MOST = 50.0
 """What is said of a history at most, and of one of which nothing is said."""
@@ -57,24 +57,23 @@ class Chance:
             scatter[number] = (left.T @ left).ravel() / len(own)
         return cls(vectors, level, items, means, squares, scatter @ scatter.T)
 
-    def coherence(self, sequences: Sequences, users: np.ndarray) -> np.ndarray:
+    def coherence(self, held: sparse.csr_array) -> np.ndarray:
         """Return how much more the items of histories have to do with each other than by chance, float64 [u].
+
+        `held` says who has what: [u, V] of ones. What is had again and again has everything to do with itself.
 
         That is the sum over pairs of different items of the products of what is left of their vectors, less what it
         is on the mean of as many items drawn from each level, in standard deviations of that. It is `MOST` at most, and
         where fewer than 20 items are known, or more than half of all: who has nearly everything has what there is.
         """
         levels, size = self.means.shape
-        found = np.full(len(users), MOST)
+        different = np.diff(held.indptr)
+        found = np.full(len(different), MOST)
         # Of others nothing is said, and they are most.
-        long = np.flatnonzero(sequences.lengths[users] >= LONG_HISTORY)
-        lengths = sequences.lengths[users[long]]
+        long = np.flatnonzero(different >= LONG_HISTORY)
         of_pairs = np.bincount(self.level, self.squares, levels) / np.maximum(self.items * (self.items - 1), 1)
-        for first, last in stretches(lengths, max(1, _VALUES_AT_ONCE // size)):
-            rows = Windows(sequences.offsets[users[long[first:last]]], lengths[first:last]).rows()
-            user = np.repeat(np.arange(last - first), lengths[first:last])
-            # What is had again and again has everything to do with itself.
-            user, item = np.divmod(np.unique(user * len(self.vectors) + sequences.codes[rows] - 1), len(self.vectors))
+        for first, last in stretches(different[long], max(1, _VALUES_AT_ONCE // size)):
+            user, item = held[long[first:last]].nonzero()
             known = ~np.isnan(self.vectors[item, 0])
             user, item = user[known], item[known]
             histories = sparse.csr_array((np.ones(len(item)), (user, np.arange(len(item)))), (last - first, len(item)))

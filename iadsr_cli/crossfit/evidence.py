@@ -15,7 +15,7 @@ from iadsr_cli.crossfit.predictor import FURTHEST, Predictor
 from iadsr_cli.crossfit.spaces import Fold
 from iadsr_cli.crossfit.texts import TextFeatures
 from iadsr_cli.noise import LONG_HISTORY
-from iadsr_cli.sequences import Sequences, Windows, positions, stretches
+from iadsr_cli.sequences import Sequences, Windows, positions, stretches, user_items
 from iadsr_cli.threads import alone, side_by_side
 
 # A row is compared with at most this many before it and after it.
@@ -263,7 +263,7 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: TextFeatu
         for rows, cosines in _to_rest(sequences, users, fold.spaces[name]):
             out[rows, place[f"{name}: rest"]] = cosines
         if name in whole:
-            out[rows_of_all, place[whole[name]]] = fold.chances[name].coherence(sequences, users)[owner]
+            out[rows_of_all, place[whole[name]]] = fold.chances[name].coherence(held)[owner]
 
     def compared_with_rows(some: np.ndarray) -> None:
         stretch = _Stretch.of(sequences, some)
@@ -282,9 +282,10 @@ def gather(sequences: Sequences, users: np.ndarray, fold: Fold, texts: TextFeatu
 
     every = sequences.lengths[users]
     rows_of_all, owner = Windows(sequences.offsets[users], every).rows(), np.repeat(np.arange(len(users)), every)
-    codes = len(sequences.items) + 1
-    had = np.unique(owner * codes + sequences.codes[rows_of_all])
-    different = np.bincount(had // codes, minlength=len(users))
+    judged = np.zeros(len(sequences.codes), dtype=bool)
+    judged[rows_of_all] = True
+    held = user_items(sequences, judged)[users]
+    different = np.diff(held.indptr)
     out[rows_of_all, place["history: items"]] = np.log(LONG_HISTORY / np.maximum(different, LONG_HISTORY))[owner]
     side_by_side(compared_with_rest, fold.chances, at_once=_AT_ONCE)
     parts = stretches(every * np.minimum(every, 2 * _REACH + 1), _PAIRS_AT_ONCE)

@@ -1,13 +1,12 @@
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
+from processes import INTERRUPTIBLE, unset
 from typer.testing import CliRunner, Result
 
 from iadsr_cli.cli.app import app
@@ -42,13 +41,11 @@ def iadsr(tmp_path: Path) -> Callable[..., "subprocess.Popen[bytes]"]:
     """Start `iadsr` as a process of its own in the same folder."""
 
     def start(*arguments: object, **options: object) -> "subprocess.Popen[bytes]":
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("IADSR_")}
-        environment |= {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200", **SMALL}
+        environment = unset() | {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200", **SMALL}
         environment.pop("PYTHONUNBUFFERED", None)  # what is held back is written at the end, or cannot be
         command = [sys.executable, "-m", "iadsr_cli", *map(str, arguments)]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        # A suite that runs in the background was told to ignore interrupts, and so would be what it starts.
-        pipes["preexec_fn"] = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+        pipes["preexec_fn"] = INTERRUPTIBLE
         return subprocess.Popen(command, cwd=tmp_path, env=environment, **{**pipes, **options})  # type: ignore[call-overload, no-any-return]
 
     return start

@@ -6,15 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
+from processes import INTERRUPTIBLE
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 
-# A shell's jobs in the background ignore interrupts, and so would what these tests start there.
-INTERRUPTIBLE = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
 SLOW = ["--encoder", "tfidf", "--pretrain-epochs", "1", "--align-epochs", "500", "--patience", "500", "--device", "cpu"]
 QUICK = [
     "--method",

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from processes import INTERRUPTIBLE, unset
 from safetensors.numpy import load_file
 
 pytest.importorskip("ray")
@@ -57,8 +57,7 @@ def start(folder: Path, tmp_path: Path) -> Start:
     """Start a program, by default the command, in the folder of the log, with a cache of its own."""
 
     def start(*arguments: object, code: str = COMMAND) -> "subprocess.Popen[str]":
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("IADSR_")}
-        environment |= {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200"}
+        environment = unset() | {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200"}
         return subprocess.Popen(
             [sys.executable, "-c", code, *map(str, arguments)],
             cwd=folder,
@@ -66,8 +65,7 @@ def start(folder: Path, tmp_path: Path) -> Start:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            # A suite that runs in the background was told to ignore interrupts, and so would be what it starts.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+            preexec_fn=INTERRUPTIBLE,  # noqa: PLW1509
         )
 
     return start

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from processes import unset
 
 ROOT = Path(__file__).parents[2]
 ROWS = 1_500
@@ -38,9 +39,8 @@ def test_every_step_runs_and_the_page_shows_the_same_steps(tmp_path):
     (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     for program in (tmp_path / "bin").iterdir():
         program.chmod(0o755)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("IADSR_")}
-    environment |= {
-        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{environment['PATH']}",
+    environment = unset() | {
+        "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
         "IADSR_ENCODER": "tfidf",
         "IADSR_ENCODER_DIMENSION": "32",
