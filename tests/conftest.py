@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+from learning import learning_little
 from typer.testing import CliRunner
 
 # The models here are tiny: more threads would only wait for each other.
@@ -16,30 +16,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 SIZES = ["--embedding-size", "8", "--hidden-size", "8", "--pretrain-epochs", "1"]
 
 
-@contextmanager
-def _learning_little(rounds: int = 20) -> Iterator[None]:
-    from iadsr_cli.crossfit import head, lessons, panel
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(head, "_ROUNDS", rounds)
-        patch.setattr(lessons, "_LESSONS", (1, 1))
-        patch.setattr(panel, "_MOST", 1)
-        yield
-
-
-@pytest.fixture(scope="session")
-def learning_little() -> Callable[..., AbstractContextManager[None]]:
-    """Judge once, inject noise once and learn heads in so many rounds (a tenth of the usual, if not told), inside of a
-    with statement: where it does not matter how good scores are. Of each test, for a worker may run tests of other
-    folders between those of one.
-    """
-    return _learning_little
-
-
 @pytest.fixture
 def few_rounds() -> Iterator[None]:
     """Learn little in one test."""
-    with _learning_little():
+    with learning_little():
         yield
 
 

@@ -12,6 +12,7 @@ import pytest
 from histories import make
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from learning import learning_little
 from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
@@ -38,9 +39,9 @@ ROUNDS = head._ROUNDS
 
 
 @pytest.fixture(autouse=True)
-def learning_less(learning_little) -> Iterator[None]:
+def learning_less() -> Iterator[None]:
     """Enough for logs like these, and faster."""
-    with learning_little(rounds=40):
+    with learning_little(rounds=40, folds=5, kinds=KINDS):
         yield
 
 
@@ -635,7 +636,7 @@ def test_bots_are_looked_for_where_enough_histories_of_the_log_are_long(long: in
     assert (lesson.kind == list(KINDS).index("replace-history")).any() == (long == 500)
 
 
-@pytest.mark.usefixtures("few_rounds", "few_long")
+@pytest.mark.usefixtures("few_long")
 def test_heads_see_what_their_kind_can_be_told_by(monkeypatch: pytest.MonkeyPatch) -> None:
     hidden: list[list[int]] = []
     fit_kinds = head.fit_kinds
@@ -648,7 +649,7 @@ def test_heads_see_what_their_kind_can_be_told_by(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(head, "fit_kinds", spied)
     sequences, vectors, titles = with_incoherent(360, 20, 60)
-    judge = Judge(Known.of(sequences, vectors, titles), 0, Silent())
+    judge = Judge(Known.of(sequences, vectors, titles), 0, Silent(), folds=2)
     judge.scores()
 
     def seen(kind: str) -> set[str]:

@@ -169,7 +169,7 @@ class Judge:
         seed: int,
         reporter: Reporter,
         kinds: Mapping[str, Kind] | None = None,
-        folds: int = FOLDS,
+        folds: int | None = None,
         families: Collection[str] = FAMILIES,
     ) -> None:
         """Prepare to judge.
@@ -179,13 +179,14 @@ class Judge:
             seed: of folds and of injected noise.
             reporter: told of the progress.
             kinds: of noise to learn from; `KINDS` if None.
-            folds: of the users; with 1, all are judged by what all of them teach, for comparison.
+            folds: of the users, `FOLDS` if None; with 1, all are judged by what all of them teach, for comparison.
             families: the families of evidence that count; the others are taken as missing.
         """
         self._known, self._sequences, self._seed, self._reporter = known, known.sequences, seed, reporter
         self._kinds = KINDS if kinds is None else kinds
         users = len(self._sequences.lengths)
         order = np.random.default_rng([_STREAM, seed]).permutation(users)
+        folds = FOLDS if folds is None else folds
         self._fold = order % min(folds, users)
         # Heads are learned from the users of one side and judge those of the other; of each fold are some on both,
         # where it has several.

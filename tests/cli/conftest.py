@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from learning import learning_little
 from processes import INTERRUPTIBLE, unset
 from typer.testing import CliRunner, Result
 
@@ -105,7 +106,7 @@ def _quick(few_rounds: None) -> None:
 
 
 @pytest.fixture(scope="session")
-def _scores(tmp_path_factory: pytest.TempPathFactory, learning_little) -> Path:
+def _scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scores")
     options = ["--encoder", "tfidf", "--dry-run", "--cache-dir", str(folder / "cache")]
     with learning_little():

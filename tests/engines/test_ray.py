@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from learning import LITTLE
 from processes import INTERRUPTIBLE, unset
 from safetensors.numpy import load_file
 
@@ -24,12 +25,12 @@ pytestmark = [pytest.mark.ray, pytest.mark.skipif(sys.platform != "linux", reaso
 ROWS, USERS = 3_000, 250
 RAY = ["--engine", "ray", "--actors", "2"]
 # The command, with buckets so small that there are ten, of which a part of the second teaches.
-COMMAND = """
-from iadsr_cli.cli.app import main
+COMMAND = f"""{LITTLE}
 from iadsr_cli.engines import buckets, scorers
 buckets._BUCKET_ROWS = 300
 scorers.TEACHING_ROWS = 450
-main()
+with learning_little():
+    main()
 """
 
 

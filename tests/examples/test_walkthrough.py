@@ -9,17 +9,12 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from learning import LITTLE
 from processes import unset
 
 ROOT = Path(__file__).parents[2]
 ROWS = 1_500
-# Learns little: what the scores are is no matter here.
-COMMAND = f"""#!{sys.executable}
-from iadsr_cli.cli.app import main
-from iadsr_cli.crossfit import head, lessons
-head._ROUNDS, lessons._LESSONS = 20, (1, 1)
-main()
-"""
+COMMAND = f"#!{sys.executable}{LITTLE}with learning_little():\n    main()\n"
 CONSOLE = re.compile(r"^```console\n\$ (.*)\n", re.MULTILINE)
 
 
