@@ -28,7 +28,7 @@ _LESS_USUAL = {
     "item": (
         "videoid", "animeid", "artistid", "venueid", "skuid", "sku", "recipeid", "isbn", "gmapid", "stockcode",
         "contentid", "clickarticleid", "adgroupid", "songid", "gameid", "appid", "newsid", "poiid", "restaurantid",
-        "hotelid", "listingid", "courseid", "postid", "offerid",
+        "hotelid", "listingid", "courseid", "postid", "offerid", "locationid", "placeid",
     ),
     "text": (
         "prodname", "productname", "itemname", "booktitle", "gametitle", "appname", "songtitle", "trackname",
@@ -41,7 +41,7 @@ _SESSIONS = ("sessionid", "session", "usersession")
 # The same for times, but only where the values are times: a date may also be when an item came out.
 _PERHAPS_TIMES = (
     "date", "timems", "utctimestamp", "clicktimestamp", "invoicedate", "eventdate", "dateadded", "reviewdate",
-    "commenttime", "transactiondt", "orderdate", "purchasedate",
+    "commenttime", "transactiondt", "orderdate", "purchasedate", "checkintime",
 )  # fmt: skip
 # Columns of what the user had before the row, as logs that were made ready for training have them.
 _HISTORIES = (
