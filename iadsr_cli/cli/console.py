@@ -54,7 +54,9 @@ class _Speed(ProgressColumn):
         self._unit = unit
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} {self._unit}/s" if task.speed else self._unit, style="dim")
+        # A number that the unit is of stands before it where a total is known.
+        at_rest = self._unit if task.total is not None else ""
+        return Text(f"{task.speed:,.0f} {self._unit}/s" if task.speed else at_rest, style="dim")
 
 
 class Bar:

@@ -1,8 +1,11 @@
 """What a person sees: a log's own words are shown, and do nothing to the terminal."""
 
-import pytest
+from unittest.mock import Mock
 
-from iadsr_cli.cli.console import Face, print_error
+import pytest
+from rich.progress import Task
+
+from iadsr_cli.cli.console import Face, _Speed, print_error
 from iadsr_cli.errors import InputError
 
 # Colours, the title of the window, a line of its own, text turned around, an emoji, markup, and the end of markup.
@@ -31,3 +34,9 @@ def test_words_of_a_log_are_printed_as_they_stand_and_steer_nothing(
     assert said.count(SHOWN) == 9
     assert said.count(SHOWN + "\\") == 0
     assert not [sign for sign in said if sign != "\n" and not sign.isprintable()]
+
+
+@pytest.mark.parametrize(("total", "unit"), [(None, ""), (9, "rows")])
+def test_a_unit_is_named_where_there_is_a_number_of_it(total: int | None, unit: str) -> None:
+    shown = [str(_Speed("rows").render(Mock(Task, total=total, speed=speed))) for speed in (None, 1_234.4)]
+    assert shown == [unit, "1,234 rows/s"]
