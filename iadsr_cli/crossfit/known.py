@@ -69,6 +69,6 @@ class Known:
     def neighbours(self) -> np.ndarray | None:
         """What `noise.nearest_in_text` finds; None where there are no texts, or too many."""
         vectors = np.concatenate([np.zeros_like(self.texts.vectors[:1]), self.texts.vectors])
-        if not vectors.any() or len(vectors) > noise.MOST_SIMILAR_ITEMS:
+        if not vectors.any() or len(self.texts.vectors) > noise.MOST_SIMILAR_ITEMS:
             return None
         return noise.nearest_in_text(vectors, vectors.any(axis=1) & (self.sequences.counts() > 0))

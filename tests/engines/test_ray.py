@@ -23,6 +23,7 @@ pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")]
 
 ROWS, USERS = 3_000, 250
+MARK = f"STARTED_BY_TESTS={os.getpid()}".encode()
 RAY = ["--engine", "ray", "--actors", "2"]
 # The command, with buckets so small that there are ten, of which a part of the second teaches.
 COMMAND = f"""{LITTLE}
@@ -58,7 +59,8 @@ def start(folder: Path, tmp_path: Path) -> Start:
     """Start a program, by default the command, in the folder of the log, with a cache of its own."""
 
     def start(*arguments: object, code: str = COMMAND) -> "subprocess.Popen[str]":
-        environment = unset() | {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200"}
+        name, _, value = MARK.decode().partition("=")
+        environment = unset() | {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200", name: value}
         return subprocess.Popen(
             [sys.executable, "-c", code, *map(str, arguments)],
             cwd=folder,
@@ -75,29 +77,27 @@ def start(folder: Path, tmp_path: Path) -> Start:
 def ended(process: "subprocess.Popen[str]", code: int = 0) -> tuple[str, str]:
     out, error = process.communicate(timeout=120)
     assert process.returncode == code, error
-    assert not list(family(process.pid)), "processes of Ray were left"
+    end = time.monotonic() + 1
+    while left := list(started()):
+        assert time.monotonic() < end, f"left running: {left}"
+        time.sleep(0.05)
     return out, error
 
 
-def family(parent: int) -> Iterator[tuple[int, str]]:
-    """The processes that one has started, and those that they have: ids and command lines."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+def started() -> Iterator[tuple[int, str]]:
+    """The processes that tests have started, and those that they have, even alone: ids and command lines."""
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            number, line = int(stat.parent.name), (stat.parent / "cmdline").read_bytes()
-            parents[number] = int(stat.read_text().rpartition(")")[2].split()[1]), line.decode(errors="replace")
+            if MARK in (folder / "environ").read_bytes().split(b"\0"):
+                yield int(folder.name), (folder / "cmdline").read_bytes().decode(errors="replace")
         except OSError:  # it has ended
             continue
-    grown = {parent}
-    while more := {number for number, (above, _) in parents.items() if above in grown} - grown:
-        grown |= more
-    yield from ((number, parents[number][1]) for number in sorted(grown - {parent}))
 
 
 def actor_at_work(process: "subprocess.Popen[str]") -> int:
     end = time.monotonic() + 60
     while time.monotonic() < end and process.poll() is None:
-        for number, line in family(process.pid):
+        for number, line in started():
             if re.match(r"ray::MapWorker.*\.submit", line):
                 return number
         time.sleep(0.02)
