@@ -76,13 +76,15 @@ class PartFile:
         """Yield the rows of one row group each, `BATCH` at most: with some columns, or all; partitions are the last."""
         own = self.schema.names if columns is None else [name for name in columns if name in self.schema.names]
         wide = [name for name in self.wide if name in own]
+        # Without a column there would be no rows either.
+        read = own or self.schema.names[:1]
         with _readable(self.path), pq.ParquetFile(self.path) as file, micros_file(self.path) as in_micros:
             for group in range(file.num_row_groups):
-                times = in_micros.read_row_group(group, wide) if wide else None
+                # To Arrow a name is a path, too: "user.id" brings that of a struct "user" along, in its own order.
+                times = in_micros.read_row_group(group, wide).select(wide) if wide else None
                 done = 0
-                # Without a column there would be no rows either.
-                for batch in file.iter_batches(parts.BATCH, [group], own or self.schema.names[:1]):
-                    table = pa.Table.from_batches([batch])
+                for batch in file.iter_batches(parts.BATCH, [group], read):
+                    table = pa.Table.from_batches([batch]).select(read)
                     if times is not None:
                         table = replaced(table, times.slice(done, table.num_rows))
                     done += table.num_rows

@@ -43,7 +43,7 @@ class TableRecords(Records):
             in_micros = micros_file(pa.BufferReader(content))
             wide = wide_times(file, in_micros)
             if wide:
-                table = replaced(table, in_micros.read(columns=wide))
+                table = replaced(table, in_micros.read(columns=wide).select(wide))
             names = table.column_names  # which need not be text
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(
@@ -88,7 +88,9 @@ def wide_times(file: pq.ParquetFile, in_micros: pq.ParquetFile) -> list[str]:
     """Return the columns of 96-bit times of which some do not fit nanoseconds; `in_micros` is its `micros_file`."""
     leaves = [file.schema.column(index) for index in range(len(file.schema))]
     columns = file.schema_arrow.names if any(leaf.physical_type == "INT96" for leaf in leaves) else []
-    names = [leaf.path for leaf in leaves if leaf.physical_type == "INT96" and leaf.path in columns]
+    # The path of a part of a struct may be the name of a column.
+    whole = [leaf for leaf in leaves if leaf.name == leaf.path and leaf.name in columns]
+    names = [leaf.name for leaf in whole if leaf.physical_type == "INT96"]
     wide: set[str] = set()
     if names:
         for both in zip(file.iter_batches(columns=names), in_micros.iter_batches(columns=names), strict=True):
