@@ -127,7 +127,6 @@ def cluster(settings: EngineSettings) -> Iterator[Cluster]:
         UsageError: if Ray is not installed, the cluster cannot be reached, or the actors have no room in it.
     """
     try:
-        import psutil
         import ray.data
     except ImportError as error:
         raise UsageError(
@@ -139,22 +138,7 @@ def cluster(settings: EngineSettings) -> Iterator[Cluster]:
             _connect(settings.ray_address)
             yield Cluster(_actors(settings, ray.cluster_resources()), settings.num_gpus_per_actor)
         finally:
-            workers = [] if settings.ray_address else _workers()
-            ray.shutdown()
-            for worker in workers:
-                with suppress(psutil.NoSuchProcess):
-                    worker.kill()
-
-
-def _workers() -> list[Any]:
-    """Return the processes of a cluster on this machine that do its work, and what they have started.
-
-    It leaves them to end by themselves, and now and then one does not: it waits for a lock of its own (Ray 2.60).
-    """
-    import psutil
-
-    nodes = [process for process in psutil.Process().children() if process.name() == "raylet"]
-    return [worker for node in nodes for worker in node.children(recursive=True)]
+            _leave()
 
 
 def _connect(address: str | None) -> None:
@@ -185,6 +169,25 @@ def _connect(address: str | None) -> None:
     finally:
         signal.signal(signal.SIGTERM, ours)
     ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+def _leave() -> None:
+    """Disconnect, and end a cluster of this machine with all that it has started.
+
+    Ray leaves workers to end by themselves, and now and then one does not: it waits for a lock of its own (Ray 2.60).
+    """
+    import psutil
+    import ray
+
+    workers: list[Any] = []
+    with suppress(psutil.Error):  # those that end meanwhile
+        for node in psutil.Process().children():
+            if node.name() == "raylet":
+                workers += node.children(recursive=True)
+    ray.shutdown()
+    for worker in workers:
+        with suppress(psutil.Error):
+            worker.kill()
 
 
 def _check_reached(address: str | None) -> None:

@@ -80,13 +80,13 @@ class PartFile:
         read = own or self.schema.names[:1]
         with _readable(self.path), pq.ParquetFile(self.path) as file, micros_file(self.path) as in_micros:
             for group in range(file.num_row_groups):
-                # To Arrow a name is a path, too: "user.id" brings that of a struct "user" along, in its own order.
-                times = in_micros.read_row_group(group, wide).select(wide) if wide else None
+                times = in_micros.read_row_group(group, wide) if wide else None
                 done = 0
+                # To Arrow a name is a path, too: "user.id" brings that of a struct "user" along, in its own order.
                 for batch in file.iter_batches(parts.BATCH, [group], read):
                     table = pa.Table.from_batches([batch]).select(read)
                     if times is not None:
-                        table = replaced(table, times.slice(done, table.num_rows))
+                        table = replaced(table, times.slice(done, table.num_rows), wide)
                     done += table.num_rows
                     for name, value in self.partitions.items():
                         if columns is None or name in columns:

@@ -43,7 +43,7 @@ class TableRecords(Records):
             in_micros = micros_file(pa.BufferReader(content))
             wide = wide_times(file, in_micros)
             if wide:
-                table = replaced(table, in_micros.read(columns=wide).select(wide))
+                table = replaced(table, in_micros.read(columns=wide), wide)
             names = table.column_names  # which need not be text
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(
@@ -87,10 +87,8 @@ def micros_file(source: Path | pa.NativeFile) -> pq.ParquetFile:
 def wide_times(file: pq.ParquetFile, in_micros: pq.ParquetFile) -> list[str]:
     """Return the columns of 96-bit times of which some do not fit nanoseconds; `in_micros` is its `micros_file`."""
     leaves = [file.schema.column(index) for index in range(len(file.schema))]
-    columns = file.schema_arrow.names if any(leaf.physical_type == "INT96" for leaf in leaves) else []
     # The path of a part of a struct may be the name of a column.
-    whole = [leaf for leaf in leaves if leaf.name == leaf.path and leaf.name in columns]
-    names = [leaf.name for leaf in whole if leaf.physical_type == "INT96"]
+    names = [leaf.name for leaf in leaves if leaf.physical_type == "INT96" and leaf.name == leaf.path]
     wide: set[str] = set()
     if names:
         for both in zip(file.iter_batches(columns=names), in_micros.iter_batches(columns=names), strict=True):
@@ -101,12 +99,12 @@ def wide_times(file: pq.ParquetFile, in_micros: pq.ParquetFile) -> list[str]:
     return [name for name in names if name in wide]
 
 
-def replaced(table: pa.Table, columns: pa.Table) -> pa.Table:
-    """Return a table with some of its columns, and their types, as another one has them."""
-    for name in columns.column_names:
+def replaced(table: pa.Table, other: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Return a table with these of its columns, and their types, as another one has them."""
+    for name in names:
         index = table.column_names.index(name)
-        field = table.field(index).with_type(columns.field(name).type)
-        table = table.set_column(index, field, columns.column(name))
+        field = table.field(index).with_type(other.field(name).type)
+        table = table.set_column(index, field, other.column(name))
     return table
 
 

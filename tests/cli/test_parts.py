@@ -547,44 +547,26 @@ def test_a_column_may_be_called_like_a_part_of_another(
     clean: Callable[..., Result], folder: Path, tmp_path: Path, wide: bool
 ) -> None:
     table, _ = shelves()
-    of_users, of_items = (
-        pa.array(
-            [
-                {"id": str(each), "name": f"{kind} {each}", "until": datetime(2024, 1, 1)}
-                for each in table[column].to_pylist()
-            ]
-        )
-        for kind, column in (("user", "user_id"), ("item", "item_id"))
-    )
+    users, items = (table[name].to_pylist() for name in ("user_id", "item_id"))
+    of_users = pa.array([{"id": each, "name": f"user {each}", "until": datetime(2024, 1, 1)} for each in users])
+    of_items = pa.array([{"id": str(each), "name": f"item {each}", "until": datetime(2024, 1, 1)} for each in items])
     until = pa.array([datetime(9999 if wide else 2024, 12, 31)] * ROWS, pa.timestamp("us"))
     table = table.append_column("user.id", table["user_id"]).append_column("user.until", until).drop_columns("user_id")
     table = table.append_column("item", of_items).append_column("user", of_users)
     log = tmp_path / "log.parquet"
     pq.write_table(table, log, row_group_size=700, use_deprecated_int96_timestamps=True)
+    columns = ["--user-column", "user.id", "--item-column", "item_id"]
     for way in ("never", "always"):
         outputs = ["-o", f"{way}.parquet", "--removed", f"{way}-gone.parquet", "--in-parts", way]
-        clean(
-            "--model",
-            folder / "model",
-            "--user-column",
-            "user.id",
-            "--item-column",
-            "item_id",
-            "--budget",
-            "7%",
-            *outputs,
-            log=log,
-        )
+        clean(*columns, "--model", folder / "model", "--budget", "7%", *outputs, log=log)
     for name in ("", "-gone"):
         found = pq.read_table(f"always{name}.parquet")
         others = pq.read_table(f"never{name}.parquet")
         assert found.select(table.column_names).equals(others.select(table.column_names))
-        assert [each["name"] for each in found["user"].to_pylist()] == [
-            f"user {each}" for each in found["user.id"].to_pylist()
-        ]
-        assert [each["id"] for each in found["item"].to_pylist()] == [
-            str(each) for each in found["item_id"].to_pylist()
-        ]
+        named = [each["name"] for each in found["user"].to_pylist()]
+        assert named == [f"user {each}" for each in found["user.id"].to_pylist()]
+        with_ids = [each["id"] for each in found["item"].to_pylist()]
+        assert with_ids == [str(each) for each in found["item_id"].to_pylist()]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")]
 
 ROWS, USERS = 3_000, 250
-MARK = f"STARTED_BY_TESTS={os.getpid()}".encode()
+MARK = {"STARTED_BY_TESTS": str(os.getpid())}
 RAY = ["--engine", "ray", "--actors", "2"]
 # The command, with buckets so small that there are ten, of which a part of the second teaches.
 COMMAND = f"""{LITTLE}
@@ -59,8 +59,7 @@ def start(folder: Path, tmp_path: Path) -> Start:
     """Start a program, by default the command, in the folder of the log, with a cache of its own."""
 
     def start(*arguments: object, code: str = COMMAND) -> "subprocess.Popen[str]":
-        name, _, value = MARK.decode().partition("=")
-        environment = unset() | {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200", name: value}
+        environment = unset() | {"IADSR_CACHE_DIR": str(tmp_path / "cache"), "COLUMNS": "200", **MARK}
         return subprocess.Popen(
             [sys.executable, "-c", code, *map(str, arguments)],
             cwd=folder,
@@ -86,9 +85,10 @@ def ended(process: "subprocess.Popen[str]", code: int = 0) -> tuple[str, str]:
 
 def started() -> Iterator[tuple[int, str]]:
     """The processes that tests have started, and those that they have, even alone: ids and command lines."""
+    (mark,) = (f"{name}={value}".encode() for name, value in MARK.items())
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if MARK in (folder / "environ").read_bytes().split(b"\0"):
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
                 yield int(folder.name), (folder / "cmdline").read_bytes().decode(errors="replace")
         except OSError:  # it has ended
             continue
