@@ -10,7 +10,7 @@ item that the user has nowhere.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -480,7 +480,8 @@ def _inserted(sequences: Sequences, users: np.ndarray, slots: np.ndarray, items:
     origin = np.concatenate([np.full(len(items), -1), clean])[order]
     lengths = sequences.lengths + np.bincount(users, minlength=len(sequences.lengths))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return Noisy(Sequences(sequences.items, codes, np.arange(len(codes)), offsets), origin < 0, origin)
+    rows = np.arange(len(codes))
+    return Noisy(replace(sequences, codes=codes, row_ids=rows, offsets=offsets), origin < 0, origin)
 
 
 def _replaced(sequences: Sequences, places: np.ndarray, items: np.ndarray) -> Noisy:
@@ -490,4 +491,4 @@ def _replaced(sequences: Sequences, places: np.ndarray, items: np.ndarray) -> No
     origin = np.arange(len(codes))
     is_noise = np.zeros(len(codes), dtype=bool)
     is_noise[places] = True
-    return Noisy(Sequences(sequences.items, codes, origin.copy(), sequences.offsets), is_noise, origin)
+    return Noisy(replace(sequences, codes=codes, row_ids=origin.copy()), is_noise, origin)

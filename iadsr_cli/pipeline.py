@@ -110,7 +110,8 @@ class Workspace:
     @cached_property
     def sequences(self) -> Sequences:
         """The log as sequences."""
-        return make_sequences(self.log.user_ids(), self.log.item_ids(), self.log.order())
+        log = self.log
+        return make_sequences(log.user_ids(), log.item_ids(), log.order(), people=log.people_ids())
 
     @property
     def trainable(self) -> Sequences:

@@ -30,12 +30,19 @@ class Sequences:
         codes: item codes, int64 [N].
         row_ids: row of the log that each interaction came from, int64 [N].
         offsets: first interaction of each user and the end of the last, int64 [U + 1].
+        owners: the person that each is of, int64 [U], where a person has several, as with sessions; else None.
     """
 
     items: pa.Array
     codes: np.ndarray
     row_ids: np.ndarray
     offsets: np.ndarray
+    owners: np.ndarray | None = None
+
+    @cached_property
+    def people(self) -> np.ndarray:
+        """The person that each user is, 0 to P - 1, int64 [U]: of sessions several are of one."""
+        return np.arange(len(self.lengths)) if self.owners is None else self.owners
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -68,7 +75,7 @@ class Sequences:
         """Return the sequences of the interactions that `keep` (bool [N]) marks; users and items stay numbered."""
         lengths = np.bincount(self.user_index[keep], minlength=len(self.lengths))
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        return Sequences(self.items, self.codes[keep], self.row_ids[keep], offsets)
+        return Sequences(self.items, self.codes[keep], self.row_ids[keep], offsets, self.owners)
 
     def counts(self, ends: np.ndarray | None = None) -> np.ndarray:
         """Return how often each code occurs, int64 [V + 1], in the first `ends[u]` interactions of each user."""
@@ -77,13 +84,17 @@ class Sequences:
 
 
 def make_sequences(
-    user_ids: pa.Array, item_ids: pa.Array, order: np.ndarray | None, vocabulary: pa.Array | None = None
+    user_ids: pa.Array,
+    item_ids: pa.Array,
+    order: np.ndarray | None,
+    vocabulary: pa.Array | None = None,
+    people: pa.Array | None = None,
 ) -> Sequences:
     """Make sequences from one user id, item id and comparable time per row of a log.
 
     Within a user, interactions are ordered by `order` (int64 [rows]), ties and a missing `order` by row. Rows without a
     user or an item take no part; neither do items outside `vocabulary`, where one is given. Without one, items are
-    numbered as they first occur.
+    numbered as they first occur. `people` are the ids of those whose sessions users are, where they are.
     """
     rows = np.flatnonzero(pc.and_(pc.is_valid(user_ids), pc.is_valid(item_ids)).to_numpy(zero_copy_only=False))
     if vocabulary is None:
@@ -94,12 +105,29 @@ def make_sequences(
         found = pc.index_in(item_ids.take(pa.array(rows)), value_set=vocabulary).fill_null(-1)
         codes = found.to_numpy(zero_copy_only=False).astype(np.int64) + 1
         rows, codes = rows[codes > 0], codes[codes > 0]
-    users = pc.dictionary_encode(user_ids.take(pa.array(rows))).indices.to_numpy(zero_copy_only=False)
-    return in_sequence(users, codes, rows.astype(np.int64), None if order is None else order[rows], vocabulary)
+
+    def numbered(ids: pa.Array) -> np.ndarray:
+        """Return ids of the rows as numbers, in the order in which they first occur there."""
+        numbers: np.ndarray = pc.dictionary_encode(ids.take(pa.array(rows))).indices.to_numpy(zero_copy_only=False)
+        return numbers
+
+    return in_sequence(
+        numbered(user_ids),
+        codes,
+        rows.astype(np.int64),
+        None if order is None else order[rows],
+        vocabulary,
+        None if people is None else numbered(people),
+    )
 
 
 def in_sequence(
-    users: np.ndarray, codes: np.ndarray, rows: np.ndarray, order: np.ndarray | None, items: pa.Array
+    users: np.ndarray,
+    codes: np.ndarray,
+    rows: np.ndarray,
+    order: np.ndarray | None,
+    items: pa.Array,
+    people: np.ndarray | None = None,
 ) -> Sequences:
     """Return sequences of interactions in any order.
 
@@ -109,11 +137,13 @@ def in_sequence(
         rows: row of the log that it came from, int64 [N].
         order: comparable times, int64 [N], or None: then rows decide, as they do between equal times.
         items: ids of the items, V strings.
+        people: whose session each user is, 0 to P - 1, int [N], where users are sessions.
     """
     place = np.lexsort((rows, users) if order is None else (rows, order, users))
     lengths = np.bincount(users) if len(users) else np.zeros(0, np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    return Sequences(items, codes[place], rows[place], offsets)
+    owners = None if people is None else people[place][offsets[:-1]].astype(np.int64)
+    return Sequences(items, codes[place], rows[place], offsets, owners)
 
 
 def check_trainable(sequences: Sequences, source: str) -> None:
@@ -122,7 +152,7 @@ def check_trainable(sequences: Sequences, source: str) -> None:
     Raises:
         InputError: if there is a single user or item, or no user has three interactions.
     """
-    users, items = len(sequences.lengths), len(sequences.items)
+    users, items = len(np.unique(sequences.people)), len(sequences.items)
     if not len(sequences.codes):
         raise InputError(f"{source} has no row with both a user and an item.", "Give a log with interactions.")
     for count, noun, column in ((users, "user", "--user-column"), (items, "item", "--item-column")):

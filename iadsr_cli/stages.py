@@ -301,7 +301,8 @@ def texts_digest(texts: ItemTexts) -> str:
 def rows_digest(log: Log) -> str:
     """Return the SHA-256 (hex) of all that a score can depend on: ids and order, row by row."""
     content = hashlib.sha256()
-    for ids in (log.user_ids(), log.item_ids()):
+    people = log.people_ids()
+    for ids in (log.user_ids(), log.item_ids(), *([] if people is None else [people])):
         content.update(row_codes(ids).tobytes())
         content.update("\0".join(pc.unique(ids).drop_null().to_pylist()).encode())
     order = log.order()

@@ -443,9 +443,10 @@ def test_noise_that_is_in_order_is_seen() -> None:
 
 
 @pytest.mark.usefixtures("few_rounds")
-@pytest.mark.parametrize("in_time", [False, True])
-def test_users_are_judged_by_other_users_alone(in_time: bool) -> None:
+@pytest.mark.parametrize(("in_time", "sessions"), [(False, 1), (True, 1), (False, 4)])
+def test_users_are_judged_by_other_users_alone(in_time: bool, sessions: int) -> None:
     sequences, vectors, titles = genres()
+    sequences = replace(sequences, owners=np.arange(len(sequences.lengths)) // sessions)
     if in_time:
         order = np.lexsort((sequences.codes, sequences.user_index))
         sequences = replace(sequences, codes=sequences.codes[order])
@@ -453,6 +454,9 @@ def test_users_are_judged_by_other_users_alone(in_time: bool) -> None:
     judge = Judge(Known.of(sequences, vectors, titles), 0, Silent())
     user = 7
     inside = judge._fold == judge._fold[user]
+    for part in (judge._fold, judge._side):
+        assert (part == part[sequences.people * sessions]).all(), "all sessions of a person are on one side"
+        assert len(np.unique(part)) > 1
     assert (judge._times(~inside) is not None) == in_time
     predictor = predict(sequences.codes, Pieces.of(sequences).of_users(~inside), judge._known.features, 0)
     others = taught_by(sequences.where(~inside[sequences.user_index]))

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
+from histories import make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iadsr_cli.errors import InputError
+from iadsr_cli.noise import inject
 from iadsr_cli.sequences import (
     Sequences,
     bucketed_batches,
@@ -122,6 +126,25 @@ def test_the_digest_is_of_the_sequences_and_not_of_the_file() -> None:
     swapped = of(["a", "a", "b"], ["x", "y", "x"], [2, 1, 3])
     assert first.digest() == later.digest()
     assert first.digest() != swapped.digest()
+
+
+def test_sessions_know_whose_they_are_whatever_is_left_of_them() -> None:
+    sessions, people = (pa.array(ids, pa.large_string()) for ids in (["b#1", None, "a#1", "b#2", "a#1"], [*"bbaba"]))
+    items = pa.array(["x", "y", None, "z", "x"], pa.large_string())
+    sequences = make_sequences(sessions, items, None, people=people)
+    assert sequences.people.tolist() == [0, 0, 1], "numbered by the rows that take part"
+    assert sequences.where(sequences.codes > 1).people.tolist() == [0, 0, 1]
+    assert make_sequences(sessions, items, None).people.tolist() == [0, 1, 2]
+    owned = replace(make([[1, 2, 3, 4, 5], [6, 7, 8, 9, 1], [2, 4, 6, 8, 5]], 30), owners=np.array([0, 0, 1]))
+    for kind in ("insert-uniform", "replace-uniform"):
+        assert inject(owned, kind, 0.1, 0).sequences.people.tolist() == [0, 0, 1]
+
+
+def test_sessions_of_one_person_are_no_users_to_learn_from() -> None:
+    users = pa.array(["a#1"] * 3 + ["a#2"] * 3)
+    sequences = make_sequences(users, pa.array([*"wxyxyz"]), None, people=pa.array(["a"] * 6))
+    with pytest.raises(InputError, match=r"^log.csv has one user only, and what fits is learned by comparing users."):
+        check_trainable(sequences, "log.csv")
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ class Bucket:
     Attributes:
         rows: of the log, int64 [n], ascending.
         users: 0 to U - 1, int64 [n]; their sessions, where a gap between them is set.
+        people: whose those are, 0 to P - 1, int64 [n].
         items: places among all items of the log, int64 [n]; -1 where it is missing.
         order: comparable times, int64 [n], or None.
         held: which rows the condition of --protect holds for, bool [n].
@@ -67,6 +68,7 @@ class Bucket:
 
     rows: np.ndarray
     users: np.ndarray
+    people: np.ndarray
     items: np.ndarray
     order: np.ndarray | None
     held: np.ndarray
@@ -84,16 +86,20 @@ class Bucket:
         known = np.flatnonzero(found)
         order = None if self.order is None else self.order[known]
         # Numbered as in memory, by their rows that have an item: who teaches whom goes by these numbers.
-        users = pc.dictionary_encode(pa.array(self.users[known])).indices.to_numpy(zero_copy_only=False)
-        return in_sequence(users, found[known], known, order, vocabulary)
+        users, people = (
+            pc.dictionary_encode(pa.array(of_rows[known])).indices.to_numpy(zero_copy_only=False)
+            for of_rows in (self.users, self.people)
+        )
+        return in_sequence(users, found[known], known, order, vocabulary, people)
 
     def take(self, rows: np.ndarray) -> "Bucket":
         """Return the interactions of some users, whose rows are marked, bool [n]."""
         order = None if self.order is None else self.order[rows]
-        users = np.unique(self.users[rows], return_inverse=True)[1]
+        users, people = (np.unique(of_rows[rows], return_inverse=True)[1] for of_rows in (self.users, self.people))
         return Bucket(
             self.rows[rows],
             users,
+            people,
             self.items[rows],
             order,
             self.held[rows],
@@ -104,11 +110,16 @@ class Bucket:
 
 def joined(several: Sequence[Bucket]) -> Bucket:
     """Return the rows of several buckets one after the other, as one."""
-    users = np.cumsum([0, *(int(bucket.users.max(initial=-1)) + 1 for bucket in several)])
+
+    def numbered_on(numbers: list[np.ndarray]) -> np.ndarray:
+        firsts = np.cumsum([0, *(int(each.max(initial=-1)) + 1 for each in numbers[:-1])])
+        return np.concatenate([each + first for each, first in zip(numbers, firsts, strict=True)])
+
     orders = [bucket.order for bucket in several if bucket.order is not None]
     return Bucket(
         np.concatenate([bucket.rows for bucket in several]),
-        np.concatenate([bucket.users + first for bucket, first in zip(several, users[:-1], strict=True)]),
+        numbered_on([bucket.users for bucket in several]),
+        numbered_on([bucket.people for bucket in several]),
         np.concatenate([bucket.items for bucket in several]),
         np.concatenate(orders) if orders else None,
         np.concatenate([bucket.held for bucket in several]),
@@ -169,7 +180,7 @@ class Split:
         """Read one bucket."""
         table = _read(self.folder, number)
         users = pc.dictionary_encode(table.column("user").combine_chunks()).indices
-        owner = users.to_numpy(zero_copy_only=False).astype(np.int64)
+        owner = people = users.to_numpy(zero_copy_only=False).astype(np.int64)
         order = table.column("time")
         if self.gap is not None:
             numbers = session_numbers(owner, order.to_numpy(), table.column("seconds").to_numpy(), self.gap)
@@ -180,6 +191,7 @@ class Split:
         return Bucket(
             rows,
             owner,
+            people,
             pc.fill_null(pc.index_in(table.column("item"), value_set=self.items), -1).to_numpy().astype(np.int64),
             self.ties.broken(times, rows),
             table.column("held").to_numpy(),

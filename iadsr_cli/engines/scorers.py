@@ -191,14 +191,14 @@ class CrossfitScorer:
 
 
 def _teaching_rows(bucket: Bucket, most: int, seed: int) -> np.ndarray:
-    """Return which rows of a bucket teach, bool [n]: all or, where they are more than `most`, those of some users.
+    """Return which rows of a bucket teach, bool [n]: all or, where they are more than `most`, those of some people.
 
     These are drawn at random, as far as there is room for them; all teach where there is for none.
     """
-    lengths = np.bincount(bucket.users)
+    lengths = np.bincount(bucket.people)
     chosen = np.full(len(lengths), len(bucket.rows) <= most)
     if not chosen.all():
-        for user in np.random.default_rng(seed).permutation(len(lengths)).tolist():
-            if lengths[user] <= most:
-                chosen[user], most = True, most - lengths[user]
-    return (chosen if chosen.any() else ~chosen)[bucket.users]
+        for person in np.random.default_rng(seed).permutation(len(lengths)).tolist():
+            if lengths[person] <= most:
+                chosen[person], most = True, most - lengths[person]
+    return (chosen if chosen.any() else ~chosen)[bucket.people]

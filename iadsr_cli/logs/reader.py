@@ -91,6 +91,7 @@ class Log:
     warnings: tuple[str, ...]
     timeless: np.ndarray
     _users: pa.Array
+    _people: pa.Array | None
     _items: pa.Array
     _all_items: pa.Array
     _times: np.ndarray | None
@@ -124,6 +125,10 @@ class Log:
     def user_ids(self) -> pa.Array:
         """Return canonical user ids (large_string [rows]), null where missing; those of sessions, with a gap."""
         return self._users
+
+    def people_ids(self) -> pa.Array | None:
+        """Return the ids of those whose sessions users are (large_string [rows]); None where users are people."""
+        return self._people
 
     def item_ids(self) -> pa.Array:
         """Return canonical item ids (large_string [rows]), null where missing, and where the time is."""
@@ -172,7 +177,7 @@ def read_log(source: str, settings: LogSettings) -> Log:
     roles, reading = find_times(roles, records.column_names, settings, records.name, lambda name: [stretch(name)])
     if settings.gap is not None:
         check_gap(roles.time, records.name)
-    found = None
+    found, people = None, None
     if roles.time is not None and reading is not None:
         found = read_times(stretch(roles.time), reading)
     missing = np.zeros(records.num_rows, dtype=bool) if found is None else found.missing
@@ -181,7 +186,7 @@ def read_log(source: str, settings: LogSettings) -> Log:
     odd = {"user": stand_ins(users), "item": stand_ins(timed)}
     if found is not None and roles.time is not None and settings.gap is not None:
         seconds = seconds_of(found, roles.time, records.name)
-        users = session_ids(users, found.order, seconds, settings.gap)
+        users, people = session_ids(users, found.order, seconds, settings.gap), users
     order = found and found.order
     ties = Ties.found(users, timed, order, settings.time_column is not None)
     warnings = (
@@ -201,6 +206,7 @@ def read_log(source: str, settings: LogSettings) -> Log:
         tuple(filter(None, warnings)),
         timeless,
         users,
+        people,
         timed,
         items,
         ties.broken(order, np.arange(records.num_rows)),

@@ -310,7 +310,8 @@ def test_users_that_teach_are_whole_and_not_too_many(lengths: list[int], most: i
     users = np.random.default_rng(0).permutation(np.repeat(np.arange(len(lengths)), lengths))
     nothing = np.zeros(len(users), dtype=bool)
     order = np.arange(len(users))[::-1]
-    bucket = buckets.Bucket(np.arange(len(users)), users, users, order, nothing, nothing, nothing)
+    sessions = 2 * users + np.arange(len(users)) % 2
+    bucket = buckets.Bucket(np.arange(len(users)), sessions, users, users, order, nothing, nothing, nothing)
     rows = scorers._teaching_rows(bucket, most, 0)
     assert rows.tolist() == scorers._teaching_rows(bucket, most, 0).tolist()
     assert not set(users[rows].tolist()) & set(users[~rows].tolist())
@@ -321,7 +322,8 @@ def test_users_that_teach_are_whole_and_not_too_many(lengths: list[int], most: i
     taken = bucket.take(rows)
     assert taken.order is not None
     assert taken.order.tolist() == order[rows].tolist()
-    assert sorted(np.bincount(taken.users)) == sorted(np.bincount(users[rows])[np.unique(users[rows])])
+    for found, whole in ((taken.users, sessions), (taken.people, users)):
+        assert sorted(np.bincount(found)) == sorted(np.bincount(whole[rows])[np.unique(whole[rows])])
 
 
 def test_a_job_that_would_remove_too_much_writes_nothing(clean: Callable[..., Result], folder: Path) -> None:
@@ -935,7 +937,8 @@ def test_what_was_found_is_read_once_from_each_file(tmp_path: Path, monkeypatch:
 
 def test_users_of_a_bucket_are_numbered_as_in_memory_by_rows_that_have_an_item() -> None:
     users, items = np.array([0, 1, 1, 0, 2]), np.array([-1, 3, -1, 2, -1])
-    bucket = buckets.Bucket(np.arange(5), users, items, None, np.zeros(5, bool), np.ones(5, bool), np.zeros(5, bool))
+    never = np.zeros(5, bool)
+    bucket = buckets.Bucket(np.arange(5), users, users, items, None, never, ~never, never)
     vocabulary = pa.array(["a", "b", "c", "d"])
     ids = pa.array(["a", "b", "c", "d", None]).take(pa.array(np.where(items < 0, 4, items)))
     memory = make_sequences(pa.array(users.astype(str)), ids, None, vocabulary)
@@ -948,7 +951,8 @@ def test_users_of_a_bucket_are_numbered_as_in_memory_by_rows_that_have_an_item()
 @pytest.mark.parametrize(("unjudged", "may_go"), [(0, 20), (5, 6)])
 def test_events_that_are_not_judged_speak_for_no_bot(unjudged: int, may_go: int) -> None:
     rows, never = np.arange(20), np.zeros(20, dtype=bool)
-    bucket = buckets.Bucket(rows, np.zeros(20, np.int64), rows, None, never, rows >= unjudged, never)
+    users = np.zeros(20, np.int64)
+    bucket = buckets.Bucket(rows, users, users, rows, None, never, rows >= unjudged, never)
     scores = Scores(np.full(20, 0.9, np.float32), np.zeros((20, 3), np.float32), np.zeros(20, np.int8))
     split = cast(buckets.Split, SimpleNamespace(item_rows=np.full(20, 2)))
     found = verdicts.judged(bucket, split, scores, Config(decision=DecisionSettings()), explained=False)
@@ -965,7 +969,7 @@ def test_what_an_item_asks_of_its_rows_goes_by_all_of_them() -> None:
     whole, _ = within_limits(noise, users, items, np.ones(200, dtype=bool), counts, decision)
     for rows in (np.flatnonzero(users < 9), np.flatnonzero(users >= 9)):
         never = np.zeros(len(rows), dtype=bool)
-        bucket = buckets.Bucket(rows, users[rows], items[rows], None, never, ~never, never)
+        bucket = buckets.Bucket(rows, users[rows], users[rows], items[rows], None, never, ~never, never)
         scores = Scores(noise[rows], np.zeros((len(rows), 3), np.float32), np.zeros(len(rows), np.int8))
         found = verdicts.judged(bucket, split, scores, Config(decision=decision), explained=False)
         assert found["allowed"].tolist() == whole[rows].tolist()
