@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 # Seconds in which a process that was killed is found to be gone, after others have noticed that it is.
 _NOTICED = 1.0
+# The commands that several processes can be started with; others write what each of them would wait for.
+_TOGETHER = ("pretrain", "align")
 _TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -49,6 +51,25 @@ def leads() -> bool:
 def _launched() -> int:
     """Return how many processes torchrun has started, of which this is one; 0 if it has not."""
     return int(os.environ["WORLD_SIZE"]) if all(name in os.environ for name in _TORCHRUN) else 0
+
+
+def check_launch(command: str) -> None:
+    """Check, before any work, that torchrun has not started several processes of a command that has a use for one.
+
+    Raises:
+        UsageError: in the first of them, if it has.
+        SystemExit: in the others.
+    """
+    launched = _launched()
+    if launched <= 1 or command in _TOGETHER:
+        return
+    if not leads():
+        raise SystemExit(2)
+    raise UsageError(
+        f"torchrun has started {launched} processes, and {command} is run by one.",
+        f"Run it without torchrun, which is for {' and '.join(_TOGETHER)}; denoise and evaluate train on several "
+        "devices with --devices N.",
+    )
 
 
 def check_devices(config: Config) -> None:

@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from iadsr_cli import training, workers
+from iadsr_cli.cli.app import app
 from iadsr_cli.config import (
     AlignSettings,
     BackboneSettings,
@@ -144,17 +146,34 @@ def test_more_devices_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch,
     workers.check_devices(asking(3, "cpu"))
 
 
+def launched(monkeypatch: pytest.MonkeyPatch, rank: int, size: int) -> None:
+    """Be one of the processes that torchrun has started."""
+    told = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "MASTER_ADDR": "", "MASTER_PORT": ""}
+    for name, value in told.items():
+        monkeypatch.setenv(name, str(value))
+
+
 def test_another_number_than_torchrun_has_started_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {
-        "RANK": "1",
-        "LOCAL_RANK": "1",
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "",
-        "MASTER_PORT": "",
-    }.items():
-        monkeypatch.setenv(name, value)
+    launched(monkeypatch, 1, 2)
     assert not workers.leads()
     with pytest.raises(UsageError, match="--devices is 3, and torchrun has started 2 processes"):
         workers.check_devices(asking(3, "cpu"))
     workers.check_devices(asking(2, "cpu"))
     workers.check_devices(asking(1, "cpu"))
+
+
+@pytest.mark.parametrize("command", ["embed", "denoise", "evaluate"])
+def test_several_processes_do_not_run_a_command_that_one_runs(monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    launched(monkeypatch, 0, 1)
+    workers.check_launch(command)
+    launched(monkeypatch, 0, 2)
+    for together in ("pretrain", "align"):
+        workers.check_launch(together)
+    result = CliRunner().invoke(app, [command, "no.csv", "-o", "out"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    told = " ".join(result.stderr.split())
+    assert f"torchrun has started 2 processes, and {command} is run by one." in told
+    assert "Run it without torchrun, which is for pretrain and align;" in told
+    launched(monkeypatch, 1, 2)
+    result = CliRunner().invoke(app, [command, "no.csv", "-o", "out"])
+    assert (result.exit_code, result.output) == (2, ""), "one of them says so"

@@ -25,6 +25,7 @@ from iadsr_cli.config import Config
 from iadsr_cli.errors import UsageError
 from iadsr_cli.remote import staged
 from iadsr_cli.settings import SHARE, Settings, option_name, parse_share
+from iadsr_cli.workers import check_launch
 
 if TYPE_CHECKING:
     from iadsr_cli.cli.console import Face
@@ -79,6 +80,7 @@ def command(
                     group: GROUPS[group][0](**_split(GROUPS[group][0], values)) for group in groups
                 }
                 config = Config(**made_groups)
+                check_launch(name)
                 _check_places(values, config)
                 face = _face(shown)
                 warn_of_unknown(face)
