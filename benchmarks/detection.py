@@ -166,7 +166,7 @@ class Bench:
             raise AssertionError("this scorer trains nothing")
 
         material = baselines.Material(
-            sequences, self.vectors, self.known, self.texts, seed, untrained, untrained, Silent()
+            sequences, self.vectors, self.known, seed, untrained, untrained, untrained, Silent()
         )
         return baselines.SCORERS[name](material)
 

@@ -80,10 +80,10 @@ class WithModels(Judge):
                 sequences,
                 bench.vectors,
                 bench.known,
-                bench.texts,
                 self._seed,
                 lambda: backbone,
                 lambda: aligned,
+                Judge(self._known, self._seed, Silent()).scores,
                 Silent(),
             )
 

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -252,10 +253,9 @@ def manifest_kind(folder: Path) -> str | None:
     return content.get("kind") if isinstance(content, dict) else None
 
 
-def facts_of(folder: Path) -> dict[str, Any]:
-    """Return the facts of an artifact that was made or checked just now: its files, which may be large, stay unread."""
-    facts: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["facts"]
-    return facts
+def known_manifest(folder: Path) -> Manifest:
+    """Return the manifest of what was made or checked just now: its files, which may be large, stay unread."""
+    return Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
 
 
 def _loose(path: Path) -> Any:
@@ -276,9 +276,18 @@ def checkpoint_of(folder: Path) -> Path:
     return folder.absolute().with_name(f".{cut(folder.name)}.checkpoint")
 
 
+@cache
+def _code() -> str:
+    """Return the SHA-256 (hex) of the package's code: a checkout has one version before and after a change."""
+    content = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        content.update(file.read_bytes() + b"\0")
+    return content.hexdigest()
+
+
 def cache_name(key: Mapping[str, Any]) -> str:
     """Return the name of what this version makes from all that is in a key."""
-    return digest({"key": dict(key), "schema": SCHEMA_VERSION, "package": __version__})[:32]
+    return digest({"key": dict(key), "schema": SCHEMA_VERSION, "package": __version__, "code": _code()})[:32]
 
 
 def cached(cache: Path, kind: str, key: Mapping[str, Any], build: Callable[[Path], object], reporter: Reporter) -> Path:

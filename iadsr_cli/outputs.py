@@ -45,6 +45,7 @@ class OutputPlan:
         removed: file for the removed rows, or None.
         report: folder for the report, which somebody else writes, or None.
         annotate: whether `output` gets all rows with their scores instead of the kept ones as they were.
+        explained: whether rows get reasons somewhere, or would if it were no dry run.
         format: format of the output, "auto" to go by its extension.
         force: whether files that exist are replaced.
         staging: what sends them to the addresses that some are for.
@@ -54,6 +55,7 @@ class OutputPlan:
     removed: str | None
     report: Path | None
     annotate: bool
+    explained: bool
     format: str
     force: bool
     staging: Staging

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from iadsr_cli.artifacts import Manifest, cached, digest, read_manifest
+from iadsr_cli.artifacts import Manifest, cached, known_manifest, read_manifest
 from iadsr_cli.config import Config, LogSettings
 from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.encoders import described, make_encoder
@@ -36,6 +35,7 @@ from iadsr_cli.stages import (
     check_device,
     crossfit,
     embed,
+    judge,
     load_scores,
     pretrain,
     pretrain_record,
@@ -173,6 +173,20 @@ class Workspace:
         key = {"model": read_manifest(model, "align").seal, "log": rows_digest(self.log)}
         return self._made("scores", key, lambda folder: score(self.log, model, self.config, folder, self.reporter))
 
+    def judged(self, sequences: Sequences, *, explained: bool) -> Path:
+        """Return the `scores` artifact of other sequences of the log's items by the default method.
+
+        Its rows are those of the sequences. Without what `explained` asks for it says nothing of why, and takes a
+        hundredth of the room.
+        """
+        vectors = self.vectors
+        key = {**crossfit_key(vectors, self.texts, self.config), "log": sequences.digest(), "explained": explained}
+        return self._made(
+            "scores",
+            key,
+            lambda folder: judge(sequences, vectors, self.texts, self.config, folder, self.reporter, explained),
+        )
+
     def _made(self, kind: str, key: dict[str, Any], build: Callable[[Path], Manifest]) -> Path:
         return made(kind, key, build, self.config, self.reporter)
 
@@ -196,18 +210,10 @@ def embedded(texts: ItemTexts, config: Config, reporter: Reporter, engine: Engin
     return made("embed", key, lambda folder: embed(texts, config, folder, reporter, engine), config, reporter)
 
 
-# What the scores of the method crossfit hang on, beside its own package.
-_JUDGING = ("noise.py", "order.py", "sequences.py", "threads.py")
-
-
 def crossfit_key(vectors: Path | None, texts: ItemTexts, config: Config) -> dict[str, Any]:
     """Return what scores of the method crossfit depend on, the log aside."""
-    root = resources.files("iadsr_cli")
-    judging = [*root.joinpath("crossfit").iterdir(), *(root.joinpath(name) for name in _JUDGING)]
     return {
         "method": "crossfit",
-        # A checkout has one version before and after a change.
-        "code": digest({file.name: file.read_text("utf-8") for file in judging if file.name.endswith(".py")}),
         "vectors": vectors.name if vectors else None,
         "texts": texts_digest(texts),
         "seed": config.run.seed,
@@ -363,7 +369,7 @@ def denoise(workspace: Workspace, model: Path | None) -> Denoised:
     workspace.check_unchanged()
     refusal = gate(int((~decisions.keep).sum()), log.num_rows, config)
     summary = {**_summary(users, items, scores, decisions, protections.judged), "refused": refusal and refusal.message}
-    return Denoised(scores, read_manifest(scored, "scores").inputs, decisions, summary, refusal)
+    return Denoised(scores, known_manifest(scored).inputs, decisions, summary, refusal)
 
 
 def gate(removed: int, rows: int, config: Config) -> GateError | None:

@@ -63,12 +63,17 @@ class Sequences:
         return np.where(self.lengths >= 3, self.lengths - hold_out, self.lengths)
 
     def digest(self) -> str:
-        """Return the SHA-256 (hex) of the item ids and of every user's sequence; rows and files play no role."""
+        """Return the SHA-256 (hex) of the item ids, of every user's sequence and of whose that is.
+
+        Rows and files play no role.
+        """
         content = hashlib.sha256()
         for item in self.items.to_pylist():
             content.update(item.encode() + b"\0")
         content.update(self.codes.tobytes())
         content.update(self.offsets.tobytes())
+        if self.owners is not None:
+            content.update(self.owners.tobytes())
         return content.hexdigest()
 
     def where(self, keep: np.ndarray) -> "Sequences":

@@ -5,6 +5,7 @@ Every stage takes what it needs, writes one folder and returns its manifest. The
 """
 
 import hashlib
+from dataclasses import replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli import __version__
-from iadsr_cli.artifacts import Manifest, checkpoint_of, digest, read_manifest, write_artifact
+from iadsr_cli.artifacts import Manifest, checkpoint_of, digest, known_manifest, read_manifest, write_artifact
 from iadsr_cli.config import Config
 from iadsr_cli.cosines import score_rows
 from iadsr_cli.encoders import ItemVectors, embed_items
@@ -188,17 +189,47 @@ def crossfit(
     reporter: Reporter,
 ) -> Manifest:
     """Write the `scores` artifact of the method crossfit, from item vectors (None: without) and texts."""
+    found = _judged(sequences, vectors, texts, config, reporter)
+    has_ids = pc.and_(pc.is_valid(log.user_ids()), pc.is_valid(log.item_ids())).to_numpy(zero_copy_only=False)
+    scores = found.by_row(sequences.row_ids, has_ids).without_times(log.timeless)
+    return _save_scores(scores, *_judged_by(vectors, texts, config, rows_digest(log)), folder)
+
+
+def judge(
+    sequences: Sequences,
+    vectors: Path | None,
+    texts: ItemTexts,
+    config: Config,
+    folder: Path,
+    reporter: Reporter,
+    explained: bool,
+) -> Manifest:
+    """Write the `scores` artifact of the method crossfit of sequences, a row for each of their interactions.
+
+    Without what `explained` asks for, it holds no evidence.
+    """
+    scores = _judged(sequences, vectors, texts, config, reporter)
+    if not explained:
+        scores = replace(scores, terms=scores.terms[:, :0], parts=None)
+    return _save_scores(scores, *_judged_by(vectors, texts, config, sequences.digest()), folder)
+
+
+def _judged(sequences: Sequences, vectors: Path | None, texts: ItemTexts, config: Config, reporter: Reporter) -> Scores:
     from iadsr_cli.crossfit import Panel
 
     matrix, _ = vectors_by_code(sequences.items, load_vectors(vectors) if vectors else None)
-    judges = config.decision.judges
-    found = Panel(sequences, matrix, texts.of(sequences.items), config.run.seed, reporter, judges).scores()
-    has_ids = pc.and_(pc.is_valid(log.user_ids()), pc.is_valid(log.item_ids())).to_numpy(zero_copy_only=False)
-    inputs = {"log": rows_digest(log), "items": texts_digest(texts)}
+    panel = Panel(sequences, matrix, texts.of(sequences.items), config.run.seed, reporter, config.decision.judges)
+    return panel.scores()
+
+
+def _judged_by(
+    vectors: Path | None, texts: ItemTexts, config: Config, log: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the settings and the inputs of scores of the method crossfit, of a log with that digest."""
+    inputs = {"log": log, "items": texts_digest(texts)}
     if vectors:
         inputs["embed"] = read_manifest(vectors, "embed").outputs["vectors.safetensors"]
-    scores = found.by_row(sequences.row_ids, has_ids).without_times(log.timeless)
-    return _save_scores(scores, {"seed": config.run.seed, "judges": judges}, inputs, folder)
+    return {"seed": config.run.seed, "judges": config.decision.judges}, inputs
 
 
 def _save_scores(scores: Scores, config: dict[str, Any], inputs: dict[str, str], folder: Path) -> Manifest:
@@ -218,11 +249,10 @@ def _save_scores(scores: Scores, config: dict[str, Any], inputs: dict[str, str],
 
 
 def load_scores(folder: Path) -> Scores:
-    """Return what a `scores` artifact holds."""
+    """Return what a `scores` artifact holds that was made or checked just now."""
     from safetensors.numpy import load_file
 
-    manifest = read_manifest(folder, "scores")
-    return Scores(**load_file(folder / "scores.safetensors"), shares=manifest.facts["shares"])
+    return Scores(**load_file(folder / "scores.safetensors"), shares=known_manifest(folder).facts["shares"])
 
 
 def _checkpoint(folder: Path, run: dict[str, Any], resume: Resume) -> "Checkpoint":

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from iadsr_cli.artifacts import FILES, cached, check_folder, checkpoint_of, read_manifest, write_artifact
+from iadsr_cli import artifacts
+from iadsr_cli.artifacts import FILES, cache_name, cached, check_folder, checkpoint_of, read_manifest, write_artifact
 from iadsr_cli.errors import ArtifactError, OutputError
 from iadsr_cli.progress import Silent
 
@@ -148,6 +149,13 @@ def test_the_cache_builds_once_and_again_after_damage(tmp_path: Path) -> None:
     assert len(built) == 3
     assert "made again" in recorder.warnings[0]
     assert "was changed" in recorder.warnings[0]
+
+
+def test_what_other_code_made_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = cache_name({"log": "a"})
+    assert cache_name({"log": "a"}) == name
+    monkeypatch.setattr(artifacts, "_code", lambda: "changed")
+    assert cache_name({"log": "a"}) != name
 
 
 def test_a_cache_that_cannot_be_written_gives_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,7 @@ def register(app: typer.Typer) -> None:
             output=staging.claimed(None if dry_run or only_explain else output or "-", force),
             report=report,
             annotate=annotate,
+            explained=annotate or removed is not None,
             format=output_format,
             force=force,
             staging=staging,

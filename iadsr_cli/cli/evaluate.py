@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
         Injects noise and looks who finds it; ranks last items after training on the log raw, cleaned, and thinned.
 
-        An interrupted study, run again, trains nothing twice.
+        An interrupted study, run again, trains and judges nothing twice.
         """
         from iadsr_cli import pipeline
         from iadsr_cli.artifacts import manifest_kind, read_manifest

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from iadsr_cli.artifacts import read_manifest, write_artifact
 from iadsr_cli.config import Config
@@ -37,8 +38,8 @@ class Judging:
         """The files of what was found, by the numbers of the buckets."""
         return [self._place(number) / FOUND for number in range(self.split.count)]
 
-    def left(self, number: int, reporter: Reporter) -> int | None:
-        """Return how many rows a bucket has that an interrupted run has judged, or None: it is to be judged.
+    def known(self, number: int, reporter: Reporter) -> dict[str, Any] | None:
+        """Return the facts of a bucket that an earlier run has judged, or None: it is to be judged.
 
         `reporter` is told if what that run has left was damaged since.
         """
@@ -46,18 +47,17 @@ class Judging:
         if not place.exists():
             return None
         try:
-            rows: int = read_manifest(place, "judged").facts["rows"]
+            return read_manifest(place, "judged").facts
         except ArtifactError as error:
             reporter.warn(f"A bucket is judged again: {error.message}")
             return None
-        return rows
 
     def judge(self, number: int) -> int:
         """Judge a bucket, and return how many rows it has."""
         bucket = self.split.bucket(number)
         scores = self.scorer.judge(number, bucket)
         found = verdicts.judged(bucket, self.split, scores, self.config, self.explained)
-        facts = {"rows": len(bucket.rows)}
+        facts = {"rows": len(bucket.rows), "shares": self.scorer.shares}
         write_artifact(
             self._place(number),
             "judged",

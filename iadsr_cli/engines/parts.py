@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from iadsr_cli.artifacts import cache_name, digest, facts_of
+from iadsr_cli.artifacts import cache_name, digest, known_manifest
 from iadsr_cli.config import Config
 from iadsr_cli.engines import buckets, verdicts
 from iadsr_cli.engines.found import Found
@@ -141,7 +141,7 @@ def open_log(
 def denoise(workspace: PartedWorkspace, model: Path | None, plan: OutputPlan) -> DenoisedParts:
     """Score every row of a log, decide on it and write the outputs.
 
-    What is reached on the way is kept in the cache until the outputs are written.
+    What is reached on the way is kept in the cache until outputs are written: a dry run leaves it for the real one.
 
     Args:
         workspace: of the log.
@@ -175,8 +175,7 @@ def _denoise(workspace: PartedWorkspace, scorer: Scorer, plan: OutputPlan, engin
         "buckets": [count, "items that users have first, ties of items"],
         "protection": [config.protection.protect, config.protection.event_column, config.protection.events],
     }
-    explained = plan.removed is not None or plan.annotate
-    decision = [config.decision.record(), config.protection.protect_last, explained]
+    decision = [config.decision.record(), config.protection.protect_last, plan.explained]
     judged_key = cache_name({"split": split_key, "scorer": scorer.key(), "decision": decision, "found": "streams"})
     # Whoever is done first removes what both would need.
     with one_at_a_time(config.run.cache, f"parts-{digest(split_key)[:32]}", "the same log in parts", reporter):
@@ -187,37 +186,42 @@ def _denoise(workspace: PartedWorkspace, scorer: Scorer, plan: OutputPlan, engin
             config,
             reporter,
         )
-        facts = facts_of(folder)
+        facts = known_manifest(folder).facts
         warn_of_stand_ins(facts["stand_ins"], log.num_rows, reporter)
         ties = Ties(**facts["ties"])
         ties.tell(log.roles.time, reporter)
         if config.protection.protect is not None:
             warn_of_none(facts["held"], config.protection, reporter)
         split = buckets.Split(folder, log.name, count, config.log.gap, ties)
-        judged = folder.with_name(f"judged-{judged_key}")
+        judged = folder.with_name(f"judged-{folder.name}-{judged_key}")
         judged.mkdir(exist_ok=True)
-        scorer.prepare(split)
-        judging = Judging(split, scorer, judged, log.num_rows, config, explained)
+        judging = Judging(split, scorer, judged, log.num_rows, config, plan.explained)
         files = judging.files
+        known = [judging.known(number, reporter) for number in range(count)]
+        todo = [number for number, facts in enumerate(known) if facts is None]
+        if todo:
+            scorer.prepare(split)
         with reporter.stage("score", log.num_rows, "rows") as stage:
-            left = [judging.left(number, reporter) for number in range(count)]
-            stage.advance(sum(rows or 0 for rows in left))
-            todo = [number for number, rows in enumerate(left) if rows is None]
+            stage.advance(sum(facts["rows"] for facts in known if facts is not None))
             # Of those that teach the scores are known in this process alone.
             for number in filter(scorer.knows, todo):
                 stage.advance(judging.judge(number))
             for _, rows in engine.each(judging.judge, [number for number in todo if not scorer.knows(number)]):
                 stage.advance(rows)
-        warn_of_no_fit(scorer.shares, reporter)
+        # Whatever is left to judge, all buckets are judged by the same.
+        shares = known_manifest(files[0].parent).facts["shares"]
+        warn_of_no_fit(shares, reporter)
         rule = verdicts.rule_of(files, log.num_rows, split, config)
-        summary = {**verdicts.summary(files, rule, log.num_rows, split), **noise_shares(scorer.shares)}
+        summary = {**verdicts.summary(files, rule, log.num_rows, split), **noise_shares(shares)}
         refusal = gate(summary["removed"], log.num_rows, config)
         summary["refused"] = refusal and refusal.message
         workspace.check_unchanged()
         if refusal is None:
             _write(workspace, files, rule, plan)
-            shutil.rmtree(judged)
-            shutil.rmtree(folder)
+        if refusal is None and plan.written:
+            # With the buckets what was found in them, by other settings too, is of no more use.
+            for place in (*folder.parent.glob(f"judged-{folder.name}-*"), folder):
+                shutil.rmtree(place)
     cutoff = config.decision.threshold if config.decision.budget is None else None
     return DenoisedParts(summary, cutoff, wishes(config.protection), refusal)
 
@@ -225,8 +229,7 @@ def _denoise(workspace: PartedWorkspace, scorer: Scorer, plan: OutputPlan, engin
 def _write(workspace: PartedWorkspace, files: list[Path], rule: verdicts.Rule, plan: OutputPlan) -> None:
     if not plan.written:
         return
-    explained = plan.removed is not None or plan.annotate
-    decided = Found(files, {**verdicts.MISSING, **(verdicts.MISSING_WHY if explained else {})})
+    decided = Found(files, {**verdicts.MISSING, **(verdicts.MISSING_WHY if plan.explained else {})})
     log = workspace.log
     with (
         plan.staging.delivering(),
@@ -243,7 +246,7 @@ def _write(workspace: PartedWorkspace, files: list[Path], rule: verdicts.Rule, p
                 gone, protected = rule.decide(found)
                 keep = ~gone
                 columns: dict[str, pa.Array] = {}
-                if explained:
+                if plan.explained:
                     reason = _reasons(found, keep, protected, wishes(workspace.config.protection))
                     noise = pa.array(found["noise"], mask=np.isnan(found["noise"]))
                     columns = {"noise_score": noise, "keep": pa.array(keep), "reason": reason}

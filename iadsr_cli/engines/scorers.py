@@ -129,7 +129,7 @@ class CrossfitScorer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what it takes to judge the buckets that do not teach."""
-        return {"_teaching": self._teaching, "_items": self._items, "_taught": {}}
+        return {"_teaching": self._teaching, "_items": self._items, "_taught": {}, "shares": self.shares}
 
     def key(self) -> dict[str, Any]:
         """Return what is learned from, and how."""

@@ -5,7 +5,7 @@ NaN = cannot say. Only the order of a scorer's values means something; each has 
 `random_order` and `popularity` compare a row with its user's history, so a history of one interaction gets NaN.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -46,25 +46,23 @@ class Material:
         sequences: the log to judge.
         vectors: semantic vector of each item code, float32 [V + 1, S]: unit rows, zero where unknown.
         known: which codes have one, bool [V + 1].
-        texts: the items' texts, V of them, None where there is none.
         seed: of scorers that draw.
         backbone: returns the pretrained recommender; called only by scorers that need it.
         aligned: returns the aligned model; called only by scorers that need it.
+        crossfitted: returns what the default method says, flat-aligned; called only by scorers that need it.
         reporter: told of the progress of the longer ones.
         hold_out: last interactions of a user that the models were not trained on.
-        judges: how often the default method judges; None for as often as by default.
     """
 
     sequences: Sequences
     vectors: np.ndarray
     known: np.ndarray
-    texts: Sequence[str | None]
     seed: int
     backbone: "Callable[[], Backbone]"
     aligned: "Callable[[], AlignedModel]"
+    crossfitted: Callable[[], Scores]
     reporter: Reporter
     hold_out: int = 2
-    judges: int | None = None
 
 
 Scorer = Callable[[Material], np.ndarray]
@@ -239,16 +237,7 @@ def crossfit(material: Material) -> np.ndarray:
 
     A cold item: judged by its text, and by what few other users have with it.
     """
-    return crossfitted(material).noise.astype(np.float64)
-
-
-def crossfitted(material: Material) -> Scores:
-    """Return the whole evidence of the default method, flat-aligned with the sequences."""
-    from iadsr_cli.crossfit import Panel
-
-    return Panel(
-        material.sequences, material.vectors, material.texts, material.seed, material.reporter, material.judges
-    ).scores()
+    return material.crossfitted().noise.astype(np.float64)
 
 
 def published(material: Material) -> Scores:
@@ -273,7 +262,10 @@ SCORERS: dict[str, Scorer] = {
     "crossfit": crossfit,
 }
 # What returns the whole evidence of each method that `denoise` offers.
-METHODS: dict[str, Callable[[Material], Scores]] = {"crossfit": crossfitted, "iadsr": published}
+METHODS: dict[str, Callable[[Material], Scores]] = {
+    "crossfit": lambda material: material.crossfitted(),
+    "iadsr": published,
+}
 
 
 def _judged_by_text(material: Material) -> np.ndarray:

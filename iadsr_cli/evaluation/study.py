@@ -25,7 +25,7 @@ from iadsr_cli.pipeline import Workspace, warn_of_no_fit
 from iadsr_cli.ranking import hit_rate, ndcg, reciprocal_rank
 from iadsr_cli.sequences import Sequences, check_trainable, frequency_fifths, positions
 from iadsr_cli.settings import parse_share
-from iadsr_cli.stages import texts_digest, vectors_by_code
+from iadsr_cli.stages import load_scores, texts_digest, vectors_by_code
 
 _QUICK = {"pretrain_epochs": 8, "align_epochs": 3}
 _NEED_TEXT = ("text", "semantic")
@@ -202,8 +202,11 @@ class _Lab:
         self.reporter.note(text)
         self.notes.append(text)
 
-    def material(self, sequences: Sequences, seed: int) -> baselines.Material:
-        """Return what scorers judge by; models are trained when one asks for them."""
+    def material(self, sequences: Sequences, seed: int, *, explained: bool = False) -> baselines.Material:
+        """Return what scorers judge by; models are trained, and rows judged, when one asks for it.
+
+        `explained` is whether it will be asked why.
+        """
         from iadsr_cli.hardware import pick_device
         from iadsr_cli.models.store import load_aligned, load_backbone
 
@@ -212,28 +215,27 @@ class _Lab:
             sequences=sequences,
             vectors=self._vectors[0],
             known=self._vectors[1],
-            texts=workspace.item_texts,
             seed=seed,
             backbone=cache(lambda: load_backbone(workspace.pretrained(sequences), device)[0]),
             aligned=cache(lambda: load_aligned(workspace.aligned(sequences), device)[0]),
+            crossfitted=cache(lambda: load_scores(workspace.judged(sequences, explained=explained))),
             reporter=self.reporter,
             hold_out=self.config.pretrain.hold_out,
-            judges=self.config.decision.judges,
         )
 
     @cache  # noqa: B019 - a lab lives as long as its study
     def judged(self, seed: int) -> findings.Judged:
         """Judge the training part of the log as it is."""
-        return self._judge(self.sequences, seed)
+        return self._judge(self.sequences, seed, explained=seed == self.config.run.seed)
 
     def judged_by_seed(self) -> dict[int, findings.Judged]:
         """Judge the training part of the log as it is with each seed."""
         return {seed: self.judged(seed) for seed in self._seeds}
 
-    def _judge(self, whole: Sequences, seed: int) -> findings.Judged:
+    def _judge(self, whole: Sequences, seed: int, *, explained: bool = False) -> findings.Judged:
         """Judge the training part of the log, or of a copy with noise, as `denoise` would judge a log."""
         part = arms.training_part(whole)
-        scores = baselines.METHODS[self.config.decision.method](self.material(part, seed))
+        scores = baselines.METHODS[self.config.decision.method](self.material(part, seed, explained=explained))
         warn_of_no_fit(scores.shares, self.reporter)
         return findings.Judged(part, scores, arms.decide_on_training(scores.noise, whole, self.config.decision))
 

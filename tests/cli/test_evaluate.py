@@ -96,10 +96,16 @@ def test_seeds_kinds_and_shares_are_all_compared(run, shop: Path) -> None:
     assert (noisy["recovered_share"] is None) == (noisy["recovered_share_withheld"] is not None)
 
 
-def test_a_study_that_was_interrupted_goes_on(run, shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("method", [SHORT, ["--encoder", "tfidf"]])
+def test_a_study_that_was_interrupted_goes_on(
+    run, shop: Path, monkeypatch: pytest.MonkeyPatch, method: list[str]
+) -> None:
+    from iadsr_cli.crossfit import Panel
     from iadsr_cli.evaluation import study
 
-    options = ["-o", "report", "--quick", "--budget", "5%", *SHORT]
+    judged, scores = [], Panel.scores
+    monkeypatch.setattr(Panel, "scores", lambda panel: judged.append(panel) or scores(panel))
+    options = ["-o", "report", "--quick", "--budget", "5%", *method]
     original = study._Lab.ranking
 
     def stop(self):
@@ -111,11 +117,14 @@ def test_a_study_that_was_interrupted_goes_on(run, shop: Path, monkeypatch: pyte
     assert not Path("report").exists()
     monkeypatch.setattr(study._Lab, "ranking", original)
     first = run("evaluate", shop, *options, "--json")
-    assert json.loads(first.stdout)["seconds"].keys() >= {"read", "pretrain"}
+    assert (json.loads(first.stdout)["seconds"].keys() >= {"read", "pretrain"}) == (method == SHORT)
+    # One log with noise, before it was interrupted, and the log as it is where that goes by this method.
+    assert len(judged) == (1 if method == SHORT else 2)
     trained = sorted(Path("cache").glob("*/*/manifest.json"))
     before = {path.name: path.read_bytes() for path in Path("report").iterdir()}
     again = succeed(run("evaluate", shop, *options, "--force", "--json"))
     assert "pretrain" not in again["seconds"]
+    assert len(judged) == (1 if method == SHORT else 2)
     assert trained == sorted(Path("cache").glob("*/*/manifest.json"))
     assert before == {path.name: path.read_bytes() for path in Path("report").iterdir()}
 

@@ -32,7 +32,7 @@ from iadsr_cli.cli.app import app
 from iadsr_cli.config import Config, DecisionSettings, LogSettings, ProtectionSettings
 from iadsr_cli.crossfit import head
 from iadsr_cli.decisions import BestOfItems, within_limits
-from iadsr_cli.engines import buckets, scorers, verdicts
+from iadsr_cli.engines import buckets, judging, scorers, verdicts
 from iadsr_cli.engines import found as engine_found
 from iadsr_cli.engines.found import Found, write_found
 from iadsr_cli.logs import blocks, formats, parted_reader
@@ -334,6 +334,29 @@ def test_a_job_that_would_remove_too_much_writes_nothing(clean: Callable[..., Re
     assert not Path("clean.parquet").exists()
 
 
+def test_what_a_run_found_that_wrote_nothing_serves_the_next(
+    clean: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged, learned, judge, scores = [], [], judging.Judging.judge, crossfit.Panel.scores
+    monkeypatch.setattr(judging.Judging, "judge", lambda self, number: judged.append(number) or judge(self, number))
+    monkeypatch.setattr(crossfit.Panel, "scores", lambda panel: learned.append(panel) or scores(panel))
+    arguments = ["--text-column", "none", "--in-parts", "always", "--budget", "5%", "-o", "clean.parquet"]
+    arguments += ["--removed", "removed.parquet"]
+    log = folder / "known.parquet"
+    other = json.loads(clean(*arguments, "--max-user-share", "0.1", "--dry-run", log=log).stdout)
+    dry = json.loads(clean(*arguments, "--dry-run", log=log).stdout)
+    assert (len(judged), len(learned)) == (20, 2)
+    refused = json.loads(clean(*arguments, "--max-removed", "1%", log=log, code=3).stdout)
+    assert not Path("clean.parquet").exists()
+    done = json.loads(clean(*arguments, "--max-removed", "9%", log=log).stdout)
+    assert (len(judged), len(learned)) == (20, 2)
+    assert other["removed"] <= dry["removed"] == pq.read_metadata("removed.parquet").num_rows == 150
+    for name in ("removed", "estimated_noise_share", "users_by_decision"):
+        assert dry[name] == refused[name] == done[name]
+    assert done["estimated_noise_share"] is not None
+    assert not [*Path("cache/buckets").iterdir()], "what other settings found, too, is of no more use"
+
+
 @pytest.mark.parametrize(("condition", "warned"), [("note == 'sold'", True), ("note == 'n1'", False)])
 def test_a_condition_that_holds_for_no_row_is_said(
     clean: Callable[..., Result], folder: Path, condition: str, warned: bool
@@ -455,7 +478,7 @@ def test_an_interrupted_run_goes_on_with_the_buckets_it_has(
     content[len(content) // 2] ^= 1
     flipped.write_bytes(content)
     said = json.loads(clean(*arguments, "-o", "damaged.parquet").stdout)
-    assert judged == [3, 4, 5, 6, 1, *range(6, 10)]
+    assert judged == [0, 1, 2, 3, 1, *range(3, 10)]
     assert [text for text in said["warnings"] if "judged again" in text and "found.arrow was changed" in text]
     assert Path("damaged.parquet").read_bytes() == Path("undisturbed.parquet").read_bytes()
 

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from iadsr_cli import config
 from iadsr_cli import sequences as sequences_module
 from iadsr_cli.config import TRAINED_SCORERS, BackboneSettings
-from iadsr_cli.crossfit import lessons
+from iadsr_cli.crossfit import Panel, lessons
 from iadsr_cli.evaluation import baselines
 from iadsr_cli.evaluation.baselines import SCORERS, Material
 from iadsr_cli.models import BACKBONES, make_backbone
@@ -60,8 +60,15 @@ def material_of(
     if vectors is None:
         vectors, _ = random_vectors(items=len(sequences.items))
     material = Material(
-        sequences, vectors, vectors.any(axis=1), [None] * len(sequences.items), seed, forbidden, forbidden, Silent()
-    )  # type: ignore[arg-type]
+        sequences,
+        vectors,
+        vectors.any(axis=1),
+        seed,
+        forbidden,
+        forbidden,
+        lambda: Panel(sequences, vectors, [None] * len(sequences.items), seed, Silent()).scores(),
+        Silent(),
+    )
     if backbone is None:
         return material
     torch.manual_seed(3)
