@@ -48,7 +48,6 @@ _REBUILD = {
     "scores": "iadsr denoise",
     "buckets": "iadsr denoise",
     "judged": "iadsr denoise",
-    "evaluate": "iadsr evaluate",
 }
 _MAKES = {
     "embed": "these item vectors",

@@ -147,7 +147,7 @@ def in_sequence(
     place = np.lexsort((rows, users) if order is None else (rows, order, users))
     lengths = np.bincount(users) if len(users) else np.zeros(0, np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    owners = None if people is None else people[place][offsets[:-1]].astype(np.int64)
+    owners = None if people is None else people[place[offsets[:-1]]].astype(np.int64)
     return Sequences(items, codes[place], rows[place], offsets, owners)
 
 
