@@ -17,7 +17,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from iadsr_cli import __version__
-from iadsr_cli.drafts import cut, draft_folder, sweep, sweep_all, try_writing
+from iadsr_cli.drafts import cut, draft_folder, is_there, sweep, sweep_all, try_writing
 from iadsr_cli.errors import ArtifactError, OutputError, reason
 from iadsr_cli.locks import one_at_a_time
 from iadsr_cli.progress import Reporter
@@ -139,7 +139,11 @@ def check_folder(folder: Path, *, force: bool, foreign: Callable[[Path], str | N
         OutputError: if it exists without `force`, is not ours to replace, or its parent cannot be written.
     """
     sweep(folder.absolute())
-    if folder.exists():
+    try:
+        there = is_there(folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}.", "Name another folder.") from None
+    if there:
         check_replaced(folder, folder, force=force, foreign=foreign)
     parent = folder.absolute().parent
     if not parent.is_dir():

@@ -86,6 +86,27 @@ def scratch_folder(place: Path) -> Iterator[Path]:
         yield draft
 
 
+def followed(path: str | Path) -> Path:
+    """Return the place that a path leads to through links, there or not.
+
+    One whose links lead in a circle stays as it is: `Path.resolve` would fail, but not in all versions of Python.
+    """
+    return Path(os.path.realpath(path))
+
+
+def is_there(place: Path) -> bool:
+    """Return whether there is something at a place.
+
+    Raises:
+        OSError: that cannot be told, as where links lead in a circle.
+    """
+    try:
+        place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def try_writing(place: Path) -> None:
     """Raise the OSError that writing `place` would; permission bits do not bind root, a mount may be read-only."""
     with _draft(place, lambda draft: draft.touch(exist_ok=False)):

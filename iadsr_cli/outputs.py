@@ -13,6 +13,7 @@ import pyarrow as pa
 from iadsr_cli.artifacts import check_folder
 from iadsr_cli.config import FORMATS
 from iadsr_cli.decisions import Decisions
+from iadsr_cli.drafts import followed
 from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.explanations import explain
 from iadsr_cli.logs.folders import (
@@ -252,11 +253,11 @@ class OutputPlan:
 
 
 def _same_file(one: str, other: str) -> bool:
-    return one == other or ("-" not in (one, other) and Path(one).resolve() == Path(other).resolve())
+    return one == other or ("-" not in (one, other) and followed(one) == followed(other))
 
 
 def _lies_in(one: str, other: str) -> bool:
-    return "-" not in (one, other) and Path(other).resolve() in Path(one).resolve().parents
+    return "-" not in (one, other) and followed(other) in followed(one).parents
 
 
 def _shown(target: str) -> str:

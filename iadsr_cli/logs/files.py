@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from urllib.parse import unquote
 
+from iadsr_cli.drafts import followed
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.formats import extension, format_of_file, named_format
 
@@ -101,7 +102,7 @@ def would_hold(source: str, path: Path, names: Iterable[str] = ()) -> bool:
     """
     if not is_several(source):
         return False
-    base, place = base_folder(source).resolve(), path.resolve()
+    base, place = followed(base_folder(source)), followed(path)
     if base not in place.parents or hidden(place.relative_to(base)):
         return False
     if Path(source).is_dir():
@@ -116,9 +117,9 @@ def would_hold(source: str, path: Path, names: Iterable[str] = ()) -> bool:
 
 def lies_in(source: str, folder: Path) -> bool:
     """Return whether the file, folder or pattern `source`, or any file of it, is `folder` or lies in it."""
-    place = folder.resolve()
+    place = followed(folder)
     files = [Path(source), *(_walked(source) if is_several(source) else [])]
-    return any(place in (path, *path.parents) for path in (file.resolve() for file in files))
+    return any(place in (path, *path.parents) for path in map(followed, files))
 
 
 def partition_values(path: Path, base: Path) -> dict[str, str | None]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from iadsr_cli import __version__
 from iadsr_cli.artifacts import FILES, check_folder, check_replaced, others_in
-from iadsr_cli.drafts import draft_folder
+from iadsr_cli.drafts import draft_folder, followed
 from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.logs.files import base_folder, is_several, lies_in, would_hold
 from iadsr_cli.logs.formats import named_format, nameless
@@ -39,7 +39,7 @@ def check_folder_target(target: str, source: str, force: bool) -> None:
         OutputError: it exists and is not to be replaced, lies among the log's files or holds them, or its parent
             cannot be written.
     """
-    folder, base = Path(target).resolve(), base_folder(source).resolve()
+    folder, base = followed(target), followed(base_folder(source))
     check_outside(target, source)
     if folder in base.parents or (folder == base and not Path(source).is_dir()):
         raise OutputError(
@@ -87,7 +87,7 @@ def check_spared(target: str, inputs: Mapping[str, str | Path | None]) -> None:
             continue
         own = path_of(str(source))
         if lies_in(own, Path(target)):
-            verb = "is" if Path(own).resolve() == Path(target).resolve() else "holds"
+            verb = "is" if followed(own) == followed(target) else "holds"
             raise OutputError(f"{target} {verb} {what}.", "Name another place; --force does not help.")
 
 
@@ -123,7 +123,7 @@ def replacing_log(target: str, *, force: bool) -> Iterator[Path]:
     def check(there: Path) -> None:
         check_replaced(Path(target), there, force=force, foreign=_foreign)
 
-    with draft_folder(Path(target).resolve(), check) as draft:
+    with draft_folder(followed(target), check) as draft:
         yield draft
         names = sorted(path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file())
         text = json.dumps({"package_version": __version__, "files": names}, indent=2, ensure_ascii=False)

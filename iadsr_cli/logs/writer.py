@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
-from iadsr_cli.drafts import draft_file, try_writing
+from iadsr_cli.drafts import draft_file, followed, is_there, try_writing
 from iadsr_cli.errors import OutputError, UsageError, reason
 from iadsr_cli.logs.conversion import CODECS_OF_TEXT, Rows, delimited_pieces, json_pieces, selected
 from iadsr_cli.logs.folders import replacing_log
@@ -40,15 +40,15 @@ def check_target(target: str, force: bool) -> None:
             raise OutputError(f"{target} is a folder.", f"Name a file, such as {path / 'clean.parquet'}.")
         if nameless(target):
             return
-        if path.exists() and not force:
+        if is_there(path) and not force:
             raise _exists(target)
-        folder = path.resolve().parent
+        folder = followed(path).parent
         if not folder.exists():
             raise OutputError(f"The folder {folder} does not exist.", f"Create it: mkdir -p {folder}")
         if not folder.is_dir():
             raise OutputError(f"{folder} is a file, not a folder.", "Name another place for the output.")
         # Permissions alone do not tell: root passes them all, and a file system may be read-only.
-        try_writing(path.resolve())
+        try_writing(followed(path))
     except OSError as error:
         raise OutputError(
             f"{target} cannot be written: {error.strerror}.", "Name another place for the output."
@@ -227,7 +227,7 @@ def replacing(target: str, force: bool) -> Iterator[IO[bytes]]:
             yield file
         return
     try:
-        with draft_file(Path(target).resolve(), force=force) as file:
+        with draft_file(followed(target), force=force) as file:
             yield file
     except FileExistsError:
         raise _exists(target) from None

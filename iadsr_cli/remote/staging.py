@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from iadsr_cli.config import RunSettings
-from iadsr_cli.drafts import scratch_folder
+from iadsr_cli.drafts import followed, scratch_folder
 from iadsr_cli.errors import IadsrError, InputError, OutputError, UsageError, reason
 from iadsr_cli.progress import Reporter
 from iadsr_cli.remote.addresses import is_remote, parts, path_of
@@ -174,7 +174,7 @@ def staged(settings: RunSettings, reporter: Reporter) -> Iterator[Staging]:
 
         def make() -> Path:
             cache = settings.cache
-            place = cache.resolve() / "remote" / "copies"
+            place = followed(cache) / "remote" / "copies"
             try:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 return stack.enter_context(scratch_folder(place))

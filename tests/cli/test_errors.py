@@ -278,6 +278,26 @@ def test_an_output_in_no_folder(refused, shop: Path, tmp_path: Path) -> None:
     refused("pretrain", shop, "-o", "no/such/gru", code=1, error=f"{folder} is not a folder", hint="mkdir -p")
 
 
+def test_links_that_lead_in_a_circle(refused, shop: Path, events: Path) -> None:
+    (loop := shop.with_name("loop.csv")).symlink_to(loop)
+    (inside := events / "day=2" / "loop.csv").symlink_to(inside)
+    wrong = "Too many levels of symbolic links."
+    read = {"code": 1, "error": f"loop.csv cannot be read: {wrong}", "hint": "Check the path"}
+    for command in ("denoise", "embed", "pretrain", "evaluate"):
+        refused(command, "loop.csv", "-o", "out", **read)
+    refused("denoise", shop, "-o", "clean.csv", "--items", "loop.csv", **read)
+    for report in ([], ["--report", "report"]):
+        refused("denoise", events, "-o", "clean.csv", *report, **read)
+    written = {"code": 1, "error": f"loop.csv cannot be written: {wrong}", "hint": "Name another"}
+    for force in ([], ["--force"]):
+        refused("denoise", shop, "-o", "loop.csv", *force, **written)
+        refused("denoise", shop, "-o", "clean.csv", "--removed", "loop.csv", *force, **written)
+        refused("denoise", shop, "-o", "clean.csv", "--report", "loop.csv", *force, **written)
+        refused("denoise", events, "-o", "loop.csv/", *force, code=1, error=wrong, hint="Name another")
+        for command in ("embed", "pretrain", "evaluate"):
+            refused(command, shop, "-o", "loop.csv", *force, **written)
+
+
 def test_a_cache_that_cannot_be_written(refused, shop: Path) -> None:
     for command in ("denoise", "evaluate"):
         refused(
