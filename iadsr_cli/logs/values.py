@@ -12,12 +12,20 @@ from iadsr_cli.logs.records import Records
 
 
 def plain(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column as one array: dictionaries decoded, strings (and bytes in UTF-8) as large_string."""
+    """Return a column as one array: dictionaries decoded, strings (and bytes in UTF-8) as large_string.
+
+    Decimals have 128 bits at least: of shorter ones Arrow neither tells the distinct ones nor rounds them.
+
+    Raises:
+        pa.ArrowException: strings are not UTF-8, or a dictionary cannot be decoded; see `told`.
+    """
     if pa.types.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
     if is_text(column.type):
         # By way of bytes: Arrow does not look at what a file says is text.
         column = pc.cast(pc.cast(column, pa.large_binary()), pa.large_string())
+    elif pa.types.is_decimal(column.type) and column.type.bit_width < 128:
+        column = pc.cast(column, pa.decimal128(column.type.precision, column.type.scale))
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):  # what an older Arrow returns
         array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
@@ -32,6 +40,7 @@ def is_text(type: pa.DataType) -> bool:
         pa.types.is_string_view,
         pa.types.is_binary,
         pa.types.is_large_binary,
+        pa.types.is_binary_view,
     )
     return any(test(type) for test in tests)
 
@@ -145,8 +154,12 @@ def plain_or_error(records: Records, column: str, use: str) -> pa.Array:
     try:
         return plain(values)
     except pa.ArrowException as error:
-        found = "text that is not UTF-8" if is_text(values.type) else f"{values.type} values"
-        raise unusable(records, column, use, found) from error
+        raise unusable(records, column, use, told(values.type)) from error
+
+
+def told(type: pa.DataType) -> str:
+    """Return what a column of a type holds that cannot be read, as messages say it."""
+    return "text that is not UTF-8" if is_text(type) else f"{type} values"
 
 
 def unusable(records: Records, column: str, use: str, found: str) -> InputError:

@@ -175,6 +175,8 @@ def test_delimiters(tmp_path):
         pa.array(["22", str(2**53 + 1)]).dictionary_encode(),
         pa.array([22, 2**53 + 1], pa.uint64()),
         pa.array([b"22", str(2**53 + 1).encode()], pa.binary()),
+        pa.array([b"22", str(2**53 + 1).encode()], pa.binary_view()),
+        pa.array([Decimal(22), Decimal(2**53 + 1)], pa.decimal64(18, 1)),
         pa.array([Decimal(22), Decimal(2**53 + 1)], pa.decimal128(20, 2)),
     ],
 )

@@ -185,6 +185,15 @@ def test_what_is_offered_is_told_by_rows_all_over_the_log(tmp_path):
     assert read_log(str(tmp_path / "log.csv"), LogSettings()).likely_time() == "seen date"
 
 
+@pytest.mark.parametrize("type", [pa.decimal64(18, 0), pa.binary_view(), pa.string_view()], ids=str)
+def test_times_of_any_type_are_offered(tmp_path, type):
+    times = [str(1_500_000_000 + n) for n in range(3000)]
+    values = [Decimal(time) for time in times] if pa.types.is_decimal(type) else pa.array(times).cast(type)
+    table = pa.table({"user_id": range(3000), "item_id": range(3000), "seen date": pa.array(values, type)})
+    pq.write_table(table, path := tmp_path / "log.parquet")
+    assert read_log(str(path), LogSettings()).likely_time() == "seen date"
+
+
 def test_types_of_parquet(tmp_path):
     path = tmp_path / "log.parquet"
     columns = {"user_id": range(4), "item_id": range(4)}
