@@ -9,8 +9,10 @@ import pyarrow.compute as pc
 from iadsr_cli.errors import InputError, UsageError, closest
 from iadsr_cli.logs.conditions import holding
 from iadsr_cli.logs.reader import Log
+from iadsr_cli.logs.values import plain, told, without
 
 _TRUE, _FALSE = ("true", "1", "1.0", "yes"), ("false", "0", "0.0", "no")
+_LABELS = "A label is true or false, or 1 or 0; compare other values, as in 'rating<=2'."
 # What a condition has and the name of a column has not.
 _COMPARED = re.compile(r"[<>=!]|\bin\b")
 
@@ -24,7 +26,7 @@ def read(log: Log, label: str) -> np.ndarray:
     """
     names = log.column_names
     if label in names:
-        return _truth(log, label, _column(log, label))
+        return _truth(log, label)
     if not _COMPARED.search(label):
         near = ", ".join(f'"{candidate}"' for candidate in closest(label, names))
         raise UsageError(f'--label names "{label}", which is no column of {log.name}.', f"Candidates: {near}.")
@@ -33,26 +35,25 @@ def read(log: Log, label: str) -> np.ndarray:
     return np.asarray(held.to_numpy(zero_copy_only=False), dtype=bool)
 
 
-def _column(log: Log, name: str) -> pa.Array:
-    """Return a column's values; an empty field of a text format is a missing value."""
+def _truth(log: Log, name: str) -> np.ndarray:
     column = log.column(name)
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        stripped = pc.utf8_trim_whitespace(array)
-        return pc.if_else(pc.equal(stripped, ""), pa.scalar(None, stripped.type), stripped)
-    return array
-
-
-def _truth(log: Log, name: str, column: pa.Array) -> np.ndarray:
-    texts = pc.utf8_lower(column.cast(pa.string()))
+    try:
+        written = pc.utf8_trim_whitespace(pc.cast(plain(column), pa.large_string()))
+    except pa.ArrowException as error:
+        raise InputError(
+            f'Column "{name}" of {log.name} holds {told(column.type)}, which are no labels.', _LABELS
+        ) from error
+    texts = pc.utf8_lower(without(written, [""]))
     _all_there(log, texts, f'column "{name}" has no value')
-    true, false = (pc.is_in(texts, pa.array(words)).to_numpy(zero_copy_only=False) for words in (_TRUE, _FALSE))
+    true, false = (
+        pc.is_in(texts, pa.array(words, texts.type)).to_numpy(zero_copy_only=False) for words in (_TRUE, _FALSE)
+    )
     neither = np.flatnonzero(~(true | false))
     if len(neither):
         row = int(neither[0])
         raise InputError(
-            f'{log.name}, {log.records.place(row)}: "{column[row]}" in column "{name}" is no label.',
-            "A label is true or false, or 1 or 0; compare other values, as in 'rating<=2'.",
+            f'{log.name}, {log.records.place(row)}: "{written[row]}" in column "{name}" is no label.',
+            _LABELS,
         )
     return np.asarray(true)
 

@@ -79,6 +79,23 @@ def test_values_that_are_no_labels_are_refused_with_their_row(tmp_path: Path) ->
         labels.read(log, "is_noise")
 
 
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([[1], []], "list<element: int64> values"),
+        ([{"a": 1}, {"a": 0}], "struct<a: int64> values"),
+        (pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64())), "map<string, int64 ('is_noise')> values"),
+        ([b"\xff", b"1"], "text that is not UTF-8"),
+    ],
+)
+def test_what_can_be_no_label_is_refused(tmp_path: Path, values: list, found: str) -> None:
+    log = log_of(tmp_path, "is_noise", values, "parquet")
+    with pytest.raises(InputError) as caught:
+        labels.read(log, "is_noise")
+    assert caught.value.message == f'Column "is_noise" of {log.name} holds {found}, which are no labels.'
+    assert "compare other values, as in 'rating<=2'" in caught.value.hint
+
+
 @pytest.mark.parametrize("label", ["rating<=2", "rating!=5"])
 def test_a_number_that_is_none_is_no_label(tmp_path: Path, label: str) -> None:
     log = log_of(tmp_path, "rating", [1.0, float("nan"), 5.0], "parquet")
