@@ -105,6 +105,10 @@ def parse_pause(text: str, option: str) -> float:
     return float(match["number"]) * _SECONDS[match["unit"]]
 
 
+# No count is larger: arrays count in 64 bits, and what they hold has to fit in memory.
+_MOST = 2**31 - 1
+
+
 @dataclass(frozen=True)
 class Settings:
     """Base of the settings dataclasses: checks its bounds when made, and knows its record for manifests."""
@@ -127,6 +131,8 @@ class Settings:
             check_choice(option, value, choices)
         if value is None or isinstance(value, (str, tuple, bool)):
             return
+        if high is None and isinstance(value, int) and value > _MOST:
+            high = _MOST
         if math.isnan(value) or (low is not None and value < low) or (high is not None and value > high):
             bounds = " and ".join(
                 text

@@ -26,6 +26,8 @@ _WANTED = {
 }
 
 
+# What torch says where no memory is left; of numpy and Arrow it is a MemoryError.
+_NO_MEMORY = ("can't allocate memory", "out of memory")
 # Errors of writing that say something about the disk and nothing about us.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 
@@ -120,6 +122,12 @@ def _said(error: BaseException) -> tuple[IadsrError, int]:
     if isinstance(error, io.UnsupportedOperation) and not sys.stdout.writable():
         return OutputError("Standard output is closed, and something was to be written there.", "Open it."), 1
     text = next(iter(str(error).strip().splitlines()), "")
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(map(text.__contains__, _NO_MEMORY))):
+        return IadsrError(
+            "There is not enough memory for this.",
+            "Where a recommender is trained, lower --batch-size, --window or sizes; denoise cleans a log in bounded "
+            "memory with --in-parts always.",
+        ), 1
     return IadsrError(
         f"Unexpected {type(error).__name__}{': ' if text else ''}{text}",
         "This is a defect in iadsr. Run again with --debug and report what it prints.",

@@ -759,6 +759,8 @@ def test_vectors_of_other_items(refused, run, shop: Path, made: Path) -> None:
         (["--budget", "500%"], '--budget cannot be "500%".', "Give a share such as 5% or 0.05."),
         (["--threshold", "2"], "--threshold is 2.0.", "at least 0 and at most 1"),
         (["--threshold", "nan"], "--threshold is nan.", "at least 0 and at most 1"),
+        (["--min-item-rows", str(2**63)], f"--min-item-rows is {2**63}.", "at least 0 and at most 2147483647."),
+        (["--window", str(2**63)], f"--window is {2**63}.", "at least 2 and at most 2147483647."),
         (["--seed", "5000000000"], "--seed is 5000000000.", "at most 4294967295"),
         (["--seed", "x"], '--seed cannot be "x".', "Give a whole number."),
         (["--dropout", "x"], '--dropout cannot be "x".', "Give a number."),
@@ -829,6 +831,27 @@ def test_a_loss_that_is_no_number_ends_the_run_and_leaves_nothing(run, shop: Pat
         path.name for path in Path("cache/embed").iterdir()
     }
     assert not list(Path("cache").rglob(".*"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        pa.ArrowMemoryError("malloc of size 99 failed"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    ],
+    ids=repr,
+)
+def test_memory_that_does_not_suffice_is_no_defect(refused, shop: Path, monkeypatch, error: Exception) -> None:
+    from iadsr_cli import pipeline
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "read_log", fail)
+    said, hint = "There is not enough memory for this.", "denoise cleans a log in bounded memory with"
+    refused("denoise", shop, "-o", "clean.csv", code=1, error=said, hint=hint)
 
 
 def test_what_nobody_expected_is_told_in_two_lines_too(run, shop: Path, monkeypatch) -> None:
