@@ -158,6 +158,7 @@ def test_every_type_comes_through(toml: Any) -> None:
         ("header = 'no'", "sets header to 'no'.", "Give it true or false."),
         ("text_column = 'title'", "sets text_column to 'title'.", 'Give it a list of texts, such as ["title"].'),
         ("text_column = [1]", "sets text_column to [1].", "Give it a list of texts"),
+        ("dropout = nan", "--dropout is nan.", "at most 0.95"),
         ("dropout = 0.99", "--dropout is 0.99.", "at most 0.95"),
         ("device = 'cdua'", '--device cannot be "cdua".', "Nearest: cuda."),
     ],
@@ -173,7 +174,9 @@ def test_a_wrong_setting_in_toml(toml: Any, text: str, error: str, hint: str) ->
     assert hint in lines[1]
 
 
-@pytest.mark.parametrize("content", [b"seed = ", b"\xff\xfe", b"seed = 1\nseed = 2"])
+@pytest.mark.parametrize(
+    "content", [b"seed = ", b"\xff\xfe", b"seed = 1\nseed = 2", b"a = 1" + b"0" * 5000, b"a = " + b"[" * 2000]
+)
 def test_what_is_no_toml(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "iadsr.toml"
     path.write_bytes(content)

@@ -54,7 +54,7 @@ def read_config(path: Path, command_name: str) -> dict[str, Any]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.", "Name another file with --config.") from None
-    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # digits and brackets may be too many
         raise InputError(f"{path} cannot be read as TOML: {error}.", "Mend it, or leave out --config.") from None
     tables = {key: value for key, value in content.items() if isinstance(value, dict)}
     top = {key: value for key, value in content.items() if key not in tables}
@@ -86,7 +86,7 @@ def _read_table(path: Path, table: dict[str, Any]) -> dict[str, Any]:
             )
         _check_type(path, key, value, *known[name])
         meant = not value if negated else value
-        if found.get(name, meant) != meant:
+        if name in found and found[name] != meant:
             raise UsageError(f"{path} sets {option_name(name)} twice, differently.", "Leave one of them out.")
         found[name] = meant
     return found
