@@ -36,6 +36,8 @@ class Stretch:
 
 
 WHOLE = Stretch()
+# Encodings of Python's for names of hosts, not for files.
+_OF_NAMES = {"idna", "punycode"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,16 +131,18 @@ def codec_of(content: bytes, encoding: str) -> str:
     """Return the codec that keeps a byte order mark as a character, by the first bytes: the mark has to come back.
 
     Raises:
-        UsageError: the encoding is not known.
+        UsageError: the encoding is not known, or none of files.
     """
     try:
         "".encode(encoding)
-        codec = codecs.lookup(encoding).name
-    except LookupError as error:
+        codec: str | None = codecs.lookup(encoding).name
+    except (LookupError, ValueError):  # the latter of "undefined", and of a NUL
+        codec = None
+    if codec is None or codec in _OF_NAMES:
         raise UsageError(
-            f'--encoding "{encoding}" is not known.',
+            f'--encoding "{encoding}" is no known encoding of files.',
             "Common ones: utf-8, latin-1, cp1252, utf-16, shift_jis.",
-        ) from error
+        )
     if codec == "utf-8-sig":
         return "utf-8"
     if codec in {"utf-16", "utf-32"}:

@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from iadsr_cli.config import LogSettings
-from iadsr_cli.errors import IadsrError, InputError, UsageError
+from iadsr_cli.errors import IadsrError, InputError, UsageError, one_line
 from iadsr_cli.logs.formats import headerless
 from iadsr_cli.logs.parted_reader import fills_memory, open_parts
 from iadsr_cli.logs.reader import read_items, read_log
@@ -121,17 +121,20 @@ CASES = {
         HEADER,
         {"encoding": "utf-9"},
         UsageError,
-        '--encoding "utf-9" is not known.',
+        '--encoding "utf-9" is no known encoding of files.',
         "latin-1",
     ),
-    "no text encoding": (
-        "a.csv",
-        HEADER,
-        {"encoding": "base64"},
-        UsageError,
-        '--encoding "base64" is not known.',
-        "latin-1",
-    ),
+    **{
+        f"{encoding!r} as encoding": (
+            "a.csv",
+            HEADER,
+            {"encoding": encoding},
+            UsageError,
+            f'--encoding "{one_line(encoding)}" is no known encoding of files.',
+            "latin-1",
+        )
+        for encoding in ("base64", "idna", "punycode", "undefined", "a\0b")
+    },
     "no way back": (
         "a.csv",
         HEADER + b"1,+AGE-,3\n",
