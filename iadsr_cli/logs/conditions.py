@@ -5,6 +5,7 @@ are understood. A column whose name is no identifier stands in backticks, as in 
 """
 
 import ast
+import math
 import re
 import warnings
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import find_column
-from iadsr_cli.logs.values import comma_hint, plain, with_points
+from iadsr_cli.logs.values import comma_hint, plain, told, with_points
 
 Value = str | float | bool
 
@@ -39,6 +40,8 @@ _MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {
 }
 # A backtick in a string quotes nothing, so strings are matched too.
 _QUOTED = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`([^`]+)`""")
+_HALVES = re.compile(r"[\ud800-\udfff]")  # of characters
+_LONGEST = 1024  # bits of whole numbers that floats come near
 _EXAMPLES = """'event == "buy"' or '`unit price` < 10 and rating in (4, 5)'"""
 
 
@@ -133,10 +136,12 @@ class _Reader:
 
     def _value(self, node: ast.expr) -> Value:
         match node:
+            case ast.Constant(value=str() as value) if _HALVES.search(value):
+                pass
             case ast.Constant(value=bool() | str() | int() | float() as value):
-                return value
+                return value if isinstance(value, str) else _bounded(value)
             case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
-                return -value
+                return -_bounded(value)
         raise self._not_understood(node)
 
     def _holds(self, column: str, comparison: type[ast.cmpop], value: Value) -> pa.Array:
@@ -150,7 +155,7 @@ class _Reader:
         array = plain(self.records.column(column))
         of_text = pa.types.is_large_string(array.type)
         if pa.types.is_null(array.type):
-            return array, pa.scalar(value)
+            return pa.nulls(len(array), pa.int64()), pa.scalar(0)  # whatever it is compared with
         if isinstance(value, str):
             return array, pa.scalar(value, array.type) if of_text else _instant(value, array.type)
         if isinstance(value, bool):
@@ -193,7 +198,7 @@ class _Reader:
         elif pa.types.is_primitive(type) or pa.types.is_decimal(type):
             hint = "Compare it with a number, without quotes."
         return UsageError(
-            f'Column "{column}" of {self.records.name} holds {type} values, which {self.option} cannot compare with '
+            f'Column "{column}" of {self.records.name} holds {told(type)}, which {self.option} cannot compare with '
             f"{shown}.",
             hint,
         )
@@ -212,6 +217,11 @@ class _Reader:
         start = len(content[: first.col_offset].decode())
         length = len(content[first.col_offset : (last or first).end_col_offset].decode())
         return start, self.condition[start : start + length]
+
+
+def _bounded(value: float) -> float:
+    """Return a number that was typed; a whole one beyond all floats, which may have too many digits, is infinite."""
+    return math.inf if isinstance(value, int) and value.bit_length() > _LONGEST else value
 
 
 def _numeric(array: pa.Array, value: float) -> tuple[pa.Array, pa.Scalar]:

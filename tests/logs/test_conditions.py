@@ -119,6 +119,8 @@ def test_parquet_types(tmp_path: Path) -> None:
         f"whole == {2**60 + 1}": [1],
         f"whole == {2**60 + 2}": [],
         f"whole < {10**30}": [0, 1],
+        f"whole < 0x{'f' * 9999}": [0, 1],
+        f"half < -0x{'f' * 9999}": [],
         "whole >= 1.5": [1],
         "small > -1": [0, 1, 2],
         "small < 300": [0, 1, 2],
@@ -134,6 +136,7 @@ def test_parquet_types(tmp_path: Path) -> None:
         "day >= '2024-01-02'": [1],
         "gift == False": [1],
         "nothing == 1 or nothing != 'x'": [],
+        f"nothing < {10**30} or nothing == True or nothing >= '2024-01-01'": [],
         "code == 8": [1],
         "code == '8'": [],
     }
@@ -151,6 +154,7 @@ def test_parquet_types(tmp_path: Path) -> None:
         ("event == 'buy", "unterminated string literal", "text stands in quotes"),
         ("", "invalid syntax at character 1.", "Write it as in"),
         ("(" * 300 + ")" * 300, "too many nested parentheses", "Write it as in"),
+        ("event == '\\ud800'", "\"'\\ud800'\" at character 10 is not understood there.", "Compare columns"),
         ("event == '\udcff'", "it holds what is no text", "Write it as in"),
         (
             "__import__('os').system('x')",
@@ -233,7 +237,7 @@ def test_types_that_cannot_be_compared(tmp_path: Path) -> None:
         ("gift == 'yes'", 'bool values, which --protect cannot compare with "yes".', "with True or False"),
         ("tags == 'a'", "list<element: string> values", "Only text, numbers, times"),
         ("tags == 1", "list<element: string> values", "Only text, numbers, times"),
-        ("raw == 'a'", "binary values", "Only text, numbers, times"),
+        ("raw == 'a'", "holds text that is not UTF-8, which", "Only text, numbers, times"),
     ):
         with pytest.raises(UsageError) as caught:
             rows_where(log.records, condition, "--protect")
