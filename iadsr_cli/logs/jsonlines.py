@@ -20,6 +20,7 @@ from iadsr_cli.logs.formats import Format
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.texts import WHOLE, Lines, Stretch, TextRecords, decoded, line_number, line_offsets
 
+_DEEPEST = 32  # Arrow reads 100 levels, of which a list has two
 _BLOCK = 1 << 16  # objects parsed before their values become Arrow arrays
 _JSON_SPACE = " \t\r\n"
 
@@ -242,7 +243,15 @@ def _reads_as_other(text: str) -> bool:
 
 
 def gives_back(column: pa.ChunkedArray, texts: pa.ChunkedArray) -> bool:
-    """Return whether the values of a column are those of its JSON texts: Arrow's objects all have the same keys."""
+    """Return whether the values of a column are those of its JSON texts: Arrow's objects all have the same keys.
+
+    Where they are nested so deeply that no Parquet file of them could be read, they are not.
+    """
+    types = [column.type]
+    for _ in range(_DEEPEST):
+        types = [type.field(number).type for type in types for number in range(type.num_fields)]
+    if types:
+        return False
     for start in range(0, len(texts), _BLOCK):
         values, written = (each.slice(start, _BLOCK).to_pylist() for each in (column, texts))
         if not all(text is None or _same(json.loads(text), value) for text, value in zip(written, values, strict=True)):

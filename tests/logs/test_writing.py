@@ -369,6 +369,17 @@ def test_json_to_parquet(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("depth", [31, 32, 500])
+@pytest.mark.parametrize("kind", ["list", "object"])
+def test_json_that_is_nested_too_deeply_for_parquet_is_text_there(tmp_path, depth, kind):
+    opened, closed = {"list": ("[", "]"), "object": ('{"a": ', "}")}[kind]
+    nested = opened * depth + "1" + closed * depth
+    (tmp_path / "log.jsonl").write_text(f'{{"user_id": 1, "item_id": 2, "x": {nested}}}\n')
+    write_rows(read_log(str(tmp_path / "log.jsonl"), LogSettings()), str(tmp_path / "out.parquet"), np.ones(1, bool))
+    [row] = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    assert row["x"] == (nested if depth > 31 else json.loads(nested))
+
+
 def test_text_that_the_encoding_lacks(tmp_path):
     path = tmp_path / "log.csv"
     path.write_bytes("user_id,item_id\n1,\u00e9\n".encode("latin-1"))
