@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,6 +15,7 @@ from iadsr_cli.logs.formats import extension, format_of_file, named_format
 
 _TABLES = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 
 
 def is_several(source: str) -> bool:
@@ -123,13 +125,27 @@ def lies_in(source: str, folder: Path) -> bool:
 
 
 def partition_values(path: Path, base: Path) -> dict[str, str | None]:
-    """Return what the folders between `base` and a file say of its rows, as Hive writes it: "day=2024-01-01"."""
+    """Return what the folders between `base` and a file say of its rows, as Hive writes it: "day=2024-01-01".
+
+    Raises:
+        InputError: a name stands for what is no text.
+    """
     pairs = (part.partition("=") for part in path.relative_to(base).parent.parts)
     return {
-        unquote(name): None if value == _NULL_PARTITION else unquote(value)
+        _unescaped(name, path): None if value == _NULL_PARTITION else _unescaped(value, path)
         for name, sign, value in pairs
         if sign and name
     }
+
+
+def _unescaped(text: str, path: Path) -> str:
+    said = unquote(text, errors="surrogateescape")  # as Python has names of files
+    if _NO_TEXT.search(said):
+        raise InputError(
+            f'{path} lies in a folder for "{text}", which is a NUL character or bytes that are not UTF-8 text.',
+            "Rename the folder: what its name says is a column of the log.",
+        )
+    return said
 
 
 def _walked(source: str) -> list[Path]:

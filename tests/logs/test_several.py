@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +151,18 @@ def test_partition_values():
     path = Path("logs/day=2024-01-01/x/kind=a%2Fb/k=__HIVE_DEFAULT_PARTITION__/=1/f=1.parquet")
     assert partition_values(path, Path("logs")) == {"day": "2024-01-01", "kind": "a/b", "k": None}
     assert partition_values(Path("day=1/a.csv"), Path("day=1")) == {}
+    assert partition_values(Path("day=/%C3%A9=1/a.csv"), Path()) == {"day": "", "é": "1"}
+
+
+@pytest.mark.parametrize(("folder", "text"), [("a=x%00y", "x%00y"), ("%ff=1", "%ff"), ("a=\udcff", r"\udcff")])
+def test_partitions_that_are_no_text_are_refused(folder, text):
+    make({f"logs/{folder}/a.csv": HEADER + "1,x,30\n"})
+    said = f'a.csv lies in a folder for "{text}", which is a NUL character or bytes that are not UTF-8 text.'
+    for read in (read_log, partial(open_parts, reporter=Silent())):
+        with pytest.raises(InputError) as caught:
+            read("logs", settings=LogSettings())
+        assert said in caught.value.message
+        assert "Rename the folder" in caught.value.hint
 
 
 # One log of them.
