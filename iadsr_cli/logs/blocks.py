@@ -19,7 +19,7 @@ from iadsr_cli.logs.texts import Stretch, TextRecords, codec_of, decoded, line_n
 BLOCK = 1 << 24
 _LONGEST = 1 << 28
 # What bytes mean in these depends on those before them, or a line end is none: text cannot be cut.
-_UNCUT = ("iso2022", "hz", "utf7", "idna", "punycode", "unicodeescape", "rawunicodeescape")
+_UNCUT = ("iso2022", "hz", "utf7", "unicodeescape", "rawunicodeescape")
 
 
 @dataclass(frozen=True)
