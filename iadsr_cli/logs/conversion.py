@@ -14,7 +14,7 @@ from iadsr_cli.logs.holding import check_held, check_told_apart, check_whole
 from iadsr_cli.logs.jsonlines import JsonRecords, gives_back
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.spelling import cells, json_values, quoted, texts
-from iadsr_cli.logs.tables import TableRecords, filtered
+from iadsr_cli.logs.tables import TableRecords, filtered, joint_schema
 
 _BLOCK = 1 << 16  # rows turned into text at a time
 GROUP = 1 << 20  # rows of a table made from text
@@ -42,7 +42,7 @@ def selected(
     """
     first, _ = next(records.files())
     if isinstance(first, TableRecords):
-        own = _of_tables(first, records, keep, format)
+        own = _of_tables(records, keep, format)
     else:
         own = _of_texts(records, keep, format, ids)
     schema = own.schema
@@ -59,13 +59,13 @@ def selected(
     return Rows(schema, extended())
 
 
-def _of_tables(first: TableRecords, records: Records, keep: np.ndarray, format: Format) -> Rows:
+def _of_tables(records: Records, keep: np.ndarray, format: Format) -> Rows:
+    files = [file for file, _ in records.files() if isinstance(file, TableRecords)]
     if format.kind != "parquet":
-        for file, _ in records.files():
-            assert isinstance(file, TableRecords)
+        for file in files:
             check_held(file.table, records.name, format)
     partitions = {name: records.column(name) for name in records.partitions}
-    schema = first.table.schema
+    schema = joint_schema(file.table.schema for file in files)
     for name, column in partitions.items():
         schema = schema.append(pa.field(name, column.type))
 

@@ -20,7 +20,7 @@ from iadsr_cli.logs.records import check_names
 from iadsr_cli.logs.schema import find_roles
 from iadsr_cli.logs.several import check_types
 from iadsr_cli.logs.source import Source, source_of
-from iadsr_cli.logs.tables import TableRecords, first_line, micros_file, replaced, wide_times
+from iadsr_cli.logs.tables import TableRecords, first_line, joint_schema, micros_file, replaced, wide_times
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +157,7 @@ class TableParts(PartedLog):
     @cached_property
     def schema(self) -> pa.Schema:
         """The columns' types, partitions after the files' own, and the metadata of the first file."""
-        schema = self.files[0].schema
+        schema = joint_schema(file.schema for file in self.files)
         for name, value in self.files[0].partitions.items():
             schema = schema.append(pa.field(name, value.type))
         return schema

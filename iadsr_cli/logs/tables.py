@@ -1,6 +1,6 @@
 """The rows of a Parquet file: a table, with its own types."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise, zip_longest
@@ -106,6 +106,14 @@ def replaced(table: pa.Table, other: pa.Table, names: Sequence[str]) -> pa.Table
         field = table.field(index).with_type(other.field(name).type)
         table = table.set_column(index, field, other.column(name))
     return table
+
+
+def joint_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """Return the first of schemas of the same columns, with nulls where any of them allows some."""
+    all_schemas = list(schemas)
+    columns = zip(*all_schemas, strict=True)
+    fields = [same[0].with_nullable(any(field.nullable for field in same)) for same in columns]
+    return pa.schema(fields, all_schemas[0].metadata)
 
 
 def filtered(table: pa.Table, keep: np.ndarray) -> pa.Table:

@@ -440,6 +440,7 @@ def test_every_format_gives_back_every_row_or_refuses(tmp_path_factory, kind, ta
         (pa.array([2**31 - 1, None], pa.date32()), "out.tsv", "a time outside the years 1 to 9999"),
         (pa.array([[2**62], None], pa.list_(pa.timestamp("us"))), "out.jsonl", "a time outside the years 1 to 9999"),
         (pa.array(["a\0b", None]), "out.csv", "a NUL character"),
+        (pa.array([b"a\0b", None], pa.binary_view()), "out.csv", "a NUL character"),
         (pa.array([b"\xff", b""]), "out.csv", "bytes that are not UTF-8 text"),
         (pa.array([{"b": b"\xff"}, None]), "out.jsonl", "bytes that are not UTF-8 text"),
         (pa.array([math.inf, 1.5], pa.float16()), "out.jsonl", "an infinite number"),

@@ -372,6 +372,19 @@ def test_parquet_files_come_back_as_they_were():
     assert Path("all.csv").read_text().splitlines()[:2] == ["user_id,item_id,kind,day", "2,b,x,0"]
 
 
+def test_a_column_without_nulls_in_the_first_file_alone_may_have_some_in_one_file():
+    rows = {"user_id": [1, 2], "item_id": [3, 4], "x": [5, 6]}
+    schema = pa.schema([pa.field(name, pa.int64(), nullable=name == "item_id") for name in rows], {"by": "me"})
+    Path("logs").mkdir()
+    pq.write_table(pa.table(rows, schema), "logs/a.parquet")
+    pq.write_table(pa.table({**rows, "x": [None, 7]}), "logs/b.parquet")
+    write_rows(read_log("logs", LogSettings()), "out.parquet", np.ones(4, bool))
+    table = pq.read_table("out.parquet")
+    assert table["x"].to_pylist() == [5, 6, None, 7]
+    assert table.schema.metadata == {b"by": b"me"}
+    assert open_parts("logs", LogSettings(), Silent()).schema.equals(table.schema, check_metadata=True)
+
+
 def test_partitions_of_text_become_fields_in_one_file():
     make({"logs/day=1/a.csv": HEADER + "1,2,3\n", "logs/day=__HIVE_DEFAULT_PARTITION__/a.csv": HEADER + "4,5,6\n"})
     log = read_log("logs", LogSettings())
