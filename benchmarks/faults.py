@@ -40,7 +40,7 @@ SHORT = ["--encoder", "tfidf", "--method", "iadsr", "--pretrain-epochs", "4", "-
 SMALL_PARTS = """
 from iadsr_cli.cli.app import app
 from iadsr_cli.crossfit import head, lessons
-from iadsr_cli.engines import buckets
+from iadsr_cli.parted import buckets
 from iadsr_cli.logs import blocks
 blocks.BLOCK, buckets._BUCKET_ROWS = 5_000, 300
 head._ROUNDS, lessons._LESSONS = 20, (1, 1)

@@ -89,7 +89,7 @@ def register(app: typer.Typer) -> None:
         What is missing (vectors, recommender, alignment) is made and kept in the cache for the next run.
         """
         from iadsr_cli.artifacts import read_manifest
-        from iadsr_cli.engines.cleaning import clean
+        from iadsr_cli.cleaning import clean
         from iadsr_cli.outputs import OutputPlan
 
         check_items(items, config)

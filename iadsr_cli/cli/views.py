@@ -11,10 +11,10 @@ from iadsr_cli.errors import one_line
 
 if TYPE_CHECKING:
     from iadsr_cli.artifacts import Manifest
-    from iadsr_cli.engines.parts import DenoisedParts, PartedWorkspace
     from iadsr_cli.evaluation.protocols import Ranking
     from iadsr_cli.explanations import ExplainedRow
     from iadsr_cli.outputs import OutputPlan
+    from iadsr_cli.parted.pipeline import DenoisedParts, PartedWorkspace
     from iadsr_cli.pipeline import Denoised, Workspace
 
 # Columns of a terminal: of a bar or a figure, between those of a table, of a user's history beside titles and bars,

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from iadsr_cli.addresses import split_address
 from iadsr_cli.config import EncoderSettings
 from iadsr_cli.encoders.contract import unit_rows, unusable
 from iadsr_cli.errors import EncoderError, UsageError
 from iadsr_cli.progress import Stage
-from iadsr_cli.remote.addresses import split_address
 
 if TYPE_CHECKING:
     import httpx

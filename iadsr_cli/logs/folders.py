@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from iadsr_cli import __version__
+from iadsr_cli.addresses import is_remote, path_of
 from iadsr_cli.artifacts import FILES, check_folder, check_replaced, others_in
 from iadsr_cli.drafts import draft_folder, followed
 from iadsr_cli.errors import OutputError, UsageError
 from iadsr_cli.logs.files import base_folder, is_several, lies_in, would_hold
 from iadsr_cli.logs.formats import named_format, nameless
-from iadsr_cli.remote.addresses import is_remote, path_of
 
 # What reads such folders passes over names that begin with "_".
 MARKER = "_iadsr.json"

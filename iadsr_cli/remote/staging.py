@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
+from iadsr_cli.addresses import is_remote, parts, path_of
 from iadsr_cli.config import RunSettings
 from iadsr_cli.drafts import followed, scratch_folder
 from iadsr_cli.errors import IadsrError, InputError, OutputError, UsageError, reason
 from iadsr_cli.progress import Reporter
-from iadsr_cli.remote.addresses import is_remote, parts, path_of
 from iadsr_cli.remote.stores import Objects, Store, store_of
 
 # Stands for the host of hdfs:///logs.

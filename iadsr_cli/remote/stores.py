@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from iadsr_cli.addresses import parts, without_secrets
 from iadsr_cli.errors import InputError, OutputError, UsageError
-from iadsr_cli.remote.addresses import parts, without_secrets
 
 _TIMEOUT = 60.0  # seconds without a byte
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs"}

@@ -32,11 +32,11 @@ from iadsr_cli.cli.app import app
 from iadsr_cli.config import Config, DecisionSettings, LogSettings, ProtectionSettings
 from iadsr_cli.crossfit import head
 from iadsr_cli.decisions import BestOfItems, within_limits
-from iadsr_cli.engines import buckets, judging, scorers, verdicts
-from iadsr_cli.engines import found as engine_found
-from iadsr_cli.engines.found import Found, write_found
 from iadsr_cli.logs import blocks, formats, parted_reader
 from iadsr_cli.logs import parts as log_parts
+from iadsr_cli.parted import buckets, judging, scorers, verdicts
+from iadsr_cli.parted import found as parted_found
+from iadsr_cli.parted.found import Found, write_found
 from iadsr_cli.progress import Silent
 from iadsr_cli.scores import Scores
 from iadsr_cli.sequences import Sequences, make_sequences
@@ -86,7 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, make_model: Callable[[Path]
 @pytest.fixture
 def clean(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run `denoise`, by default in parts of 256 rows and in buckets of 300."""
-    for module in (log_parts, engine_found):
+    for module in (log_parts, parted_found):
         monkeypatch.setattr(module, "BATCH", 256)
     monkeypatch.setattr(buckets, "_BUCKET_ROWS", 300)
     monkeypatch.setattr(blocks, "BLOCK", 5_000)
@@ -940,7 +940,7 @@ def test_a_budget_takes_the_worst_rows_first_and_of_equal_ones_the_earliest(
 
 
 def test_what_was_found_is_read_once_from_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_found, "BATCH", 10)
+    monkeypatch.setattr(parted_found, "BATCH", 10)
     generator = np.random.default_rng(0)
     bucket, noise = generator.integers(-1, 3, 95), generator.random(95)
     files = [tmp_path / f"{number}.arrow" for number in range(3)]

@@ -27,7 +27,7 @@ MARK = {"STARTED_BY_TESTS": str(os.getpid())}
 RAY = ["--engine", "ray", "--actors", "2"]
 # The command, with buckets so small that there are ten, of which a part of the second teaches.
 COMMAND = f"""{LITTLE}
-from iadsr_cli.engines import buckets, scorers
+from iadsr_cli.parted import buckets, scorers
 buckets._BUCKET_ROWS = 300
 scorers.TEACHING_ROWS = 450
 with learning_little():

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from iadsr_cli.config import LogSettings, ProtectionSettings
-from iadsr_cli.engines import buckets
 from iadsr_cli.logs.parted_reader import open_parts
 from iadsr_cli.logs.reader import read_log
 from iadsr_cli.logs.ties import Ties, shuffled
+from iadsr_cli.parted import buckets
 from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import make_sequences
 

@@ -5,11 +5,11 @@ import re
 import fsspec
 import pytest
 
+from iadsr_cli.addresses import is_remote, without_secrets
 from iadsr_cli.config import RunSettings
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.progress import Silent
 from iadsr_cli.remote import staged
-from iadsr_cli.remote.addresses import is_remote, without_secrets
 from iadsr_cli.remote.stores import Objects, _state, store_of
 
 

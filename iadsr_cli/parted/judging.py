@@ -6,10 +6,10 @@ from typing import Any
 
 from iadsr_cli.artifacts import read_manifest, write_artifact
 from iadsr_cli.config import Config
-from iadsr_cli.engines import buckets, verdicts
-from iadsr_cli.engines.found import FOUND, write_found
-from iadsr_cli.engines.scorers import Scorer
 from iadsr_cli.errors import ArtifactError
+from iadsr_cli.parted import buckets, verdicts
+from iadsr_cli.parted.found import FOUND, write_found
+from iadsr_cli.parted.scorers import Scorer
 from iadsr_cli.progress import Reporter
 
 

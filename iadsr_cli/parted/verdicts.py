@@ -9,9 +9,9 @@ import numpy as np
 
 from iadsr_cli.config import Config
 from iadsr_cli.decisions import BestOfItems, within_limits
-from iadsr_cli.engines.buckets import Bucket, Split
-from iadsr_cli.engines.found import read_found
 from iadsr_cli.explanations import whys
+from iadsr_cli.parted.buckets import Bucket, Split
+from iadsr_cli.parted.found import read_found
 from iadsr_cli.protections import last_of_users, protected_by
 from iadsr_cli.scores import Scores, Status
 from iadsr_cli.sequences import share_by_fifth

@@ -16,10 +16,6 @@ import pyarrow as pa
 
 from iadsr_cli.artifacts import cache_name, digest, known_manifest
 from iadsr_cli.config import Config
-from iadsr_cli.engines import buckets, verdicts
-from iadsr_cli.engines.found import Found
-from iadsr_cli.engines.judging import Judging
-from iadsr_cli.engines.scorers import CrossfitScorer, ModelScorer, Scorer
 from iadsr_cli.engines.work import Engine, opened
 from iadsr_cli.errors import GateError, UsageError
 from iadsr_cli.explanations import Whys, reasons, verdict_of
@@ -31,6 +27,10 @@ from iadsr_cli.logs.source import Source
 from iadsr_cli.logs.stand_ins import warn_of_stand_ins
 from iadsr_cli.logs.ties import Ties
 from iadsr_cli.outputs import ANNOTATED, REMOVED, OutputPlan
+from iadsr_cli.parted import buckets, verdicts
+from iadsr_cli.parted.found import Found
+from iadsr_cli.parted.judging import Judging
+from iadsr_cli.parted.scorers import CrossfitScorer, ModelScorer, Scorer
 from iadsr_cli.pipeline import gate, joined_texts, log_settings, made, noise_shares, warn_of_no_fit
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import warn_of_none, wishes

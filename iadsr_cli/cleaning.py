@@ -5,11 +5,11 @@ from pathlib import Path
 
 from iadsr_cli import explanations, pipeline
 from iadsr_cli.config import Config
-from iadsr_cli.engines import parts
-from iadsr_cli.engines.parts import DenoisedParts, PartedWorkspace
 from iadsr_cli.errors import UsageError
 from iadsr_cli.explanations import ExplainedRow
 from iadsr_cli.outputs import OutputPlan
+from iadsr_cli.parted import pipeline as parts
+from iadsr_cli.parted.pipeline import DenoisedParts, PartedWorkspace
 from iadsr_cli.pipeline import Denoised, Workspace
 from iadsr_cli.progress import Reporter
 

@@ -13,9 +13,9 @@ from iadsr_cli.artifacts import Manifest
 from iadsr_cli.config import Config
 from iadsr_cli.crossfit import Panel, Teachings
 from iadsr_cli.encoders.folder import load_vectors
-from iadsr_cli.engines.buckets import Bucket, Split, joined
 from iadsr_cli.engines.work import Engine
 from iadsr_cli.logs.reader import ItemTexts
+from iadsr_cli.parted.buckets import Bucket, Split, joined
 from iadsr_cli.pipeline import crossfit_key, embedded
 from iadsr_cli.progress import Reporter, Silent
 from iadsr_cli.scores import Scores
