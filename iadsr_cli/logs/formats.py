@@ -15,6 +15,7 @@ from typing import IO, Literal, get_args
 import pyarrow as pa
 
 from iadsr_cli.errors import InputError, UsageError
+from iadsr_cli.logs.source import readable
 
 Kind = Literal["csv", "tsv", "dat", "parquet", "jsonl"]
 Compression = Literal["none", "gzip", "zstd"]
@@ -120,10 +121,10 @@ def format_of_file(path: Path, override: str = "auto") -> Format:
     """Return the format of a file of this machine that is to be read, as `format_of` does, after a look into it.
 
     Raises:
-        InputError: it is something that cannot be read, whatever its name says.
+        InputError: it is not there, or something that cannot be read, whatever its name says.
         UsageError: the extension is not known and `override` is "auto".
     """
-    with contextlib.suppress(OSError), path.open("rb") as file:  # whoever reads it says what is wrong with it
+    with readable(str(path)), path.open("rb") as file:
         head = file.read(_HEAD)
         compression = compression_of(head)
         check_foreign(str(path), head)

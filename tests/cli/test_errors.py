@@ -29,6 +29,7 @@ def parquet(**columns: object) -> bytes:
 # name -> file, content, options, exit code, part of the error, part of the hint
 BAD_LOGS = {
     "missing": ("unheard-of.parquet", None, [], 1, "unheard-of.parquet does not exist.", "Check the path."),
+    "missing, and no extension": ("unheard-of", None, [], 1, "unheard-of does not exist.", "Check the path."),
     "empty": ("a.csv", b"", [], 1, "a.csv is empty.", "at least one interaction"),
     "only a header": ("a.csv", HEADER, [], 1, "a.csv has no rows.", "at least one interaction"),
     "one user": (
