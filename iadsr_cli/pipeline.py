@@ -20,8 +20,9 @@ from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.encoders import described, make_encoder
 from iadsr_cli.engines.work import Engine
 from iadsr_cli.errors import GateError, InputError, UsageError
+from iadsr_cli.logs.parts import PartedLog
 from iadsr_cli.logs.reader import ItemTexts, Log, read_items, read_log
-from iadsr_cli.logs.schema import NONE
+from iadsr_cli.logs.schema import NONE, candidates
 from iadsr_cli.logs.stand_ins import warn_of_stand_ins
 from iadsr_cli.logs.ties import Ties
 from iadsr_cli.progress import Reporter
@@ -281,7 +282,7 @@ def open_log(source: str, items: str | None, config: Config, reporter: Reporter)
     log.ties.tell(log.roles.time, reporter)
     for warning in log.warnings:
         reporter.warn(warning)
-    return Workspace(log, joined_texts(texts, items, log.roles.item, config, reporter), config, reporter)
+    return Workspace(log, joined_texts(texts, items, log, config, reporter), config, reporter)
 
 
 @contextmanager
@@ -298,13 +299,15 @@ def log_settings(items: str | None, config: Config) -> Iterator[LogSettings]:
         raise
 
 
-def joined_texts(own: ItemTexts, items: str | None, column: str, config: Config, reporter: Reporter) -> ItemTexts:
+def joined_texts(
+    own: ItemTexts, items: str | None, log: Log | PartedLog, config: Config, reporter: Reporter
+) -> ItemTexts:
     """Return the texts of a log's items, and say what is odd about them.
 
     Args:
         own: all items of the log, with the texts that it has itself.
         items: the file with their texts, or None.
-        column: the log's item column.
+        log: the log.
         config: the settings.
         reporter: of the run.
 
@@ -312,7 +315,7 @@ def joined_texts(own: ItemTexts, items: str | None, column: str, config: Config,
         InputError: the items file cannot be used, or has a text for none of the log's items.
         UsageError: its columns cannot be told.
     """
-    texts = own if items is None else read_items(items, config.items.of(config.log), column)
+    texts = own if items is None else read_items(items, config.items.of(config.log), log.roles.item)
     _tell_of(texts, reporter)
     if items is None:
         return own
@@ -326,6 +329,12 @@ def joined_texts(own: ItemTexts, items: str | None, column: str, config: Config,
             "does.",
         )
     _warn_of_few(own.ids, texts.ids, items, reporter)
+    lacking, unread = sum(not text for text in joined.texts), candidates("text", log.column_names)
+    if lacking and unread:
+        reporter.note(
+            f"{lacking:,} of the log's {len(own.ids):,} items have no text in {items}, which alone is read for texts, "
+            f'not column "{unread[0]}" of the log.'
+        )
     return joined
 
 

@@ -233,12 +233,19 @@ def read_items(source: str, settings: LogSettings, item: str | None = None, *, j
             columns = ", ".join(f'"{each}"' for each in records.column_names)
             raise UsageError(
                 f"No column of {records.name} is used as text. Columns: {columns}.",
-                "Name it with --text-column.",
+                _other_text(settings, joined),
             )
         records.load([column, *text])
         items = canonical_ids(records, column, "item", settings.null_ids, settings.missing)
     texts = texts_of(records, text, items, settings.missing, check=not joined and not settings.text_column)
     return replace(texts, sources=sources, warnings=tuple(filter(None, [_glued(records)])))
+
+
+def _other_text(settings: LogSettings, joined: bool) -> str:
+    """Return what to do about an items file without a text column."""
+    if not settings.text_column:
+        return "Name it with --text-column."
+    return "Leave out --text-column none" + (", or --items to use no text." if joined else ".")
 
 
 def _glued(records: Records) -> str | None:

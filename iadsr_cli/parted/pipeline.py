@@ -134,7 +134,7 @@ def open_log(
     sources = log.sources()
     texts = ItemTexts([], [], log.roles.text)
     if model is None:
-        texts = joined_texts(log.item_texts(reporter), items, log.roles.item, config, reporter)
+        texts = joined_texts(log.item_texts(reporter), items, log, config, reporter)
     return PartedWorkspace(log, sources, texts, config, reporter)
 
 

@@ -410,6 +410,17 @@ def test_few_items_in_an_items_file_are_warned_of(run, shop: Path, way: str) -> 
     assert warned([*ids[:half], *(f"x{number}" for number in range(5 * len(ids)))], 10) == []
 
 
+@pytest.mark.parametrize("way", ["never", "always"])
+def test_texts_of_the_log_that_are_not_read_beside_an_items_file_are_told_of(run, shop: Path, way: str) -> None:
+    titles = pd.read_csv(shop)[["item_id", "title"]].drop_duplicates("item_id").fillna("thing")
+    titles[7:].to_csv("items.csv", index=False)
+    options = ["--items", "items.csv", "-o", "out.csv", "--dry-run", "--encoder", "tfidf", "--in-parts", way]
+    said = 'no text in items.csv, which alone is read for texts, not column "title" of the log.'
+    assert f"7 of the log's {len(titles)} items have {said}" in run("denoise", shop, *options).stderr
+    titles.to_csv("items.csv", index=False)
+    assert said not in run("denoise", shop, *options).stderr
+
+
 def test_a_catalogue_that_is_larger_than_the_log_gives_the_same_scores_in_memory_and_in_parts(run, shop: Path) -> None:
     log, catalogue = pd.read_csv(shop), pd.read_csv(EXAMPLES / "items.csv").rename(columns={"title": "label"})
     log.drop(columns="title").to_csv("bare.csv", index=False)

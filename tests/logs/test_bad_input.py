@@ -783,6 +783,8 @@ def test_items_file_without_its_columns(tmp_path, monkeypatch, content, settings
     with pytest.raises(UsageError) as caught:
         read_items("items.csv", LogSettings(**settings))
     assert message in caught.value.message
+    if "text_column" in settings:
+        assert caught.value.hint == "Leave out --text-column none, or --items to use no text."
 
 
 def test_text_that_is_not_text(tmp_path):
