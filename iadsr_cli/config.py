@@ -326,6 +326,11 @@ class DecisionSettings(Settings):
         if self.budget is not None:
             parse_share(self.budget, "--budget")
 
+    @property
+    def cutoff(self) -> float | None:
+        """The noise score above which rows are to go, or None under a budget."""
+        return self.threshold if self.budget is None else None
+
 
 @dataclass(frozen=True)
 class ProtectionSettings(Settings):

@@ -10,6 +10,9 @@ from iadsr_cli.protections import Protections
 from iadsr_cli.sequences import positions
 from iadsr_cli.settings import parse_share
 
+LIKELY = 0.5
+"""A row with a higher noise score is more likely noise than not."""
+
 # Of the rows of a user that looks like a bot, so many score as noise.
 _NEARLY_ALL = 0.9
 
@@ -62,7 +65,7 @@ def decide(
     if settings.budget is None:
         wanted = noise > settings.threshold
         removed = wanted & allowed
-        return Decisions(~removed, wanted & ~allowed, settings.threshold)
+        return Decisions(~removed, wanted & ~allowed, settings.cutoff)
     size = int(np.floor(parse_share(settings.budget, "--budget") * len(noise) + 1e-9))
     candidates = np.flatnonzero(allowed)
     chosen = candidates[np.argsort(-noise[candidates], kind="stable")][:size]
@@ -70,7 +73,7 @@ def decide(
     keep[chosen] = False
     # Protected are the rows that stayed though they look worse than some row that went.
     least = noise[chosen].min(initial=np.inf)
-    return Decisions(keep, keep & ~allowed & (noise > least), None)
+    return Decisions(keep, keep & ~allowed & (noise > least), settings.cutoff)
 
 
 def within_limits(
@@ -139,7 +142,7 @@ def _of_bots(noise: np.ndarray, users: np.ndarray, settings: DecisionSettings) -
         return np.zeros(len(noise), dtype=bool)
     known = users >= 0
     rows = np.bincount(users[known], minlength=1)
-    suspicious = np.bincount(users[known & (noise > 0.5)], minlength=len(rows))
+    suspicious = np.bincount(users[known & (noise > LIKELY)], minlength=len(rows))
     bot = (rows >= LONG_HISTORY) & (suspicious >= _NEARLY_ALL * rows)
     found: np.ndarray = known & bot[users]
     return found

@@ -1,6 +1,6 @@
 """Reasons: why each row was kept or removed, in words, and one user's history with all that speaks for its rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.compute as pc
 
 from iadsr_cli.cosines import TERMS
-from iadsr_cli.crossfit.evidence import NAMES, SAID, family
-from iadsr_cli.decisions import Decisions
+from iadsr_cli.crossfit.evidence import JOINED, NAMES, SAID, family
+from iadsr_cli.decisions import LIKELY, Decisions
 from iadsr_cli.errors import InputError, near
 from iadsr_cli.pipeline import Denoised, Workspace
 from iadsr_cli.scores import Scores, Status
@@ -21,10 +21,13 @@ _UNSCORED_REASONS = {
     Status.SHORT_HISTORY: "unscored: no other interaction of this user to compare with",
     Status.NO_EVIDENCE: "unscored: the item has no text and no interaction was trained on",
 }
-# Of what says nearly the same, what moved the score most is named.
+# Of what says nearly the same, what moved the score most is named; of what would contradict each other, too.
 _ALIKE = (("text", "words"), ("taste", "around", "together", "expected"), ("when", "order"))
+_CONTRARY = ("text alone", ("text", "words"))
 # A second piece of evidence is named where it moved the score by more than this part of what the first did.
 _BESIDE_FIRST = 0.1
+# A rank speaks for a reason where so few rows agree no more.
+_FEW = 0.25
 _UNJUDGED_REASON = "kept: not judged, as its event is not among --events"
 
 
@@ -33,8 +36,8 @@ class Whys:
     """What speaks most against rows, in numbers: one or two pieces of what the method compares.
 
     Attributes:
-        said: which, int8 [n, 2]: a place among the cosines of IADSR or what crossfit says; -1 for no second one.
-        below: share of rows that agree no more in it, float32 [n, 2]; NaN where that is not known.
+        said: which, int8 [n, 2]: a place among the cosines of IADSR or what crossfit says; -1 for none.
+        below: share of rows that agree no more in it, float32 [n, 2]; NaN where that says nothing.
         value: the cosine of the first, float32 [n]; NaN with crossfit.
     """
 
@@ -46,6 +49,7 @@ class Whys:
         """Return them in words, n strings."""
         return [
             "; ".join(_said(place, share, value) for place, share in zip(places, shares, strict=True) if place >= 0)
+            or "nothing speaks against it more than against other rows"
             for places, shares, value in zip(self.said, self.below, self.value, strict=True)
         ]
 
@@ -54,7 +58,7 @@ def _said(place: int, share: float, value: float) -> str:
     if not np.isnan(value):
         return f"{TERMS[place]} (cosine {value:.2f}, lowest {_percent(share)} of rows)"
     rank = "" if np.isnan(share) else f" (lowest {_percent(share)} of rows)"
-    return f"{list(SAID.values())[place][0]}{rank}"
+    return f"{list(SAID.values())[place]}{rank}"
 
 
 def explain(scores: Scores, decisions: Decisions, rows: np.ndarray, *, against_kept: bool = False) -> list[str]:
@@ -62,50 +66,57 @@ def explain(scores: Scores, decisions: Decisions, rows: np.ndarray, *, against_k
 
     With `against_kept`, of a kept row that was scored it says what speaks against it most.
     """
-    told = np.flatnonzero(~decisions.keep[rows] | decisions.protected[rows])
-    judged = None if decisions.protections is None else decisions.protections.judged[rows]
+    own = decisions.take(rows)
+    found = outcomes(scores.noise[rows], own)
     if against_kept:
-        scored = scores.status[rows] == Status.SCORED
-        told = np.flatnonzero(scored if judged is None else scored & judged)
-    verdicts = [_verdict(decisions, row) for row in rows[told]]
-    return reasons(scores.status[rows], judged, told, verdicts, whys(scores, rows[told]))
+        scored = (scores.status[rows] == Status.SCORED) & _judged(own)
+        found = {**dict.fromkeys(np.flatnonzero(scored).tolist(), "kept; what speaks most against it"), **found}
+    return reasons(scores.status[rows], own, found, whys(scores, rows[list(found)]))
 
 
-def _verdict(decisions: Decisions, row: int) -> str:
-    """Return what became of a row."""
-    if not decisions.keep[row]:
-        return "removed"
-    if not decisions.protected[row]:
-        return "kept; what speaks most against it"
+def outcomes(noise: np.ndarray, decisions: Decisions) -> dict[int, str]:
+    """Return what became of the rows of which it is told what speaks against them, by their places among all n.
+
+    Those are the rows that go, that are protected, and that stay by the rule alone though they are more likely noise
+    than not. `noise` is float32 [n], the decisions are on these rows.
+    """
     protections = decisions.protections
-    return "protected" if protections is None else verdict_of(protections.names, protections.by[row])
+    spared = "kept by --budget" if decisions.cutoff is None else f"kept by --threshold {decisions.cutoff:g}"
+    told = ~decisions.keep | decisions.protected | ((noise > LIKELY) & _judged(decisions))
+    found: dict[int, str] = {}
+    for row in map(int, np.flatnonzero(told)):
+        if not decisions.keep[row]:
+            found[row] = "removed"
+        elif not decisions.protected[row]:
+            found[row] = spared
+        elif protections is None or protections.by[row] < 0:
+            found[row] = "protected"
+        else:
+            found[row] = f"protected by {protections.names[protections.by[row]]}"
+    return found
 
 
-def verdict_of(names: Sequence[str], by: int) -> str:
-    """Return the verdict on a suspicious row that stays, by which of the user's wishes; -1 is by the limits."""
-    return "protected" if by < 0 else f"protected by {names[by]}"
+def _judged(decisions: Decisions) -> np.ndarray:
+    """Return which rows have an event that may be removed, bool [n]."""
+    return np.ones(len(decisions.keep), bool) if decisions.protections is None else decisions.protections.judged
 
 
-def reasons(
-    status: np.ndarray, judged: np.ndarray | None, told: np.ndarray, verdicts: Sequence[str], why: Whys
-) -> list[str]:
+def reasons(status: np.ndarray, decisions: Decisions, found: Mapping[int, str], why: Whys) -> list[str]:
     """Return a reason for each of n rows.
 
     Args:
         status: `Status` of each, [n].
-        judged: whether its event is one that may be removed, bool [n], or None where all are.
-        told: places of those of which it is told what speaks against them, int64 [m]: removed or protected, as a rule.
-        verdicts: what became of these, m strings.
-        why: what speaks against them.
+        decisions: on these rows.
+        found: what became of those of which it is told what speaks against them, m of them, by their places.
+        why: what speaks against these.
     """
-    found = np.full(len(status), "kept: agrees with the user's history", dtype=object)
+    said = np.full(len(status), "kept: agrees with the user's history", dtype=object)
     for each, reason in _UNSCORED_REASONS.items():
-        found[status == each] = reason
-    if judged is not None:
-        found[~judged] = _UNJUDGED_REASON
-    for place, verdict, text in zip(told, verdicts, why.texts(), strict=True):
-        found[place] = f"{verdict}: {text}"
-    return list(found)
+        said[status == each] = reason
+    said[~_judged(decisions)] = _UNJUDGED_REASON
+    for (place, verdict), text in zip(found.items(), why.texts(), strict=True):
+        said[place] = f"{verdict}: {text}"
+    return list(said)
 
 
 def whys(scores: Scores, rows: np.ndarray) -> Whys:
@@ -126,25 +137,57 @@ def _iadsr_whys(scores: Scores, rows: np.ndarray) -> Whys:
 
 
 def _crossfit_whys(scores: Scores, rows: np.ndarray) -> Whys:
-    """Take the one or two kinds of evidence that moved the score most towards noise.
+    """Take the one or two kinds of evidence that moved the score most towards noise, if any did.
 
-    What joint spaces moved is half of one kind and half of the other.
+    Ranked is how far the kind moved it, among all rows.
     """
     assert scores.parts is not None
-    kinds = [family(name).split(" and ") for name in NAMES]
-    moved = scores.parts[rows] @ np.array([[(said in kind) / len(kind) for said in SAID] for kind in kinds])
+    moved = _moved(scores.parts[rows])
+    others = _moved(scores.parts[scores.status == Status.SCORED])
+    below = np.stack([_share(-theirs, -own, "right") for theirs, own in zip(others.T, moved.T, strict=True)], axis=1)
+    places = {name: place for place, name in enumerate(SAID)}
+    of_row = np.arange(len(rows))
     for names in _ALIKE:
-        alike = [list(SAID).index(name) for name in names]
+        alike = [places[name] for name in names]
         together, most = moved[:, alike].sum(axis=1), np.take(alike, moved[:, alike].argmax(axis=1))
         moved[:, alike] = -np.inf
-        moved[np.arange(len(rows)), most] = together
+        moved[of_row, most] = together
+    one, contrary = places[_CONTRARY[0]], [places[name] for name in _CONTRARY[1]]
+    less = moved[:, one] < moved[:, contrary].max(axis=1)
+    moved[less, one] = -np.inf
+    moved[np.ix_(~less, contrary)] = -np.inf
     first_two = np.argsort(-moved, axis=1, kind="stable")[:, :2]
-    below = np.stack([_share_below(scores, NAMES.index(told), rows, "right") for _, told in SAID.values()], axis=1)
-    shares = np.take_along_axis(below, first_two, axis=1).astype(np.float32)
+    below, moved = (np.take_along_axis(array, first_two, axis=1) for array in (below, moved))
     # The second one counts only where it speaks against the row, beside the first.
-    moved = np.take_along_axis(moved, first_two, axis=1)
-    said = np.where([True, False] | (moved > np.maximum(0, _BESIDE_FIRST * moved[:, :1])), first_two, -1)
-    return Whys(said.astype(np.int8), shares, np.full(len(rows), np.nan, dtype=np.float32))
+    counts = moved > np.maximum(0, [0, _BESIDE_FIRST] * moved[:, :1])
+    return Whys(
+        np.where(counts, first_two, -1).astype(np.int8),
+        np.where(below <= _FEW, below, np.nan).astype(np.float32),
+        np.full(len(rows), np.nan, dtype=np.float32),
+    )
+
+
+def _moved(parts: np.ndarray) -> np.ndarray:
+    """Return how far each kind of evidence that can be said moved scores towards noise, float32 [n, len(SAID)].
+
+    What joint spaces moved counts for the side that moved the score the same way on its own, else half for each.
+
+    Args:
+        parts: how much each piece of evidence did, float32 [n, E].
+    """
+    families = [family(name) for name in NAMES]
+
+    def sums(names: Sequence[str]) -> np.ndarray:
+        return np.asarray(parts @ np.array([[own == name for name in names] for own in families], np.float32))
+
+    found, joint = sums(list(SAID)), sums(JOINED)
+    own = np.sign(found)
+    for name, total in zip(JOINED, joint.T, strict=True):
+        one, other = (list(SAID).index(side) for side in name.split(" and "))
+        of_one = (1 + np.sign(total) * np.sign(own[:, one] - own[:, other])) / 2
+        found[:, one] += of_one * total
+        found[:, other] += (1 - of_one) * total
+    return found
 
 
 def _share_below(scores: Scores, column: int, rows: np.ndarray, side: Literal["left", "right"] = "left") -> np.ndarray:
@@ -152,9 +195,11 @@ def _share_below(scores: Scores, column: int, rows: np.ndarray, side: Literal["l
 
     With "right", rows with the same evidence count, too.
     """
-    values = scores.terms[scores.status == Status.SCORED, column]
+    return _share(scores.terms[scores.status == Status.SCORED, column], scores.terms[rows, column], side)
+
+
+def _share(values: np.ndarray, own: np.ndarray, side: Literal["left", "right"]) -> np.ndarray:
     ordered = np.sort(values[~np.isnan(values)])
-    own = scores.terms[rows, column]
     return np.where(np.isnan(own), np.nan, np.searchsorted(ordered, own, side) / max(1, len(ordered)))
 
 
@@ -165,7 +210,12 @@ def _percent(share: float) -> str:
 # Columns of a user's history: what each method compares, by the piece of evidence that stands for it.
 # Those that a narrow terminal has no room for come last.
 _CROSSFIT_BARS = {
-    name: NAMES.index(SAID[name][1]) for name in ("text", "words", "taste", "together", "expected", "when")
+    "text": NAMES.index("text: mean"),
+    "words": NAMES.index("words: mean"),
+    "taste": NAMES.index("taste 32: rest"),
+    "together": NAMES.index("together: mean"),
+    "expected": NAMES.index("expected: likely"),
+    "when": NAMES.index("when: nearby"),
 }
 _IADSR_BARS = {"long text": 0, "item text": 1, "both here": 2}
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from iadsr_cli.config import DecisionSettings
 from iadsr_cli.cosines import noise_score
+from iadsr_cli.crossfit.evidence import NAMES, SAID, family
 from iadsr_cli.decisions import BestOfItems, Decisions, decide
 from iadsr_cli.errors import UsageError
 from iadsr_cli.explanations import explain
@@ -323,46 +324,98 @@ def test_reasons_name_the_weakest_agreement_and_why_rows_stayed() -> None:
     assert explain(scores.take(np.array([7, 4])), taken, np.array([0, 1]))[1].startswith("protected by --protect 'x")
 
 
-def test_reasons_of_crossfit_name_what_moved_the_score_most_and_nothing_twice() -> None:
-    from iadsr_cli.crossfit.evidence import NAMES
+def crossfit_scores(moved: dict[int, dict[str, float]], rows: int = 200) -> Scores:
+    """Return scores of rows that evidence moved so far towards noise; that of all others it moved away from it."""
+    parts = np.full((rows, len(NAMES)), -0.1, np.float32)
+    parts[:, [family(name) not in SAID for name in NAMES]] = 0
+    for row, pieces in moved.items():
+        parts[row] = 0
+        for name, value in pieces.items():
+            parts[row, NAMES.index(name)] = value
+    terms = np.tile(np.linspace(1, 0, rows, dtype=np.float32)[:, None], (1, len(NAMES)))
+    return Scores(np.full(rows, 0.1, np.float32), terms, np.zeros(rows, np.int8), parts, {})
 
-    rows = 200
-    terms = np.tile(np.linspace(0, 1, rows, dtype=np.float32)[:, None], (1, len(NAMES)))
-    parts = np.zeros((rows, len(NAMES)), np.float32)
-    terms[0, NAMES.index("together: mean")] = np.nan
-    parts[0, NAMES.index("together: share")] = 1.6
-    parts[0, [NAMES.index("text: nearest"), NAMES.index("text: far")]] = 0.4
-    parts[0, NAMES.index("words: mean")] = 0.7
-    parts[1] = -0.1
-    parts[3, NAMES.index("history: taste")] = 4
-    parts[3, NAMES.index("text: mean")] = 0.3
-    parts[5, [NAMES.index("words and around: rest"), NAMES.index("words and around: far")]] = 1
-    parts[5, NAMES.index("taste 32: rest")] = 0.9
-    parts[6, [NAMES.index("words and around: rest"), NAMES.index("text and taste: far")]] = 1
-    parts[6, NAMES.index("taste 32: rest")] = 0.2
-    parts[6, NAMES.index("text: mean")] = 0.1
-    terms[:50, NAMES.index("words: mean")] = 0
-    noise = np.zeros(rows, np.float32)
-    noise[[0, 1, 3, 5, 6]] = 0.9
-    scores = Scores(noise, terms, np.full(rows, Status.SCORED, np.int8), parts, 0.1)
-    keep = np.ones(rows, dtype=bool)
-    keep[[0, 1, 3, 5, 6]] = False
-    first, second, third, fourth, _, sixth, seventh = explain(scores, Decisions(keep, ~keep & False, 0.5), np.arange(7))
-    assert first == (
-        "removed: hardly ever had by one user together with this user's other items; "
-        "unlike this user's other items in text (lowest 1% of rows)"
-    )
-    assert second.startswith("removed: had once by this user"), "where nothing speaks against a row, the least for it"
-    assert third == "kept: agrees with the user's history"
-    assert fourth.startswith(
-        "removed: this user's items have no more to do with each other than random ones (lowest 2%"
-    )
-    assert sixth == (
-        "removed: not what users have close to this user's other items (lowest 3% of rows); "
-        "shares hardly any words with this user's other items (lowest 25% of rows)"
-    ), "joint evidence is half of each, and 50 of 200 rows share no more words"
-    assert seventh == (
-        "removed: not what users with this user's other items have (lowest 4% of rows); "
-        "unlike this user's other items in text (lowest 4% of rows)"
-    ), "of its like what moved the score most, if by little"
-    assert ";" not in fourth, "what hardly moved the score beside the first is no reason"
+
+@pytest.mark.parametrize(
+    ("moved", "said"),
+    [
+        pytest.param(
+            {"together: share": 1.6, "text: nearest": 0.4, "text: far": 0.4, "words: mean": 0.7},
+            "hardly ever had by one user together with this user's other items (lowest 1% of rows); "
+            "unlike this user's other items in text (lowest 1% of rows)",
+            id="of what says nearly the same the one that moved it most",
+        ),
+        pytest.param(
+            {"history: taste": 4, "text: mean": 0.3},
+            "this user's items have no more to do with each other than random ones (lowest 1% of rows)",
+            id="what hardly moved the score beside the first is no reason",
+        ),
+        pytest.param(
+            {"words and around: rest": 1, "words and around: far": 1, "taste 32: rest": 0.9},
+            "not what users have close to this user's other items (lowest 1% of rows); "
+            "shares hardly any words with this user's other items (lowest 1% of rows)",
+            id="joint evidence is half of each",
+        ),
+        pytest.param(
+            {"text and taste: rest": 2, "taste 32: rest": 0.1, "text: mean": -0.1},
+            "not what users with this user's other items have (lowest 1% of rows)",
+            id="joint evidence is of the side that speaks against the row itself",
+        ),
+        pytest.param(
+            {"text and taste: rest": -2, "taste 32: rest": 0.1, "text: mean": -0.1, "when: mean": 0.05},
+            "not what users with this user's other items have (lowest 1% of rows); "
+            "had by others earlier or later than this user's items around it (lowest 1% of rows)",
+            id="and what speaks for it of the other",
+        ),
+        pytest.param(
+            {"text: mean": 1, "text alone: taste 32 and text": 0.9, "words: mean": 0.1, "when: mean": 0.3},
+            "unlike this user's other items in text (lowest 1% of rows); "
+            "had by others earlier or later than this user's items around it (lowest 1% of rows)",
+            id="never unlike in text and near in text",
+        ),
+        pytest.param(
+            {"text: mean": 0.9, "text alone: taste 32 and text": 1, "words: mean": -0.1, "when: mean": 0.3},
+            "near this user's items in text, not in who has them (lowest 1% of rows); "
+            "had by others earlier or later than this user's items around it (lowest 1% of rows)",
+            id="nor the other way round",
+        ),
+        pytest.param({}, "nothing speaks against it more than against other rows", id="nothing"),
+    ],
+)
+def test_reasons_of_crossfit_name_what_moved_the_score_most_and_nothing_twice(
+    moved: dict[str, float], said: str
+) -> None:
+    keep = np.arange(200) > 0
+    first, second = explain(crossfit_scores({0: moved}), Decisions(keep, ~keep & False, 0.5), np.arange(2))
+    assert first == f"removed: {said}", "ranks are of what moved the score, not of a piece that stands for it"
+    assert second == "kept: agrees with the user's history"
+
+
+@pytest.mark.parametrize(("others", "rank"), [(1, " (lowest 1% of rows)"), (49, " (lowest 25% of rows)"), (50, "")])
+def test_a_rank_is_told_where_it_speaks_for_the_reason(others: int, rank: str) -> None:
+    scores = crossfit_scores({row: {"text: mean": 0.5 if row else 0.4} for row in range(others + 1)})
+    keep = np.arange(200) > 0
+    assert explain(scores, Decisions(keep, ~keep & False, None), np.arange(1)) == [
+        f"removed: unlike this user's other items in text{rank}"
+    ]
+
+
+@pytest.mark.parametrize(("cutoff", "by"), [(None, "--budget"), (0.95, "--threshold 0.95")])
+def test_a_row_that_is_more_likely_noise_than_not_and_stays_says_why(cutoff: float | None, by: str) -> None:
+    scores = crossfit_scores({row: {"text: mean": 1} for row in range(4)})
+    scores.noise[:5] = [0.99, 0.9, 0.5, 0.9, 0.9]
+    keep, protected = np.arange(200) > 0, np.arange(200) == 3
+    spared = Decisions(keep, protected, cutoff)
+    said = "unlike this user's other items in text (lowest 2% of rows)"
+    expected = [
+        f"removed: {said}",
+        f"kept by {by}: {said}",
+        "kept: agrees with the user's history",
+        f"protected: {said}",
+        f"kept by {by}: nothing speaks against it more than against other rows",
+    ]
+    assert explain(scores, spared, np.arange(5)) == expected
+    assert explain(scores, spared, np.array([1]), against_kept=True) == expected[1:2]
+    judged = Protections((), np.full(200, -1, np.int8), np.arange(200) != 1)
+    unjudged = Decisions(keep, protected, cutoff, judged)
+    assert explain(scores, unjudged, np.array([1])) == ["kept: not judged, as its event is not among --events"]

@@ -154,7 +154,7 @@ def show_history(face: Face, user: str, rows: list["ExplainedRow"]) -> None:
     )
     for row in rows:
         verdict = _verdict(row)
-        if verdict in ("removed", "protected"):
+        if row.reason.startswith(("removed", "protected", "kept by")):
             face.note(f"{_cut(row.title or row.item, 60)}: {row.reason.removeprefix(f'{verdict}: ')}")
 
 

@@ -31,24 +31,24 @@ _VALUES_AT_ONCE = 4_000_000
 # Threads that gather evidence, each of which holds so much.
 _AT_ONCE = 4
 
-# What a low value says, by the part of a name before the colon, and the piece that its rank is told of.
+# What a low value says, by the part of a name before the colon.
 SAID = {
-    "text": ("unlike this user's other items in text", "text: mean"),
-    "words": ("shares hardly any words with this user's other items", "words: mean"),
-    "taste": ("not what users with this user's other items have", "taste 32: rest"),
-    "around": ("not what users have close to this user's other items", "around: rest"),
-    "together": ("hardly ever had by one user together with this user's other items", "together: mean"),
-    "expected": ("not to be expected of who has this user's other items", "expected: likely"),
-    "when": ("had by others earlier or later than this user's items around it", "when: nearby"),
-    "order": ("had by others in another order with this user's items", "order: mean"),
-    "repeats": ("had once by this user", "repeats: count"),
-    "apart": ("goes with the items next to it, not with this user's others", "apart: taste 32"),
-    "text alone": ("near this user's items in text, not in who has them", "text alone: taste 32 and text"),
-    "history": ("this user's items have no more to do with each other than random ones", "history: taste"),
+    "text": "unlike this user's other items in text",
+    "words": "shares hardly any words with this user's other items",
+    "taste": "not what users with this user's other items have",
+    "around": "not what users have close to this user's other items",
+    "together": "hardly ever had by one user together with this user's other items",
+    "expected": "not to be expected of who has this user's other items",
+    "when": "had by others earlier or later than this user's items around it",
+    "order": "had by others in another order with this user's items",
+    "repeats": "had once by this user",
+    "apart": "goes with the items next to it, not with this user's others",
+    "text alone": "near this user's items in text, not in who has them",
+    "history": "this user's items have no more to do with each other than random ones",
 }
-# In joint spaces items are near by either.
-_JOINED = ("words and taste", "text and taste", "words and around", "text and around")
-FAMILIES = (*SAID, *_JOINED)
+JOINED = ("words and taste", "text and taste", "words and around", "text and around")
+"""The joint spaces, in which items are near by either."""
+FAMILIES = (*SAID, *JOINED)
 _PAIRED = ("mean", "nearest", "beside", "far", "against history")
 # How likely one item makes another is not how likely that makes the first, so there is no agreement of the other rows
 # among each other to compare with.
@@ -58,7 +58,7 @@ _JOINT = ("rest", "nearby", *_PAIRED[1:])
 _MEASURES = (*_PAIRED, "nearby", "share", "likely")
 _SPACES = ("words and taste", "text and taste", "around", "words and around", "text and around")
 # The spaces in which whole histories are looked at.
-_WHOLE = {"taste": "taste 32", "around": "around", **{name: name for name in _JOINED}}
+_WHOLE = {"taste": "taste 32", "around": "around", **{name: name for name in JOINED}}
 # The differences, which a sum of falling steps could not tell: each the first less the second.
 _CONTRASTS = {
     **{

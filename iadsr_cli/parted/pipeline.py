@@ -16,9 +16,10 @@ import pyarrow as pa
 
 from iadsr_cli.artifacts import cache_name, digest, known_manifest
 from iadsr_cli.config import Config
+from iadsr_cli.decisions import Decisions
 from iadsr_cli.engines.work import Engine, opened
 from iadsr_cli.errors import GateError, UsageError
-from iadsr_cli.explanations import Whys, reasons, verdict_of
+from iadsr_cli.explanations import Whys, outcomes, reasons
 from iadsr_cli.locks import one_at_a_time
 from iadsr_cli.logs.parted_reader import fills_memory, open_parts
 from iadsr_cli.logs.parts import PartedLog
@@ -33,7 +34,7 @@ from iadsr_cli.parted.judging import Judging
 from iadsr_cli.parted.scorers import CrossfitScorer, ModelScorer, Scorer
 from iadsr_cli.pipeline import gate, joined_texts, log_settings, made, noise_shares, warn_of_no_fit
 from iadsr_cli.progress import Reporter
-from iadsr_cli.protections import warn_of_none, wishes
+from iadsr_cli.protections import Protections, warn_of_none, wishes
 from iadsr_cli.stages import check_device
 
 
@@ -222,8 +223,7 @@ def _denoise(workspace: PartedWorkspace, scorer: Scorer, plan: OutputPlan, engin
             # With the buckets what was found in them, by other settings too, is of no more use.
             for place in (*folder.parent.glob(f"judged-{folder.name}-*"), folder):
                 shutil.rmtree(place)
-    cutoff = config.decision.threshold if config.decision.budget is None else None
-    return DenoisedParts(summary, cutoff, wishes(config.protection), refusal)
+    return DenoisedParts(summary, config.decision.cutoff, wishes(config.protection), refusal)
 
 
 def _write(workspace: PartedWorkspace, files: list[Path], rule: verdicts.Rule, plan: OutputPlan) -> None:
@@ -247,7 +247,8 @@ def _write(workspace: PartedWorkspace, files: list[Path], rule: verdicts.Rule, p
                 keep = ~gone
                 columns: dict[str, pa.Array] = {}
                 if plan.explained:
-                    reason = _reasons(found, keep, protected, wishes(workspace.config.protection))
+                    by_wish = Protections(wishes(workspace.config.protection), found["by"], found["judged"])
+                    reason = _reasons(found, Decisions(keep, protected, workspace.config.decision.cutoff, by_wish))
                     noise = pa.array(found["noise"], mask=np.isnan(found["noise"]))
                     columns = {"noise_score": noise, "keep": pa.array(keep), "reason": reason}
                 if removed:
@@ -264,12 +265,12 @@ def _write(workspace: PartedWorkspace, files: list[Path], rule: verdicts.Rule, p
         plan.check_again(log.source)
 
 
-def _reasons(found: dict[str, np.ndarray], keep: np.ndarray, protected: np.ndarray, names: tuple[str, ...]) -> pa.Array:
-    told = np.flatnonzero(~keep | protected)
+def _reasons(found: dict[str, np.ndarray], decisions: Decisions) -> pa.Array:
+    told = outcomes(found["noise"], decisions)
+    rows = list(told)
     why = Whys(
-        np.stack([found["said_0"][told], found["said_1"][told]], axis=1),
-        np.stack([found["below_0"][told], found["below_1"][told]], axis=1),
-        found["value"][told],
+        np.stack([found["said_0"][rows], found["said_1"][rows]], axis=1),
+        np.stack([found["below_0"][rows], found["below_1"][rows]], axis=1),
+        found["value"][rows],
     )
-    verdicts = ["removed" if not keep[row] else verdict_of(names, found["by"][row]) for row in told]
-    return pa.array(reasons(found["status"], found["judged"], told, verdicts, why), pa.string())
+    return pa.array(reasons(found["status"], decisions, told, why), pa.string())

@@ -137,17 +137,24 @@ def test_parts_give_the_rows_that_memory_gives(clean: Callable[..., Result], fol
     assert (removed.num_rows > 0) == (decision[1] != "0%")
 
 
+@pytest.mark.parametrize(
+    ("decision", "staying"), [([], set()), (["--budget", "0%"], {"kept by --budget"})], ids=["threshold", "budget"]
+)
 def test_in_one_bucket_annotated_rows_and_reasons_are_those_of_memory(
-    clean: Callable[..., Result], folder: Path, monkeypatch: pytest.MonkeyPatch
+    clean: Callable[..., Result],
+    folder: Path,
+    decision: list[str],
+    staying: set[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(buckets, "_BUCKET_ROWS", ROWS)
+    common = ["--model", folder / "model", "--null-ids", "keep", "--annotate", *decision]
     for way in ("never", "always"):
-        clean(
-            "--model", folder / "model", "--null-ids", "keep", "--annotate", "-o", f"{way}.parquet", "--in-parts", way
-        )
+        clean(*common, "-o", f"{way}.parquet", "--in-parts", way)
     memory, in_parts = (pq.read_table(f"{way}.parquet") for way in ("never", "always"))
     assert in_parts.equals(memory)
     assert set(pc.unique(in_parts["reason"]).to_pylist()) >= {"unscored: user or item id is missing"}
+    assert {outcome for outcome in outcomes(in_parts["reason"]) if outcome.startswith("kept by")} == staying
 
 
 def test_rows_without_a_user_are_no_part_of_what_is_learned_from(

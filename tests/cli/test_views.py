@@ -33,6 +33,15 @@ def test_a_row_of_a_history_is_one_line_of_the_terminal(
     assert "…" in table[3]
 
 
+def test_beneath_a_history_stands_what_speaks_against_rows_whether_they_go_or_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    reasons = ["removed: a", "protected: b", "protected by --protect-last 2: c", "kept by --budget: d", "kept: e"]
+    show_history(Face(), "u", [ExplainedRow(row, "i", None, 0.9, {}, each) for row, each in enumerate(reasons)])
+    said = [line.strip() for line in capsys.readouterr().err.splitlines()]
+    assert said[-4:] == ["i: a", "i: b", "i: protected by --protect-last 2: c", "i: kept by --budget: d"]
+
+
 @pytest.mark.parametrize(("width", "tables"), [(80, 2), (100, 2), (160, 1)])
 def test_all_kinds_of_noise_and_all_scorers_can_be_read(
     width: int, tables: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
