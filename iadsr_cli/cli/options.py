@@ -18,6 +18,7 @@ from iadsr_cli.cli.sources import (
     keep_one_rule,
     take_lists,
     take_negations,
+    telling_sources,
     warn_of_idle,
     warn_of_unknown,
 )
@@ -70,7 +71,8 @@ def command(
         def run(**values: Any) -> None:
             values.pop("config_file")
             context: typer.Context = values.pop("context")
-            with Manners(debug=values["debug"], lines=values["log_format"] == "json"):
+            manners = Manners(debug=values["debug"], lines=values["log_format"] == "json")
+            with manners, telling_sources(context):
                 help_instead_of_a_terminal(context, values)
                 keep_one_rule(context, values)
                 take_negations(context, values)

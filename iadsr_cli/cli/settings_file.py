@@ -3,6 +3,7 @@
 import inspect
 import sys
 import tomllib
+from collections.abc import Collection
 from dataclasses import Field
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,7 +23,10 @@ def config_file(command_name: str) -> inspect.Parameter:
     def load(context: typer.Context, path: Path | None) -> Path | None:
         if path is not None:
             with Manners(debug=False, lines=asks_for_lines(sys.argv)):
-                context.default_map = {**(context.default_map or {}), **read_config(path, command_name)}
+                context.default_map = {
+                    **(context.default_map or {}),
+                    **read_config(path, command_name, _own_options(context)),
+                }
         return path
 
     option = typer.Option(
@@ -43,12 +47,21 @@ def config_file(command_name: str) -> inspect.Parameter:
     )
 
 
-def read_config(path: Path, command_name: str) -> dict[str, Any]:
+def _own_options(context: typer.Context) -> set[str]:
+    """Return the names of what commands take that is no setting."""
+    commands: dict[str, Any] = getattr(context.find_root().command, "commands", {})
+    words = [max(word.opts, key=len) for command in commands.values() for word in command.params]
+    return {word.removeprefix("--").replace("-", "_") for word in words} - every_setting().keys()
+
+
+def read_config(path: Path, command_name: str, own: Collection[str] = ()) -> dict[str, Any]:
     """Return a TOML file's settings for a command: its top level, and over it the table named for the command.
+
+    `own` are the names of what commands take that is no setting.
 
     Raises:
         InputError: if the file cannot be read.
-        UsageError: if it has a setting that no command knows, or one of the wrong type.
+        UsageError: if it has a setting that no command knows or that can stand in no file, or one of the wrong type.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -65,11 +78,11 @@ def read_config(path: Path, command_name: str) -> dict[str, Any]:
                 f"{path} has a table [{key}], which no command reads.",
                 f"Tables are named for commands: {', '.join(commands)}.",
             )
-    read = {key: _read_table(path, table) for key, table in {"": top, **tables}.items()}
+    read = {key: _read_table(path, table, own) for key, table in {"": top, **tables}.items()}
     return {**read[""], **read.get(command_name, {})}
 
 
-def _read_table(path: Path, table: dict[str, Any]) -> dict[str, Any]:
+def _read_table(path: Path, table: dict[str, Any], own: Collection[str]) -> dict[str, Any]:
     """Return the settings of a table by their names, after checking them; no-header = true is header = false."""
     known = every_setting()
     found: dict[str, Any] = {}
@@ -78,6 +91,12 @@ def _read_table(path: Path, table: dict[str, Any]) -> dict[str, Any]:
         positive = name.removeprefix("no_")
         negated = name not in known and positive in known and known[positive][0].default is True
         name = positive if negated else name
+        if name in own:
+            raise UsageError(
+                f'{path} has "{key}", which is no setting: what a run reads and writes, and may replace, is said where '
+                "it is started.",
+                "Take it out of the file, and say it on the command line.",
+            )
         if name not in known:
             names = near(name, known)
             raise UsageError(

@@ -1,15 +1,17 @@
 """Where settings are from: the command line comes over the environment, and that over a file."""
 
 import os
+import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from iadsr_cli.cli.groups import every_setting, settings_of
 from iadsr_cli.config import Config
-from iadsr_cli.errors import UsageError, near
+from iadsr_cli.errors import IadsrError, UsageError, near
 from iadsr_cli.settings import option_name
 
 if TYPE_CHECKING:
@@ -128,6 +130,22 @@ def warn_of_idle(context: typer.Context, idle: Mapping[str, tuple[str, ...]], fa
             *others, last = map(option_name, given)
             options = f"{', '.join(others)} and {last} have" if others else f"{last} has"
             face.warn(f"{options} no effect: {why}")
+
+
+@contextmanager
+def telling_sources(context: typer.Context) -> Iterator[None]:
+    """Let an error that names options say which of them were given elsewhere than on the command line, and where."""
+    try:
+        yield
+    except IadsrError as error:
+        for option in dict.fromkeys(re.findall(r"(?<![\w-])--[a-z][a-z-]*", error.message)):
+            name = option.removeprefix("--").replace("-", "_")
+            source = _source(context, name)
+            if source == "ENVIRONMENT":
+                error.hint += f" {option} is {ENVIRONMENT}{name.upper()} in the environment."
+            elif source == "DEFAULT_MAP":
+                error.hint += f" {option} is set in {context.params['config_file']}."
+        raise
 
 
 def _source(context: typer.Context, name: str) -> str | None:

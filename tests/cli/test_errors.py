@@ -484,6 +484,33 @@ def test_a_rule_that_is_given_twice(refused, shop: Path) -> None:
     refused("denoise", shop, "--config", "both.toml", code=2, error=error, hint=hint)
 
 
+@pytest.mark.parametrize("line", ["force = true", "[denoise]\nremoved = 'x.csv'", "[embed]\nresume = true"])
+def test_a_file_of_settings_holds_no_files_and_no_force(refused, shop: Path, line: str) -> None:
+    Path("own.toml").write_text(line + "\n", encoding="utf-8")
+    name = line.rpartition("\n")[2].partition(" ")[0]
+    error = f'own.toml has "{name}", which is no setting: what a run reads and writes, and may replace, is said where'
+    hint = "Take it out of the file, and say it on the command line."
+    refused("denoise", shop, "--config", "own.toml", code=2, error=error, hint=hint)
+
+
+def test_an_error_says_which_options_were_not_given_on_the_command_line(refused, shop: Path) -> None:
+    Path("own.toml").write_text('seed = -4\nbudget = "150%"\n', encoding="utf-8")
+    settings = ("denoise", shop, "--config", "own.toml")
+    found = refused(*settings, code=2, error='--budget cannot be "150%".', hint=" --budget is set in own.toml.")
+    environment = {"IADSR_BUDGET": "200%"}
+    found += refused(
+        *settings,
+        code=2,
+        error='--budget cannot be "200%".',
+        hint=" --budget is IADSR_BUDGET in the environment.",
+        env=environment,
+    )
+    refused(*settings, "--budget", "5%", code=2, error="--seed is -4.", hint=" --seed is set in own.toml.")
+    assert "--seed is set" not in found
+    typed = refused(*settings, "--budget", "300%", code=2, error='--budget cannot be "300%".', hint="0.05.")
+    assert typed.splitlines()[-1] == "hint: Give a share such as 5% or 0.05."
+
+
 @pytest.mark.parametrize("command", ["denoise", "evaluate"])
 def test_how_items_are_written_without_any(refused, shop: Path, command: str) -> None:
     error = "--items-delimiter has no use without --items."

@@ -159,6 +159,8 @@ def test_more_than_may_go_is_not_written(run, shop: Path) -> None:
     assert dry.exit_code == 3
     assert "would be removed" in dry.stderr
     assert dry.stderr.splitlines()[-2].endswith("more than --max-removed 4.9%: nothing was written.")
+    elsewhere = run("denoise", shop, "--dry-run", *budget, env={"IADSR_MAX_REMOVED": "2%"})
+    assert elsewhere.stderr.splitlines()[-1] == f"{hint} --max-removed is IADSR_MAX_REMOVED in the environment."
     allowed = run("denoise", shop, *outputs, *budget, "--max-removed", "5%", "--json")
     assert allowed.exit_code == 0, allowed.output
     assert json.loads(allowed.stdout)["refused"] is None
@@ -179,7 +181,7 @@ def test_evaluate_knows_none_of_it_and_a_shared_file_of_settings_does_no_harm(ru
     assert run("evaluate", shop, "--protect-last", "1").exit_code == 2
     Path("iadsr.toml").write_text('protect-last = 1\nevents = "view"\nprotect = "a ="\nmodel = 1\n', encoding="utf-8")
     refused = run("evaluate", shop, "--config", "iadsr.toml")
-    assert 'has a setting "model"' in refused.stderr, "and the others are known"
+    assert 'has "model", which is no setting' in refused.stderr, "and the others are known"
     Path("iadsr.toml").write_text('protect-last = 1\nevents = "view"\nprotect = "a ="\n', encoding="utf-8")
     result = run("evaluate", "none.csv", "--config", "iadsr.toml")
     assert "none.csv does not exist." in result.stderr
