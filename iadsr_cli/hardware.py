@@ -1,14 +1,18 @@
-"""What is computed on, and in which number types."""
+"""What is computed on, in which number types, and from which random numbers."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
+from torch import Tensor
 
 from iadsr_cli.errors import UsageError
 
 # Devices on which the whole step is computed in the softmax's number type where that is a small one. On processors
 # only the large products gain by it.
 _AUTOCAST_DEVICES = ("cuda",)
+# Apple's GPUs know neither float64 nor, by most versions of PyTorch, sparse gradients.
+_PLAIN_DEVICES = ("mps",)
 
 
 def pick_device(name: str) -> torch.device:
@@ -36,6 +40,48 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     else:
         native = device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
     return torch.bfloat16 if native else torch.float32
+
+
+def where_doubles_are(device: torch.device) -> torch.device:
+    """Return where float64 is computed in for a device: there, or on the host."""
+    return torch.device("cpu") if device.type in _PLAIN_DEVICES else device
+
+
+def has_sparse_gradients(device: torch.device) -> bool:
+    """Return whether a device can compute sparse gradients."""
+    return device.type not in _PLAIN_DEVICES
+
+
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of the random numbers that are drawn on the host and on a device, uint8 [n] each, by name."""
+    states = {"random": torch.get_rng_state()}
+    # Of this device alone: a look at the others would take memory on each, and a warning.
+    if device.type == "cuda":
+        states["random_cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["random_mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def set_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Go on from what `random_states` returned; what is of another kind of device is passed over."""
+    torch.set_rng_state(states["random"])
+    own = states.get(f"random_{device.type}")
+    if own is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(own, device)
+    elif own is not None and device.type == "mps":
+        torch.mps.set_rng_state(own)
+
+
+@contextmanager
+def randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Begin random numbers at `seed`, and leave those of the caller as they were."""
+    before = random_states(device)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        set_random_states(before, device)
 
 
 def step_precision(precision: torch.dtype, device: torch.device) -> torch.autocast:

@@ -13,7 +13,7 @@ from iadsr_cli.checkpoints import Checkpoint
 from iadsr_cli.config import LoopSettings
 from iadsr_cli.devices import Group
 from iadsr_cli.errors import TrainingError
-from iadsr_cli.hardware import pick_precision, step_precision
+from iadsr_cli.hardware import pick_precision, random_states, set_random_states, step_precision
 from iadsr_cli.models import Backbone
 from iadsr_cli.models.alignment import Prepared
 from iadsr_cli.progress import Reporter
@@ -70,8 +70,8 @@ def fit(
     epochs, patience = _limits(epochs, patience, windows.length, loop.batch_size)
     validators = validation.validators(sequences, generator)
     optimizers = _optimizers(model, backbone, learning_rate, capturable=replays)
-    run = Run(model, optimizers, generator, kept or {})
     device = backbone.device
+    run = Run(model, optimizers, generator, kept or {}, device)
 
     def made(chosen: np.ndarray) -> Batch:
         return make_batch(sequences, following, windows.take(chosen), device, group, prepare)
@@ -173,10 +173,11 @@ class Run:
         optimizers: list[torch.optim.Optimizer],
         generator: np.random.Generator,
         kept: dict[str, Tensor],
+        device: torch.device,
     ) -> None:
         # Parameters only: the rest of a model, semantic vectors say, is large and does not change.
         self._weights = {name: parameter.data for name, parameter in model.named_parameters()}
-        self._optimizers, self._generator, self._kept = optimizers, generator, kept
+        self._optimizers, self._generator, self._kept, self._device = optimizers, generator, kept, device
         self.history: History = []
         self.best_epoch, self._best = 0, -np.inf
         self._best_weights: dict[str, Tensor] = {}
@@ -207,14 +208,12 @@ class Run:
             for name, value in parts.items()
         }
         tensors = {
-            "random": torch.get_rng_state(),
+            **random_states(self._device),
             **{f"model.{name}": value for name, value in self._weights.items()},
             **{f"best.{name}": value for name, value in self._best_weights.items()},
             **{f"kept.{name}": value for name, value in self._kept.items()},
             **moments,
         }
-        if torch.cuda.is_available():
-            tensors["random_cuda"] = torch.cuda.get_rng_state()
         return tensors, {
             "history": self.history,
             "best": self._best,
@@ -242,8 +241,6 @@ class Run:
         for optimizer, moment in zip(self._optimizers, moments, strict=True):
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": moment, "param_groups": groups})
-        torch.set_rng_state(tensors["random"])
-        if "random_cuda" in tensors and torch.cuda.is_available():
-            torch.cuda.set_rng_state(tensors["random_cuda"])
+        set_random_states(tensors, self._device)
         self.history, self._best, self.best_epoch = state["history"], state["best"], state["best_epoch"]
         self._generator.bit_generator.state = state["generator"]

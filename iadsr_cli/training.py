@@ -1,7 +1,5 @@
 """The two stages of training: what each trains, by which losses and from which seed, and what it validates by."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -14,7 +12,7 @@ from iadsr_cli.checkpoints import Checkpoint
 from iadsr_cli.config import AlignSettings, Config, LoopSettings
 from iadsr_cli.devices import ALONE, Group
 from iadsr_cli.errors import UsageError
-from iadsr_cli.hardware import pick_device, pick_precision
+from iadsr_cli.hardware import has_sparse_gradients, pick_device, pick_precision, randomness
 from iadsr_cli.loop import PATIENCE, History, fit
 from iadsr_cli.models import Backbone, make_backbone
 from iadsr_cli.models.alignment import AlignedModel
@@ -34,7 +32,8 @@ def keeps_items_on_host(backbone: Backbone, loop: LoopSettings, device: torch.de
     """Return whether a recommender's item embedding is to stay on the host while it is trained on a device.
 
     Raises:
-        UsageError: if that was asked for with the full softmax, of which each step takes the whole table.
+        UsageError: if that was asked for with the full softmax, of which each step takes the whole table; or if it is
+            to stay on a device on which it cannot be trained by a sample.
     """
     items, size = backbone.item_embedding.num_embeddings - 1, backbone.item_embedding.embedding_dim
     sampled, asked = _samples(items, loop), loop.item_table
@@ -43,9 +42,14 @@ def keeps_items_on_host(backbone: Backbone, loop: LoopSettings, device: torch.de
             f"--item-table is host, and the softmax over all {items:,} items takes the whole table at each step.",
             "Add --loss sampled, or leave out --item-table.",
         )
+    if asked == "device" and sampled and not has_sparse_gradients(device):
+        raise UsageError(
+            f"--item-table is device, where {device.type} cannot train it by the sampled loss.",
+            "Leave out --item-table, or add --device cpu.",
+        )
     if asked != "auto":
         return asked == "host"
-    return sampled and 4 * _TABLES * items * size > _memory(device) / 2
+    return sampled and (not has_sparse_gradients(device) or 4 * _TABLES * items * size > _memory(device) / 2)
 
 
 def _keeps_vectors_on_host(vectors: np.ndarray, device: torch.device) -> bool:
@@ -74,8 +78,8 @@ def make_next_item_loss(backbone: Backbone, sequences: Sequences, hold_out: int,
     backbone.item_embedding.sparse = sampled
     if not sampled:
         return FullSoftmax(precision)
-    counts = torch.from_numpy(sequences.counts(sequences.train_lengths(hold_out))).to(device)
-    return SampledSoftmax(counts, config.loop.negatives, precision)
+    counts = torch.from_numpy(sequences.counts(sequences.train_lengths(hold_out)))
+    return SampledSoftmax(counts, config.loop.negatives, precision, device)
 
 
 def pretrain(
@@ -93,7 +97,7 @@ def pretrain(
         The recommender with the weights of its best epoch, and one record per epoch.
     """
     device = pick_device(config.run.device)
-    with _randomness(config.run.seed, device):
+    with randomness(config.run.seed, device):
         backbone = make_backbone(config.backbone, len(sequences.items))
         backbone.item_embedding.stay_on_host(keeps_items_on_host(backbone, config.loop, device))
         backbone.to(device)
@@ -157,7 +161,7 @@ def align(
         The aligned model with the weights of its best epoch, and one record per epoch.
     """
     device = pick_device(config.run.device)
-    with _randomness(config.run.seed, device):
+    with randomness(config.run.seed, device):
         backbone.item_embedding.stay_on_host(keeps_items_on_host(backbone, config.loop, device))
         model = AlignedModel(backbone, torch.from_numpy(vectors), torch.from_numpy(known)).to(device)
         model.keep_vectors_on_host(_keeps_vectors_on_host(vectors, device))
@@ -237,12 +241,3 @@ def _replays(next_item: NextItemLoss, backbone: Backbone, loop: LoopSettings, gr
     precision = pick_precision(loop.precision, backbone.device)
     size = max(backbone.item_embedding.embedding_dim, backbone.hidden_size)
     return can_fuse(backbone.device, precision, size) and isinstance(next_item, FullSoftmax) and group.size == 1
-
-
-@contextmanager
-def _randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Begin random numbers at `seed`, and leave those of the caller as they were."""
-    # On this device alone: a look at the others would take memory on each, and a warning.
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield

@@ -4,7 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from iadsr_cli import hardware
 from iadsr_cli.config import BackboneSettings
 from iadsr_cli.models import Backbone, make_backbone
 from iadsr_cli.models.backbone import distinct, seen_before
@@ -122,6 +124,23 @@ def test_negatives_are_half_uniform_and_half_by_popularity() -> None:
     torch.testing.assert_close(observed, share, atol=5 * (share.max() / number).item() ** 0.5, rtol=0)
     assert (correction[codes == 7] == torch.inf).all()
     assert correction[codes == 15][0].item() == pytest.approx((number * share[14]).log().item(), rel=1e-5)
+
+
+class _OnlyTheHostHasDoubles(TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        made = func(*args, **kwargs or {})
+        for tensor in made if isinstance(made, (tuple, list)) else (made,):
+            assert not isinstance(tensor, Tensor) or tensor.device.type == "cpu" or tensor.dtype != torch.float64
+        return made
+
+
+def test_negatives_need_no_float64_on_a_device_that_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hardware.where_doubles_are(torch.device("mps")) == torch.device("cpu")
+    monkeypatch.setattr(hardware, "_PLAIN_DEVICES", ("meta",))
+    meta = torch.device("meta")
+    with _OnlyTheHostHasDoubles():
+        codes, correction = SampledSoftmax(COUNTS, 5, device=meta).draw(torch.tensor([7], device=meta))
+    assert (codes.device, correction.device, len(codes)) == (meta, meta, 5)
 
 
 def test_the_sampled_loss_touches_only_the_items_it_saw() -> None:

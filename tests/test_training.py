@@ -404,6 +404,12 @@ def test_item_embeddings_go_to_the_host_where_they_would_fill_half_of_a_gpu(monk
     assert not kept(2 * tables - 2, loss="full")
     assert not kept(1, device=torch.device("cpu"))
     assert kept(2 * tables, table="host")
+    # Apple's GPUs have no sparse gradients.
+    mps = torch.device("mps")
+    assert kept(1, device=mps)
+    assert not kept(1, loss="full", device=mps)
+    with pytest.raises(UsageError, match="--item-table is device, where mps cannot train it by the sampled loss"):
+        kept(1, table="device", device=mps)
     with pytest.raises(UsageError, match=r"--item-table is host, and the softmax over all 1,000 items") as caught:
         kept(2 * tables, table="host", loss="auto")
     assert caught.value.hint == "Add --loss sampled, or leave out --item-table."
@@ -422,6 +428,25 @@ def test_semantic_vectors_go_to_a_gpu_of_which_they_fill_no_quarter(monkeypatch:
 def test_a_gpu_that_only_imitates_bfloat16_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
     assert hardware.pick_precision("auto", torch.device("cuda")) == torch.float32
+
+
+def test_random_numbers_of_an_apple_gpu_go_on_with_a_run_and_stay_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    mps, state = torch.device("mps"), [1]
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: torch.tensor(state[-1:], dtype=torch.uint8))
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda new: state.append(int(new)))
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1)).backward()
+    optimizer.step()
+    run = loop.Run(model, [optimizer], np.random.default_rng(0), {}, mps)
+    run.end_epoch({"epoch": 1}, 0.0)
+    with hardware.randomness(0, mps):
+        kept = run.state()
+        state.append(2)
+        run.restore(*kept)
+        assert state[-1] == 1
+        state.append(3)
+    assert state[-1] == 1
 
 
 def test_negatives_are_drawn_by_the_popularity_of_the_training_part() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from iadsr_cli.devices import WHOLE, Share, Spread
-from iadsr_cli.hardware import full_precision
+from iadsr_cli.hardware import full_precision, where_doubles_are
 from iadsr_cli.models.backbone import Backbone, first_places, seen_before
 from iadsr_cli.models.logsumexp import LOWEST, linear_logsumexp
 from iadsr_cli.models.tiles import can_fuse
@@ -128,17 +128,26 @@ class SampledSoftmax(NextItemLoss):
     and Senecal, 2008, with the target outside of the sample).
 
     Args:
-        counts: occurrences of each item code in the training part, [V + 1].
+        counts: occurrences of each item code in the training part, [V + 1], on the host.
         number: negatives drawn per batch.
         precision: as for every next-item loss.
+        device: where it is computed; the host if None.
     """
 
-    def __init__(self, counts: Tensor, number: int, precision: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        counts: Tensor,
+        number: int,
+        precision: torch.dtype = torch.float32,
+        device: torch.device | None = None,
+    ) -> None:
         super().__init__(precision)
+        device = device or counts.device
+        # Not in float32: of a few million items it could not tell one from the next.
         items = counts[1:].double()
         share = 0.5 / len(items) + 0.5 * items / items.sum().clamp(min=1)
-        self._cumulated = (share / share.sum()).cumsum(0)
-        self._log_expected = (number * share / share.sum()).log().float()
+        self._cumulated = (share / share.sum()).cumsum(0).to(where_doubles_are(device))
+        self._log_expected = (number * share / share.sum()).log().float().to(device)
         self._number = number
 
     def at(
@@ -170,8 +179,8 @@ class SampledSoftmax(NextItemLoss):
 
         That is log(number * q), or infinity for a code in `exact`, which is in the sum already.
         """
-        draws = torch.rand(self._number, dtype=torch.float64, device=exact.device)
-        index = torch.searchsorted(self._cumulated, draws).clamp_(max=len(self._cumulated) - 1)
+        draws = torch.rand(self._number, dtype=torch.float64, device=self._cumulated.device)
+        index = torch.searchsorted(self._cumulated, draws).clamp_(max=len(self._cumulated) - 1).to(exact.device)
         counted = torch.zeros_like(self._log_expected, dtype=torch.bool)
         counted[exact - 1] = True
         return index + 1, self._log_expected[index].masked_fill(counted[index], torch.inf)
