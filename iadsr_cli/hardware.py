@@ -38,7 +38,9 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
         # What older GPUs only imitate is slow there, and kernels cannot be compiled for it.
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        native = device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+        # Before 2.6 PyTorch does not tell.
+        tell = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+        native = device.type == "cpu" and tell is not None and bool(tell())
     return torch.bfloat16 if native else torch.float32
 
 

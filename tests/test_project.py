@@ -1,9 +1,11 @@
 """What the project says of itself is true: pinned versions, options and settings in the README, the changelog."""
 
+import ast
 import importlib.util
 import re
+import sys
 import tomllib
-from importlib.metadata import distribution
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,21 @@ def test_constraints_pin_everything_that_is_installed():
         name = canonicalize_name(requirement.name)
         assert name in versions, f"constraints.txt lacks {name}"
         assert versions[name] in requirement.specifier, f"constraints.txt has {name} {versions[name]}: {requirement}"
+
+
+def test_every_package_that_is_imported_is_required_by_the_project_itself():
+    declared = [*PROJECT["dependencies"], *(text for extra in EXTRAS.values() for text in extra)]
+    required = {canonicalize_name(Requirement(text).name) for text in declared}
+    required |= {"triton"}  # comes with PyTorch for CUDA, and is asked for there only
+    packages, imported = packages_distributions(), set()
+    for path in (ROOT / "iadsr_cli").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {name.name.partition(".")[0] for name in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.partition(".")[0])
+    for name in imported - sys.stdlib_module_names - {"iadsr_cli"}:
+        assert {canonicalize_name(each) for each in packages.get(name, [name])} & required, name
 
 
 def test_torch_and_the_bundled_weights_are_pinned_to_what_was_tested():

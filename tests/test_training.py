@@ -430,6 +430,16 @@ def test_a_gpu_that_only_imitates_bfloat16_does_without(monkeypatch: pytest.Monk
     assert hardware.pick_precision("auto", torch.device("cuda")) == torch.float32
 
 
+@pytest.mark.parametrize(("told", "precision"), [(None, torch.float32), (False, torch.float32), (True, torch.bfloat16)])
+def test_a_processor_computes_in_bfloat16_where_pytorch_says_that_it_has_it(
+    monkeypatch: pytest.MonkeyPatch, told: bool | None, precision: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: told)
+    if told is None:  # as before 2.6
+        monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported")
+    assert hardware.pick_precision("auto", torch.device("cpu")) == precision
+
+
 def test_random_numbers_of_an_apple_gpu_go_on_with_a_run_and_stay_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     mps, state = torch.device("mps"), [1]
     monkeypatch.setattr(torch.mps, "get_rng_state", lambda: torch.tensor(state[-1:], dtype=torch.uint8))
