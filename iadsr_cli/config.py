@@ -97,6 +97,11 @@ class LogSettings(Settings):
         return None if self.session_gap is None else parse_pause(self.session_gap, "--session-gap")
 
     @property
+    def whose(self) -> str:
+        """What each history is called to be of, to people."""
+        return "user" if self.session_gap is None else "session"
+
+    @property
     def missing(self) -> tuple[str, ...]:
         """The texts that stand for a missing value."""
         return ("", *(text.strip() for text in (self.null_values or "").split(",")))

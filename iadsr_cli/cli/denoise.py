@@ -119,7 +119,7 @@ def register(app: typer.Typer) -> None:
         denoised, history = clean(
             log, items, model, plan, explain_user, config, face, lambda workspace: show_log(face, workspace)
         )
-        show_denoised(face, denoised, plan)
+        show_denoised(face, denoised, plan, config.log.whose)
         output = None if denoised.refusal else plan.target
         summary = {"input": face.shown(log), "output": output, **denoised.summary}
         if explain_user is not None and history is not None:

@@ -38,7 +38,7 @@ def show_log(face: Face, workspace: "Workspace | PartedWorkspace") -> None:
         if hidden := len(passed_over(log.name)):
             files += f" ({hidden:,} passed over: hidden, or names that begin with _)"
     gap = workspace.config.log.session_gap
-    counts = [] if workspace.users is None else [counted(workspace.users, "user" if gap is None else "session")]
+    counts = [] if workspace.users is None else [counted(workspace.users, workspace.config.log.whose)]
     users = ", ".join([*counts, *([] if gap is None else [f"pauses {gap}"])])
     items = "" if workspace.items is None else counted(workspace.items, "item")
     if log.time_description:
@@ -80,8 +80,8 @@ def show_training(face: Face, folder: Path, manifest: "Manifest") -> None:
     face.summary({"output": str(folder), **manifest.facts})
 
 
-def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "OutputPlan") -> None:
-    """Print the closing table."""
+def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "OutputPlan", whose: str) -> None:
+    """Print the closing table; `whose` is what each history is of, such as "user"."""
     nothing_written = denoised.refusal is not None or not plan.written
     facts = denoised.summary
     rows = facts["rows"]
@@ -108,7 +108,7 @@ def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "Outpu
         title = "Dry run: nothing was written"
     face.table(
         title,
-        ["", "rows", "share", "users", "items"],
+        ["", "rows", "share", f"{whose}s", "items"],
         [
             [label, f"{counts[key]:,}", f"{counts[key] / max(1, rows):.1%}", f"{users[key]:,}", f"{items[key]:,}"]
             for key, label in names.items()
@@ -121,7 +121,7 @@ def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "Outpu
     else:
         face.note(_why_nothing(facts, denoised))
     if facts["users_removed_whole"]:
-        gone = counted(facts["users_removed_whole"], "user")
+        gone = counted(facts["users_removed_whole"], whose)
         face.note(f"no row is left of {gone}: see --whole-users and --min-user-rows")
     if facts["estimated_noise_share"] is not None:
         face.note(f"estimated noise in the log: {facts['estimated_noise_share']:.1%} of the scored rows")

@@ -196,6 +196,8 @@ def test_sessions_are_shown_limited_and_explained_as_users_are(run, shop: Path, 
     session = (~(pause <= 7 * 86_400)).cumsum().reindex(log.index)
     assert session.nunique() > log["user_id"].nunique()
     assert f"user   user_id ({session.nunique():,} sessions, pauses 7d)" in result.stderr
+    header = next(line.split() for line in result.stderr.splitlines() if "share" in line)
+    assert header == ["rows", "share", "sessions", "items"]
     removed = ~pd.read_csv("all.csv")["keep"]
     assert 0 < removed.groupby(session).mean().max() <= 0.3
     told = run("denoise", shop, "--explain-user", f"{log['user_id'][0]}#1", *options)
