@@ -73,7 +73,9 @@ class DelimitedRecords(TextRecords):
             UsageError: as `read` does.
         """
         delimiter = _delimiter(name, text, format, settings)
-        lines = Lines(name, text, line_offsets(text), delimiter, quote=_quote(settings), before=stretch.lines)
+        lines = Lines(
+            name, text, line_offsets(text), delimiter, quote=_quote(settings, delimiter), before=stretch.lines
+        )
         if len(delimiter) > 1:
             lines = replace(lines, delimiter=_stand_in(text), written=delimiter, quote=None)
         columns = list(stretch.columns or ())
@@ -139,10 +141,10 @@ def _delimiter(name: str, text: bytes, format: Format, settings: LogSettings) ->
     return delimiter
 
 
-def _quote(settings: LogSettings) -> str | None:
+def _quote(settings: LogSettings, delimiter: str) -> str | None:
     if settings.quote_char == "none":
         return None
-    if len(settings.quote_char) != 1 or settings.quote_char in "\r\n\0":
+    if len(settings.quote_char) != 1 or settings.quote_char in ("\r", "\n", "\0", delimiter):
         raise UsageError(
             f"--quote-char {settings.quote_char!r} cannot quote fields.", """Give one character such as "'", or none."""
         )

@@ -1,5 +1,6 @@
 """Which format a file has, by its name or by its first bytes; and the compression around it."""
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -41,6 +42,12 @@ _COMPRESSION_OF: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 _MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _PARQUET_MAGIC = b"PAR1"
 BOM = b"\xef\xbb\xbf"
+# Byte order marks of other encodings; that of UTF-32 begins with that of UTF-16.
+_MARKS = {"utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)}
+# What stands before the first character of text: marks, blanks, and the zeros of wide characters.
+_BLANK = BOM + codecs.BOM_UTF16 + b" \t\r\n\0"
+# An object, or a list of some, which cannot be read either.
+_JSON = re.compile(rb"\{|\[[\s\0]*[\[{]")
 # What no column is called: a number, a date, whatever has a time of day in it, a UUID, a long number in hexadecimal.
 _VALUE = re.compile(
     r"""[+-]? \d+ ([.,]\d+)?
@@ -208,6 +215,11 @@ def compression_of(content: bytes) -> Compression:
     return next((name for magic, name in _MAGIC.items() if content.startswith(magic)), "none")
 
 
+def marked_encoding(content: bytes) -> str | None:
+    """Return the encoding that a byte order mark other than that of UTF-8 tells, or None."""
+    return next((encoding for encoding, marks in _MARKS.items() if content.startswith(marks)), None)
+
+
 def _sniff(source: str, override: str, content: bytes) -> Format:
     check_foreign(source, content)
     compression = compression_of(content)
@@ -217,9 +229,9 @@ def _sniff(source: str, override: str, content: bytes) -> Format:
     if kind is None:
         plain = decompressed(content, compression, source)
         check_foreign(source, plain)
-        head = plain.removeprefix(BOM).lstrip()
+        head = plain.lstrip(_BLANK)
         header = head.partition(b"\n")[0]
-        kind = "jsonl" if head.startswith(b"{") else "tsv" if b"\t" in header else "csv"
+        kind = "jsonl" if _JSON.match(head) else "tsv" if b"\t" in header else "csv"
     return _checked(source, Format(kind, compression))
 
 

@@ -41,7 +41,7 @@ from iadsr_cli.logs.tables import TableRecords
 from iadsr_cli.logs.ties import Ties
 from iadsr_cli.logs.time_role import find_times, likely_time
 from iadsr_cli.logs.times import TimeColumn, read_times
-from iadsr_cli.logs.values import canonical_ids, is_text, numbered, plain, without, without_times
+from iadsr_cli.logs.values import canonical_ids, is_text, numbered, plain, told, without, without_times
 
 
 @dataclass(frozen=True)
@@ -381,7 +381,7 @@ def _texts(records: Records, column: str, missing: Sequence[str]) -> pa.Array:
         texts = pc.cast(array, pa.large_string())
     except pa.ArrowException as error:
         raise InputError(
-            f'Column "{column}" of {records.name} holds {values.type} values, which are not text.',
+            f'Column "{column}" of {records.name} holds {told(values.type)}, which cannot be read as text.',
             "Name another one with --text-column, or none.",
         ) from error
     return without(pc.utf8_trim_whitespace(texts), missing)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from iadsr_cli.errors import InputError, UsageError
-from iadsr_cli.logs.formats import BOM
+from iadsr_cli.logs.formats import BOM, marked_encoding
 from iadsr_cli.logs.records import Records
 
 
@@ -104,13 +104,18 @@ def decoded(
     try:
         text = content.decode(codec)
     except UnicodeDecodeError as error:
-        other = "latin-1" if codec == "utf-8" else "utf-8"
+        marked = None if lines_before or codec.startswith("utf-16") else marked_encoding(content)
+        other = marked or ("latin-1" if codec == "utf-8" else "utf-8")
         raise InputError(
             f"{name}, line {lines_before + line_number(content, error.start)}: "
             f"byte 0x{content[error.start]:02x} is not {encoding} text.",
             f"Say which encoding the file has, such as --encoding {other}.",
         ) from error
     plain = content
+    if codec.startswith(("utf-16", "utf-32")) and content and b"\0" not in content:  # which ends no line there
+        raise InputError(
+            f"{name} is not {encoding} text.", "Say which encoding the file has, such as --encoding utf-8."
+        )
     if codec != "utf-8":
         if text.encode(codec, "replace") != content:
             raise InputError(
@@ -146,7 +151,8 @@ def codec_of(content: bytes, encoding: str) -> str:
     if codec == "utf-8-sig":
         return "utf-8"
     if codec in {"utf-16", "utf-32"}:
-        big = content.startswith((b"\xfe\xff", b"\x00\x00\xfe\xff"))
+        # Without a mark, the zeros of a plain letter tell.
+        big = content.startswith((b"\xfe\xff", b"\0"))
         return f"{codec}-be" if big else f"{codec}-le"
     return codec
 

@@ -332,6 +332,26 @@ CASES = {
     ),
     "delimiter with a line break": ("a.csv", HEADER, {"delimiter": ",\n"}, UsageError, "cannot separate", "'::'"),
     "long quote": ("a.csv", HEADER, {"quote_char": "''"}, UsageError, "--quote-char \"''\" cannot quote", "or none"),
+    "quote that separates": ("a.csv", HEADER, {"quote_char": ","}, UsageError, "--quote-char ',' cannot", "or none"),
+    **{
+        f"{encoding} that is marked": (
+            "a.csv",
+            (HEADER + b"1,2,3\n").decode().encode(encoding),
+            {},
+            InputError,
+            "a.csv, line 1: byte 0xff is not utf-8 text.",
+            f"such as --encoding {encoding}.",
+        )
+        for encoding in ("utf-16", "utf-32")
+    },
+    "utf-8 for utf-16": (
+        "a.csv",
+        HEADER + b"1,2,33\n",
+        {"encoding": "utf-16"},
+        InputError,
+        "a.csv is not utf-16 text.",
+        "--encoding utf-8",
+    ),
     "null marker": (
         "a.csv",
         b"user_id,item_id\n1,2\nNA,3\n",
@@ -787,10 +807,13 @@ def test_items_file_without_its_columns(tmp_path, monkeypatch, content, settings
         assert caught.value.hint == "Leave out --text-column none, or --items to use no text."
 
 
-def test_text_that_is_not_text(tmp_path):
+@pytest.mark.parametrize(
+    ("value", "found"), [({"a": 1}, "struct<a: int64> values"), (b"\xff", "text that is not UTF-8")]
+)
+def test_text_that_is_not_text(tmp_path, value, found):
     path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"user_id": [1], "item_id": [1], "title": [{"a": 1}]}), path)
-    with pytest.raises(InputError, match=r'"title" of .* which are not text'):
+    pq.write_table(pa.table({"user_id": [1], "item_id": [1], "title": [value]}), path)
+    with pytest.raises(InputError, match=rf'"title" of .* holds {found}, which cannot be read as text'):
         read_log(str(path), LogSettings()).item_texts()
 
 

@@ -64,6 +64,10 @@ def test_format_by_name(name, override, expected):
         (b"a,b\n1\t2,3\n", Format("csv")),
         (b"\xef\xbb\xbfa\tb\n1\t2\n", Format("tsv")),
         (b'\n{"a": 1}\n', Format("jsonl")),
+        ('{"a": 1}\n'.encode("utf-16"), Format("jsonl")),
+        ('{"a": 1}\n'.encode("utf-32-be"), Format("jsonl")),
+        (b'[\n  {"a": 1}\n]', Format("jsonl")),
+        (b"[user],[item]\n1,2\n", Format("csv")),
         (b"PAR1...", Format("parquet")),
         (gzip.compress(b'{"a": 1}', mtime=0), Format("jsonl", "gzip")),
         (zstandard.compress(b"a\tb"), Format("tsv", "zstd")),
@@ -143,6 +147,13 @@ def test_byte_order_mark_is_no_part_of_a_name(tmp_path):
     assert read(tmp_path, b"\xef\xbb\xbfuser_id,item_id\n1,2\n").column_names == ["user_id", "item_id"]
     log = read(tmp_path, b"\xef\xbb\xbf1,2\n3,4\n", header=False, columns="user_id, item_id")
     assert log.user_ids().to_pylist() == ["1", "3"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_text_without_a_byte_order_mark_is_read_in_the_order_it_has(tmp_path, encoding, order):
+    log = read(tmp_path, "user_id,item_id\n1,\u00e9\n".encode(f"{encoding}-{order}"), encoding=encoding)
+    assert log.item_ids().to_pylist() == ["\u00e9"]
 
 
 @pytest.mark.parametrize(
