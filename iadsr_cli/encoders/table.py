@@ -94,7 +94,7 @@ def _read(path: Path) -> tuple[list[str], np.ndarray]:
     if raw_ids.null_count:
         row = int(np.flatnonzero(raw_ids.is_null().to_numpy(zero_copy_only=False))[0])
         raise EncoderError(
-            f'{path} has no item id in row {row} (column "{id_name}").', "Remove the rows without an item id."
+            f'{path} has no item id in row {row + 1} (column "{id_name}").', "Remove the rows without an item id."
         )
     ids = [_id(value) for value in raw_ids.to_pylist()]
     _check_unique(ids, path)
@@ -155,7 +155,7 @@ def _id(value: object) -> str:
 
 def _check_unique(ids: list[str], path: Path) -> None:
     seen: set[str] = set()
-    for row, item in enumerate(ids):
+    for row, item in enumerate(ids, 1):
         if item in seen:
             raise EncoderError(f'{path} has item "{item}" twice (again in row {row}).', "Keep one row per item.")
         seen.add(item)
