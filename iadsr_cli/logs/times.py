@@ -317,6 +317,8 @@ def _reading_of_dates(stretches: Callable[[], Iterable[TimeColumn]]) -> Reading:
     if found.unread is not None:
         _check_numbers(stretches)
         column, row = found.unread
+        if _is_date(found.text, found.format):
+            raise _too_wide(column)
         reading = "" if found.format == _ISO else f" like the others ({found.format})"
         raise InputError(
             f'{column.records.name}, {column.records.place(row)}: "{found.text}" in column "{column.name}" is not a '
@@ -416,11 +418,22 @@ def _read_as(stretches: Callable[[], Iterable[TimeColumn]], format: str) -> _Att
             all_fit = False
     if finest and not all_fit and unread is None:
         assert column is not None
-        raise InputError(
-            f'Column "{column.name}" of {column.records.name} holds both nanoseconds and times outside 1677 to 2262.',
-            "Write fractions of a second with six digits, or pass --time-column none for file order.",
-        )
+        raise _too_wide(column)
     return _Attempt(format, count, unread, "ns" if all_fit else "us")
+
+
+def _is_date(text: str, format: str) -> bool:
+    """Return whether a text alone is a time in a format, though it may not be beside nanoseconds."""
+    import pandas as pd
+
+    return not pd.isna(pd.to_datetime(text, utc=True, format=format, errors="coerce"))
+
+
+def _too_wide(column: TimeColumn) -> InputError:
+    return InputError(
+        f'Column "{column.name}" of {column.records.name} holds both nanoseconds and times outside 1677 to 2262.',
+        "Write fractions of a second with six digits, or pass --time-column none for file order.",
+    )
 
 
 def read_times(column: TimeColumn, reading: Reading) -> Times:

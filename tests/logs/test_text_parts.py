@@ -320,7 +320,11 @@ def test_times_are_read_in_one_way(tmp_path: Path, name: str, kind: str, gap: st
         assert all(part.seconds is not None for part in parts)
 
 
-def test_nanoseconds_and_far_years_do_not_go_together(tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [8, 1 << 20])
+def test_nanoseconds_and_far_years_do_not_go_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(blocks_module, "BLOCK", block)
     content = b"user_id,item_id,time\n1,2,2024-01-01T00:00:00.123456789\n1,2,3024-01-01\n"
     with pytest.raises(InputError, match="holds both nanoseconds and times outside 1677 to 2262"):
         log_of(tmp_path, content)
