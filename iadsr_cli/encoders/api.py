@@ -34,6 +34,9 @@ TIMEOUT = 60.0  # seconds
 LONGEST_ANSWER = 64 * 2**20
 LONGEST_OF_A_TEXT = 200_000
 RIGHT_ADDRESS = "Check the address: it should end at the host, at /v1 or at /v1/embeddings."
+REACH = (
+    "Check the host and the port in --encoder api:URL#model, and that the server runs and this machine can reach it."
+)
 AGAIN = "Run the same command again: what was embedded so far is kept in the cache."
 
 
@@ -97,7 +100,7 @@ class ApiEncoder:
             headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
             self._client = httpx.Client(headers=headers, timeout=TIMEOUT)
             weakref.finalize(self, self._client.close)
-        trouble = ""
+        trouble, hint = "", AGAIN
         for attempt in range(TRIES):
             wait = 2.0**attempt
             try:
@@ -105,7 +108,10 @@ class ApiEncoder:
                     content = self._read(response, LONGEST_ANSWER + LONGEST_OF_A_TEXT * len(texts))
             except (httpx.TransportError, httpx.DecodingError) as error:
                 trouble = self._shown(f"{type(error).__name__} {error}")
+                unreached = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError))
+                hint = f"{REACH} {AGAIN}" if unreached else AGAIN
             else:
+                hint = AGAIN
                 if response.status_code == 200:
                     return content
                 if response.status_code != 429 and response.status_code < 500:
@@ -117,7 +123,7 @@ class ApiEncoder:
                 stage.describe(f"{trouble}; trying again in {wait:.0f} s")
                 self._sleep(wait)
                 stage.describe("")
-        raise EncoderError(f"{self._endpoint} did not answer in {TRIES} tries; the last: {trouble}.", AGAIN)
+        raise EncoderError(f"{self._endpoint} did not answer in {TRIES} tries; the last: {trouble}.", hint)
 
     def _read(self, response: "httpx.Response", longest: int) -> bytes:
         """Return what a response holds, if that does not fill the memory."""

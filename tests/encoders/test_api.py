@@ -1,6 +1,7 @@
 """api:URL#model, against a small server on this machine."""
 
 import json
+import socket
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -154,7 +155,18 @@ def test_gives_up_in_the_end(server: Server, encoder: ApiEncoder, waits: list[fl
         encoder.encode(["a"], recorder)
     assert len(server.bodies) == TRIES
     assert waits == [1, 2, 4, 8, 16]
-    assert "kept in the cache" in caught.value.hint
+    assert caught.value.hint == api.AGAIN
+
+
+def test_where_nobody_listens_the_address_is_to_be_checked(waits: list[float], recorder: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and not listened at
+        endpoint = f"http://127.0.0.1:{taken.getsockname()[1]}/v1/embeddings"
+        encoder = ApiEncoder(endpoint, "m", None, EncoderSettings(), waits.append)
+        with pytest.raises(EncoderError, match="did not answer in 6 tries; the last: ConnectError") as caught:
+            encoder.encode(["a"], recorder)
+    assert caught.value.hint.startswith("Check the host and the port in --encoder api:URL#model")
+    assert caught.value.hint.endswith(api.AGAIN)
 
 
 def test_an_answer_that_is_not_packed_as_it_says_is_asked_for_again(
