@@ -199,9 +199,12 @@ class Face:
         return {**content, "seconds": seconds, "warnings": self.warnings}
 
     def slowest(self) -> str:
-        """Return the stage that took longest, its time and that of the run up to now."""
-        name = max(self.seconds, key=lambda key: self.seconds[key])
-        return f"{name}, {duration(self.seconds[name])} of {duration(time.perf_counter() - self.began)}"
+        """Return the stage that took longest, its time and that of the run up to now, and what more is in no stage."""
+        name, seconds = max(self.seconds.items(), key=lambda stage: stage[1])
+        total = time.perf_counter() - self.began
+        outside = total - sum(self.seconds.values())
+        said = f"{name}, {duration(seconds)} of {duration(total)}"
+        return f"{said} ({duration(outside)} in no stage, as to load libraries)" if outside > seconds else said
 
 
 def peak_memory() -> int | None:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 # Columns of a terminal: of a bar or a figure, between those of a table, of a user's history beside titles and bars,
 # and of a title at least.
 _FIGURE, _BETWEEN, _BESIDE_BARS, _LEAST_TITLE = 5, 3, 23, 16
+# An estimate is explained that is more than so many times what looks like noise row by row; and a log is small that has
+# fewer rows than so many times those that it is taken to have more.
+_MUCH_MORE, _SMALL = 2, 4
+
+_UNWRITTEN = "nothing was written: name a folder with -o for"
 
 
 def show_log(face: Face, workspace: "Workspace | PartedWorkspace") -> None:
@@ -124,7 +129,7 @@ def show_denoised(face: Face, denoised: "Denoised | DenoisedParts", plan: "Outpu
         gone = counted(facts["users_removed_whole"], whose)
         face.note(f"no row is left of {gone}: see --whole-users and --min-user-rows")
     if facts["estimated_noise_share"] is not None:
-        face.note(f"estimated noise in the log: {facts['estimated_noise_share']:.1%} of the scored rows")
+        face.note(_estimated(facts, denoised.cutoff))
     memory = peak_memory()
     face.note(f"slowest stage: {face.slowest()}" + (f"; {memory:,} MiB at the peak" if memory else ""))
 
@@ -192,6 +197,23 @@ def _why_nothing(facts: dict[str, Any], denoised: "Denoised | DenoisedParts") ->
     )
 
 
+def _estimated(facts: dict[str, Any], cutoff: float | None) -> str:
+    """Say how much noise there seems to be and, where much less looks like it row by row, why."""
+    from iadsr_cli.crossfit.judge import ROWS_OF_DOUBT
+    from iadsr_cli.decisions import LIKELY
+
+    share, scored = facts["estimated_noise_share"], facts["rows"] - facts["unscored"]
+    said = f"estimated noise in the log: {share:.1%} of the scored rows"
+    if cutoff is None or cutoff > LIKELY or share * scored <= _MUCH_MORE * (facts["removed"] + facts["protected"]):
+        return said
+    said += "; less goes, as of most of it nothing tells which rows it is"
+    if scored < _SMALL * ROWS_OF_DOUBT:
+        said += (
+            f". So little is known of a small log that it counts as if it had {ROWS_OF_DOUBT:,} rows more, all genuine"
+        )
+    return said
+
+
 def show_study(face: Face, found: dict[str, Any], output: Path | None) -> None:
     """Print the verdict, who finds noise, and what cleaning does to recommenders."""
     _show_auroc(face, found["detection"])
@@ -219,7 +241,9 @@ def show_study(face: Face, found: dict[str, Any], output: Path | None) -> None:
     if found["thresholds"]:
         _show_thresholds(face, found["thresholds"])
     face.facts(found["verdict"], [("slowest", face.slowest())])
-    if output is not None:
+    if output is None:
+        face.note(f"{_UNWRITTEN} report.html, metrics.json, rows.parquet and, where noise was injected, noise.parquet")
+    else:
         face.facts(f"Wrote {output}", [("report", str(output / "report.html"))])
 
 
@@ -299,5 +323,7 @@ def show_ranking(face: Face, outcome: "Ranking", output: Path | None) -> None:
         ["K", "HR@K", "NDCG@K", "MRR@K"],
         [[str(k), *(f"{metrics['test'][f'{name}@{k}']:.4f}" for name in ("HR", "NDCG", "MRR"))] for k in (5, 10, 20)],
     )
-    if output is not None:
+    if output is None:
+        face.note(f"{_UNWRITTEN} metrics.json and ranks.parquet")
+    else:
         face.facts(f"Wrote {output}", [("slowest", face.slowest())])

@@ -35,9 +35,9 @@ _SHARED = NAMES.index("around: rest")
 # rows that nothing else speaks against, and too little to remove any; of whole histories enough for one that has
 # hundreds of items with nothing in common.
 _AT_LEAST = {Sort.PLAIN: 0.0, Sort.DOUBTFUL: 0.001, Sort.WHOLE: 0.0001}
-# Shares are read as if there were so many rows more without noise: from few rows, by heads that have learned from few,
-# too much is read more often than too little, and what then goes is genuine.
-_ROWS_OF_DOUBT = 5_000
+ROWS_OF_DOUBT = 5_000
+"""Shares are read as if there were so many rows more without noise: from few rows, by heads that have learned from few,
+too much is read more often than too little, and what then goes is genuine."""
 # Times of items are known if no more of their differences is chance than not. Where they mean nothing, as in a
 # generated log, they spoil what else there is.
 _RELIABLE = 0.5
@@ -273,7 +273,7 @@ class Judge:
         said = [*map(of_log, range(len(kinds)))]
         found = estimate(said, ratios[injected], taught.kind[injected], counted, kinds)
         # Of whole histories their own number says how sure that is.
-        found *= [1 if each.whole else judged.sum() / (judged.sum() + _ROWS_OF_DOUBT) for each in kinds]
+        found *= [1 if each.whole else judged.sum() / (judged.sum() + ROWS_OF_DOUBT) for each in kinds]
         lengths = self._sequences.lengths[self._sequences.lengths >= noise.LONG_HISTORY]
 
         def of_rows(number: int) -> float:

@@ -202,6 +202,8 @@ def test_the_terminal_shows_the_tables_and_the_verdict(run, shop: Path) -> None:
     assert re.search(
         r"Cleaning removes [45]\.\d% of the rows that train and .*: neighbours HR@10 [+-]", " ".join(shown.split())
     )
+    files = "report.html, metrics.json, rows.parquet and, where noise was injected, noise.parquet"
+    assert f"nothing was written: name a folder with -o for {files}" in " ".join(shown.split())
 
 
 def test_what_was_injected_is_saved_with_the_score_it_got(run, shop: Path) -> None:

@@ -203,6 +203,7 @@ def test_evaluate_says_the_same_in_every_way(run, shop: Path, stages) -> None:
     table = run("evaluate", shop, "--model", "gru")
     assert table.exit_code == 0
     assert table.stdout == ""
+    assert "nothing was written: name a folder with -o for metrics.json and ranks.parquet" in table.stderr
     shown = numbers_of_table(table.stderr)
     assert len(shown) == 9
     assert shown == {name: round(test[name], 4) for name in shown}

@@ -4,7 +4,7 @@ import pytest
 from rich.cells import cell_len
 
 from iadsr_cli.cli.console import Face
-from iadsr_cli.cli.views import _show_auroc, show_history
+from iadsr_cli.cli.views import _estimated, _show_auroc, show_history
 from iadsr_cli.config import NOISE_KINDS, SCORERS
 from iadsr_cli.explanations import ExplainedRow
 
@@ -62,3 +62,21 @@ def test_all_kinds_of_noise_and_all_scorers_can_be_read(
         rows = [line.split()[2:] for line in said.splitlines() if line.split()[:2] == [kind, "10%"]]
         figures = [figure for row in rows for figure in row]
         assert figures == ["-" if scorer == "svd" else f"{0.5 + number / 10:.3f}" for scorer in SCORERS]
+
+
+@pytest.mark.parametrize(
+    ("rows", "gone", "cutoff", "explained"),
+    [
+        (2_000, 4, 0.5, "it had 5,000 rows more, all genuine"),
+        (19_000, 4, 0.5, "it had 5,000 rows more, all genuine"),
+        (21_000, 4, 0.5, "less goes, as of most of it nothing tells which rows it is"),
+        (2_000, 40, 0.5, "3.5% of the scored rows"),  # and as many are protected
+        (2_000, 4, 0.9, "3.5% of the scored rows"),
+        (2_000, 4, None, "3.5% of the scored rows"),
+    ],
+)
+def test_an_estimate_that_the_rows_do_not_bear_out_is_explained(
+    rows: int, gone: int, cutoff: float | None, explained: str
+) -> None:
+    facts = {"rows": rows + 9, "unscored": 9, "removed": gone // 2, "protected": gone // 2}
+    assert _estimated({**facts, "estimated_noise_share": 0.035}, cutoff).endswith(explained)
