@@ -100,17 +100,18 @@ NAMES = (
 )
 """Cosines are in [-1, 1]: "rest" is to the mean vector of the rest of the history, "mean" and "nearest" are over its
 rows, "beside" is over the rows before and after, "nearby" weighs rows less the further away they are, "far" is over
-rows at a distance of five or more, "against history" is the mean less that of the other rows among each other. "taste"
-is of items that the same users have, "around" of items that stand close to each other in their histories. "together" is
-C_ij / sqrt(c_i c_j), in [0, 1], for C_ij users of other folds with both items; its "share" is that of rows with any
-such user. "expected" is the logarithm of how much likelier the item is where the other is, its "likely" that of the
-mean of how much, in [-50, 50]. "when" is how far apart in time two items are had by others, as a part of all their
-interactions that is of items between, below 0; "order" is the same above 0 where the two stand in that order in the
-history and below where not. "repeats" counts, by its logarithm, the item's other rows in the history. "apart" is
-"far" less "beside", low for a run of rows that go with each other alone, and "text alone" the "nearest" of one less
-that of the other, low for what only reads alike; of cosines both are in [-2, 2]. "history" is the same for all rows of
-a user: how far what the items have in common is from chance, as `chance.Chance.coherence` says, and for "items" the
-logarithm of 20 over how many different ones there are, 0 at most."""
+rows at a distance of five or more, or all where none is, "against history" is the mean less that of the other rows
+among each other. "taste" is of items that the same users have, "around" of items that stand close to each other in
+their histories. "together" is C_ij / sqrt(c_i c_j), in [0, 1], for C_ij users of other folds with both items; its
+"share" is that of rows with any such user. "expected" is the logarithm of how much likelier the item is where the
+other is, its "likely" that of the mean of how much, in [-50, 50]. "when" is how far apart in time two items are had
+by others, as a part of all their interactions that is of items between, below 0; "order" is the same above 0 where
+the two stand in that order in the history and below where not. "repeats" counts, by its logarithm, the item's other
+rows within 100 of this one. "apart" is "far" less "beside", low for a run of rows that go with each other alone, and
+"text alone" the "nearest" of one less that of the other, low for what only reads alike; of cosines both are in [-2,
+2]. "history" is the same for all rows of a user: how far what the items have in common is from chance, as
+`chance.Chance.coherence` says, and for "items" the logarithm of 20 over how many different ones there are, 0 at
+most."""
 
 
 def family(name: str) -> str:
