@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -320,14 +321,12 @@ def test_times_are_read_in_one_way(tmp_path: Path, name: str, kind: str, gap: st
         assert all(part.seconds is not None for part in parts)
 
 
-@pytest.mark.parametrize("block", [8, 1 << 20])
-def test_nanoseconds_and_far_years_do_not_go_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
-) -> None:
-    monkeypatch.setattr(blocks_module, "BLOCK", block)
-    content = b"user_id,item_id,time\n1,2,2024-01-01T00:00:00.123456789\n1,2,3024-01-01\n"
+@pytest.mark.parametrize("read", [opened, read_log])
+def test_nanoseconds_and_far_years_do_not_go_together(tmp_path: Path, read: Callable[..., object]) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id,time\n" + "1,2,2024-01-01T00:00:00.123456789\n" * 3 + "1,2,3024-01-01\n")
     with pytest.raises(InputError, match="holds both nanoseconds and times outside 1677 to 2262"):
-        log_of(tmp_path, content)
+        read(str(path), LogSettings())
 
 
 def test_types_of_json_are_those_of_all_rows(tmp_path: Path) -> None:
