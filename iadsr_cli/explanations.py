@@ -213,8 +213,8 @@ _CROSSFIT_BARS = {
     "text": NAMES.index("text: mean"),
     "words": NAMES.index("words: mean"),
     "taste": NAMES.index("taste 32: rest"),
-    "together": NAMES.index("together: mean"),
     "expected": NAMES.index("expected: likely"),
+    "together": NAMES.index("together: mean"),
     "when": NAMES.index("when: nearby"),
 }
 _IADSR_BARS = {"long text": 0, "item text": 1, "both here": 2}

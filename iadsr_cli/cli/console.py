@@ -146,7 +146,9 @@ class Face:
         if self.spoken:
             amount = counted(bar.done, unit.removesuffix("s")) if bar.done else ""
             detail = plain(f"  {bar.detail}" if bar.detail else "", "dim")
-            line = Text.assemble(("✓", "green"), f" {name:9} {duration(elapsed):>8}  {amount}", detail)
+            line = Text.assemble(
+                ("✓", "green"), f" {name} {duration(elapsed):>{17 - min(len(name), 16)}}  {amount}", detail
+            )
             if self._live:
                 self.console.print(line, no_wrap=True, overflow="ellipsis")
             else:
@@ -204,7 +206,9 @@ class Face:
         total = time.perf_counter() - self.began
         outside = total - sum(self.seconds.values())
         said = f"{name}, {duration(seconds)} of {duration(total)}"
-        return f"{said} ({duration(outside)} in no stage, as to load libraries)" if outside > seconds else said
+        return (
+            f"{said} ({duration(outside)} outside of stages, such as loading libraries)" if outside > seconds else said
+        )
 
 
 def peak_memory() -> int | None:

@@ -36,13 +36,13 @@ Model = Annotated[
 ]
 Annotate = Annotated[
     bool,
-    typer.Option("--annotate", metavar="", help="Write all rows, each with noise_score, keep and reason."),
+    typer.Option("--annotate", help="Write all rows, each with noise_score, keep and reason."),
 ]
 Report = Annotated[
     Path | None,
     typer.Option("--report", metavar="DIR", help="Also write report.html on what is removed, and from whom."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", metavar="", help="Score and print what would happen; write no log.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Score and print what would happen; write no log.")]
 ExplainUser = Annotated[
     str | None,
     typer.Option(

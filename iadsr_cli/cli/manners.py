@@ -146,7 +146,19 @@ def let_go_of_closed_streams() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class Commands(TyperGroup):
+class _Flags:
+    """A command whose own flags, such as --help, show no type in the help: nothing is given to them."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters."""
+        found: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in found:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        return found
+
+
+class Commands(_Flags, TyperGroup):
     """The root command, whose parsing errors look like all others."""
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **options: Any) -> Any:
@@ -161,7 +173,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
 
 
-class Command(TyperCommand):
+class Command(_Flags, TyperCommand):
     """A subcommand."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -40,10 +40,10 @@ LogFile = Annotated[
     ),
 ]
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write.")]
-Force = Annotated[bool, typer.Option("--force", metavar="", help="Replace an output that exists.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists.")]
 Resume = Annotated[
     bool,
-    typer.Option("--resume", metavar="", help="Go on after the last finished epoch of an interrupted run."),
+    typer.Option("--resume", help="Go on after the last finished epoch of an interrupted run."),
 ]
 ItemsFile = Annotated[
     str | None,
@@ -172,7 +172,7 @@ def _option(item: "Field[Any]", kind: type[Settings], panel: str) -> inspect.Par
     option = typer.Option(
         *names,
         help=help_text,
-        metavar=item.metadata["metavar"] or {bool: "", int: "N", float: "X"}.get(value_type(hint), "TEXT"),
+        metavar=item.metadata["metavar"] or {bool: None, int: "N", float: "X"}.get(value_type(hint), "TEXT"),
         autocompletion=_completion(choices) if choices else None,
         rich_help_panel=panel,
         envvar=ENVIRONMENT + item.name.upper(),

@@ -263,10 +263,10 @@ def verdict(cleaning: dict[str, Any], ranking: list[dict[str, Any]]) -> dict[str
     figures = [f"{name} HR@10 {wording.change_within(change)}" for name, change in known.items()]
     figures += [f"{name} hit nothing" for name in changes if name not in known]
     gap = cleaning["cold_gap"]
-    cold = "rare items lose no more than others" if gap <= 0.01 else f"rare items lose {100 * gap:.1f} points more"
+    fair = "no more than others" if gap <= 0.01 else f"{100 * gap:.1f} points more of their rows"
     removes = f"Cleaning removes {cleaning['removed_share']:.1%} of the rows that train"
     return {
-        "verdict": f"{removes} {says}: {'; '.join([*figures, cold])}.",
+        "verdict": f"{removes} {says}: {'; '.join([*figures, f'rare items lose {fair}'])}.",
         "verdict_kind": kind,
     }
 

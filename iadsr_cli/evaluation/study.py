@@ -226,6 +226,7 @@ class _Lab:
     @cache  # noqa: B019 - a lab lives as long as its study
     def judged(self, seed: int) -> findings.Judged:
         """Judge the training part of the log as it is."""
+        self.reporter.note(f"the log as it is, seed {seed}: all rows but the last two of each user are judged")
         return self._judge(self.sequences, seed, explained=seed == self.config.run.seed)
 
     def judged_by_seed(self) -> dict[int, findings.Judged]:

@@ -195,7 +195,14 @@ def test_what_cannot_be_compared_is_refused(
 
 def test_the_terminal_shows_the_tables_and_the_verdict(run, shop: Path) -> None:
     shown = run("evaluate", shop, "--quick", "--budget", "5%", *SHORT).stderr
-    for words in ("AUROC", "insert-uniform 10%", "co-occurrence", "neighbours: the last item of", "random removal"):
+    for words in (
+        "AUROC",
+        "insert-uniform 10%",
+        "co-occurrence",
+        "neighbours: the last item of",
+        "random removal",
+        "the log as it is, seed 0",
+    ):
         assert words in shown
     assert re.search(r"as set +[45]\.\d% +0\.\d{4} +0\.\d{4} *\n", shown)
     assert re.search(r"\n +0\.7 +[0-9.]+% +[+-][0-9.]+% \[.* +[+-][0-9.]+% \[", shown)

@@ -112,4 +112,4 @@ def test_the_slowest_stage_is_told_beside_the_whole_run_not_beside_the_stages(mo
         now[0] += after
     assert face.slowest() == "score, 20 s of 40 s"
     now[0] += 24  # what no stage explains is told where it is more than any
-    assert face.slowest() == "score, 20 s of 1:04 min (42 s in no stage, as to load libraries)"
+    assert face.slowest() == "score, 20 s of 1:04 min (42 s outside of stages, such as loading libraries)"

@@ -128,7 +128,7 @@ def rich():
         "schema_version": 3,
         "version": "0.1.0",
         "verdict": "Cleaning removes 5.0% of the rows that train and helps: neighbours HR@10 +3.2% [+2.0, +4.4]; "
-        "gru4rec HR@10 +3.2% [+2.0, +4.4]; rare items lose 7.1 points more.",
+        "gru4rec HR@10 +3.2% [+2.0, +4.4]; rare items lose 7.1 points more of their rows.",
         "verdict_kind": "helps",
         "notes": ["Three seeds; the interval is over users.", "8% of the items have no text."],
         "log": {"name": "beauty.parquet", "rows": 198502, "users": 22363, "items": 12101, "items_with_text": 12023},

@@ -290,3 +290,5 @@ def test_the_verdict_says_what_its_figures_do(changes: list[dict[str, Any]], kin
     found = findings.verdict({"removed": 5, "removed_share": 0.05, "cold_gap": 0.0}, ranking)
     assert found["verdict_kind"] == kind
     assert f"Cleaning removes 5.0% of the rows that train and {says}" in found["verdict"]
+    unfair = findings.verdict({"removed": 5, "removed_share": 0.05, "cold_gap": 0.032}, ranking)
+    assert unfair["verdict"].endswith("; rare items lose 3.2 points more of their rows.")
