@@ -164,7 +164,9 @@ def _option(item: "Field[Any]", kind: type[Settings], panel: str) -> inspect.Par
     if hint is bool:
         names[0] += f"/{option_name(f'no_{item.name}')}" if default else ""
     elif len(choices) > 1:
-        help_text = f"{help_text.removesuffix('.')} ({', '.join(choices)})."
+        # A sign that stands alone would be read as the sentence's own.
+        shown = [choice if re.search(r"\w", choice) else f"'{choice}'" for choice in choices]
+        help_text = f"{help_text.removesuffix('.')} ({', '.join(shown)})."
     if hint == tuple[str, ...]:
         hint, default = list[str], list(default)
     if hint is float and item.metadata["metavar"] == SHARE:

@@ -45,6 +45,7 @@ def test_every_option_has_help_and_shows_what_it_takes(name: str) -> None:
             assert re.fullmatch(r"[A-Z]+", option.metavar), option.name
     text = help_of(name)
     assert "list[" not in text
+    assert "(., ,)" not in text, "signs are quoted"
     assert "<bool>" not in text, "nothing is given to a flag, Typer's own --help among them"
 
 
