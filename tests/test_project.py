@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import os
 import re
 import sys
 import tomllib
@@ -16,7 +17,10 @@ from packaging.version import Version
 
 from iadsr_cli import __version__
 from iadsr_cli.cli.app import app
+from iadsr_cli.cli.console import peak_memory
 from iadsr_cli.cli.settings_file import read_config
+from iadsr_cli.engines import buckets
+from iadsr_cli.logs.formats import half_the_memory
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = typer.main.get_command(app).commands
@@ -85,6 +89,25 @@ def test_every_package_that_is_imported_is_required_by_the_project_itself():
                 imported.add(node.module.partition(".")[0])
     for name in imported - sys.stdlib_module_names - {"iadsr_cli"}:
         assert {canonicalize_name(each) for each in packages.get(name, [name])} & required, name
+
+
+def test_nothing_that_windows_lacks_is_imported_with_a_module():
+    lacking = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
+    for path in (ROOT / "iadsr_cli").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import):
+                assert not lacking & {name.name for name in node.names}, path
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module not in lacking, path
+
+
+def test_what_windows_does_not_tell_limits_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.delattr(os, "sysconf")
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert half_the_memory() == sys.maxsize
+    assert buckets.count(10 * buckets._BUCKET_ROWS) == 10
+    assert peak_memory() is None
 
 
 def test_torch_and_the_bundled_weights_are_pinned_to_what_was_tested():

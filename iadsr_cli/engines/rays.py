@@ -5,6 +5,7 @@ Ray is imported only where it was asked for. What is done where, and again after
 
 import logging
 import os
+import platform
 import signal
 import socket
 import sys
@@ -56,7 +57,7 @@ class _Actor:
             os.chdir(self._folder)
         except OSError as error:
             raise EngineError(
-                f"The folder {self._folder} cannot be reached on the machine {os.uname().nodename}: {reason(error)}.",
+                f"The folder {self._folder} cannot be reached on the machine {platform.node()}: {reason(error)}.",
                 "All machines of a cluster need the same files: work in a folder that they share.",
             ) from None
         function: Callable[[Any], Any] = ray.get(self._reference)

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -325,7 +326,12 @@ def too_much_text(source: str, when: str = "") -> InputError:
 
 
 def half_the_memory() -> int:
-    """Return how many bytes are half of this machine's memory: more of a log are not taken into it."""
+    """Return how many bytes are half of this machine's memory: more of a log are not taken into it.
+
+    Where the system does not tell (Windows), any number is.
+    """
+    if sys.platform == "win32":
+        return sys.maxsize
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
