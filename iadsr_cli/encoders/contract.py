@@ -1,7 +1,6 @@
 """What an encoder is, what it gives, and what every encoder does alike: unit rows, hashes, ways out."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -101,8 +100,3 @@ def unit_rows(vectors: np.ndarray, dimension: int | None, source: str) -> np.nda
 def text_hash(text: str) -> str:
     """Return the SHA-256 of a text, in hex."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def json_hash(value: Any) -> str:
-    """Return the SHA-256 of a JSON value in its canonical spelling, in hex."""
-    return text_hash(json.dumps(value, sort_keys=True, separators=(",", ":")))

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from iadsr_cli.artifacts import digest
 from iadsr_cli.config import EncoderSettings
-from iadsr_cli.encoders.contract import Encoder, ItemVectors, json_hash, text_hash
+from iadsr_cli.encoders.contract import Encoder, ItemVectors, text_hash
 from iadsr_cli.encoders.registry import make_encoder
 from iadsr_cli.encoders.store import VectorStore
 from iadsr_cli.encoders.table import VectorTable
@@ -57,7 +58,7 @@ def embed_items(
         found = _embed_through_store(encoder, distinct, settings, device, cache_dir, reporter, engine or Local())
     else:
         corpus = sorted(distinct)  # so that the vectors do not depend on the order of the log
-        identity["corpus"] = json_hash(corpus)
+        identity["corpus"] = digest(corpus)
         with reporter.stage("embed", len(corpus), "items") as stage:
             found = dict(zip(corpus, encoder.encode([distinct[key] for key in corpus], stage), strict=True))
             stage.advance(len(corpus))

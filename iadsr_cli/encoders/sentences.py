@@ -4,7 +4,6 @@ A hub model is brought into a local folder first and loaded from there, so that 
 that comes with a model is ever run, nothing is ever unpickled, and what was loaded is known by content.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from iadsr_cli.artifacts import digest, file_digest
 from iadsr_cli.config import EncoderSettings
-from iadsr_cli.encoders.contract import WAYS_OUT, json_hash, unit_rows
+from iadsr_cli.encoders.contract import WAYS_OUT, unit_rows
 from iadsr_cli.errors import EncoderError, UsageError
 from iadsr_cli.progress import Stage
 
@@ -167,7 +167,7 @@ def from_folder(
     source = f"The model folder {folder}"
     _check_description(folder, source)
     _check_weights(folder, source)
-    identity = {"files": json_hash(files or digests(folder))}
+    identity = {"files": digest(files or digests(folder))}
     return SentenceEncoder(source, identity, lambda: folder, settings, device)
 
 
@@ -190,11 +190,7 @@ def from_hub(name: str, settings: EncoderSettings, device: str, *, tried: str) -
 def digests(folder: Path) -> dict[str, str]:
     """Return relative path -> SHA-256, in hex, of the files below `folder` that can change a vector."""
     files = sorted({file for pattern in DESCRIPTION_FILES + WEIGHT_FILES for file in folder.rglob(pattern)})
-    result = {}
-    for file in files:
-        with file.open("rb") as stream:
-            result[file.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return result
+    return {file.relative_to(folder).as_posix(): file_digest(file) for file in files}
 
 
 def _download(name: str, revision: str | None, patterns: tuple[str, ...], *, tried: str) -> Path:

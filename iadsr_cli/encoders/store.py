@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from iadsr_cli.encoders.contract import json_hash
+from iadsr_cli.artifacts import digest
 from iadsr_cli.locks import one_at_a_time
 from iadsr_cli.progress import Reporter
 
@@ -33,7 +33,7 @@ class VectorStore:
 
     def __init__(self, cache_dir: Path, identity: dict[str, Any], reporter: Reporter) -> None:
         """Choose the file for `identity`; nothing is opened before the `with`."""
-        self.path = cache_dir / "vectors" / f"{json_hash(identity)[:24]}.sqlite"
+        self.path = cache_dir / "vectors" / f"{digest(identity)[:24]}.sqlite"
         self._cache = cache_dir
         self._identity = json.dumps(identity, sort_keys=True)
         self._reporter = reporter

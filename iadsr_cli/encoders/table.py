@@ -1,6 +1,5 @@
 """Vectors that the user brings: `vectors:FILE.parquet`, looked up by item id."""
 
-import hashlib
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from iadsr_cli.artifacts import file_digest
 from iadsr_cli.config import EncoderSettings
 from iadsr_cli.encoders.contract import unit_rows, unusable
 from iadsr_cli.errors import EncoderError
@@ -31,11 +31,9 @@ class VectorTable:
         ids, vectors = _read(path)
         self._vectors = unit_rows(vectors, dimension, str(path))
         self._row = {item: row for row, item in enumerate(ids)}
-        with path.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
         self.identity: dict[str, Any] = {
             "kind": "vectors",
-            "file": content,
+            "file": file_digest(path),
             "dimension": dimension,
             "normalised": True,
         }
