@@ -133,7 +133,11 @@ class Settings:
             return
         if high is None and isinstance(value, int) and value > _MOST:
             high = _MOST
-        if math.isnan(value) or (low is not None and value < low) or (high is not None and value > high):
+        if (
+            (isinstance(value, float) and math.isnan(value))
+            or (low is not None and value < low)
+            or (high is not None and value > high)
+        ):
             bounds = " and ".join(
                 text
                 for text in (

@@ -192,7 +192,9 @@ class Face:
         """Print the JSON object of `--json`: on standard output, or on standard error when data is there."""
         if self.json:
             stream = sys.stderr if data_on_stdout else sys.stdout
-            stream.write(json.dumps(self.summarised(content), indent=2, ensure_ascii=False) + "\n")
+            text = json.dumps(self.summarised(content), indent=2, ensure_ascii=False)
+            # Bytes of a file's name that are not UTF-8 are halves of characters, which JSON can escape.
+            stream.write(text.encode(errors="backslashreplace").decode() + "\n")
             stream.flush()
 
     def summarised(self, content: dict[str, Any]) -> dict[str, Any]:

@@ -114,24 +114,38 @@ def _said(error: BaseException) -> tuple[IadsrError, int]:
             f"{word}: every output is whole or as it was before.",
             "Run the same command again (pretrain, align: with --resume): what was finished is not made twice.",
         ), code
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        return OutputError(
-            f"{error.filename or 'Something'} could not be written: {reason(error)}.",
-            "Make room, here and in the cache (--cache-dir), and run the same command again.",
-        ), 1
-    if isinstance(error, io.UnsupportedOperation) and not sys.stdout.writable():
-        return OutputError("Standard output is closed, and something was to be written there.", "Open it."), 1
-    text = next(iter(str(error).strip().splitlines()), "")
-    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(map(text.__contains__, _NO_MEMORY))):
-        return IadsrError(
-            "There is not enough memory for this.",
-            "Where a recommender is trained, lower --batch-size, --window or sizes; denoise cleans a log in bounded "
-            "memory with --in-parts always.",
-        ), 1
+    if said := _of_the_machine(error):
+        return said, 1
+    text = _first_line(error)
     return IadsrError(
         f"Unexpected {type(error).__name__}{': ' if text else ''}{text}",
         "This is a defect in iadsr. Run again with --debug and report what it prints.",
     ), 1
+
+
+def _of_the_machine(error: BaseException) -> IadsrError | None:
+    """Return what to say of an error that tells something about the machine and nothing about us, else None."""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return OutputError(
+            f"{error.filename or 'Something'} could not be written: {reason(error)}.",
+            "Make room, here and in the cache (--cache-dir), and run the same command again.",
+        )
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return IadsrError(f"{error.filename} is a longer name than this system takes.", "Give a shorter one.")
+    if isinstance(error, io.UnsupportedOperation) and not sys.stdout.writable():
+        return OutputError("Standard output is closed, and something was to be written there.", "Open it.")
+    no_memory = isinstance(error, RuntimeError) and any(map(_first_line(error).__contains__, _NO_MEMORY))
+    if no_memory or isinstance(error, MemoryError):
+        return IadsrError(
+            "There is not enough memory for this.",
+            "Where a recommender is trained, lower --batch-size, --window or sizes; denoise cleans a log in bounded "
+            "memory with --in-parts always.",
+        )
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
 
 
 def let_go_of_closed_streams() -> None:

@@ -106,15 +106,18 @@ def command(
 
 
 def _check_places(values: dict[str, Any], config: Config) -> None:
-    """Check that no address stands where a folder or file of this machine has to, and no cache in the log.
+    """Check that no address stands where a folder has to, nor bytes that are no text, nor a cache in the log.
 
     Raises:
-        UsageError: if an address does.
+        UsageError: if an address does, or such bytes.
         OutputError: if the cache lies in the log.
     """
     from iadsr_cli.logs.folders import check_cache
 
-    for name, value in values.items():
+    for name, value in {**values, "cache_dir": config.run.cache}.items():
+        # Bytes that are not UTF-8: Parquet files in such folders cannot be opened.
+        if isinstance(value, Path) and re.search("[\0\ud800-\udfff]", str(value)):
+            raise UsageError(f"{option_name(name)} is {value}, which is not UTF-8 text.", "Name a folder by text.")
         # A path has lost one of the two strokes.
         if isinstance(value, Path) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(value)):
             address = str(value).replace(":/", "://", 1)

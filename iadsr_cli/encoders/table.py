@@ -78,7 +78,7 @@ def _read(path: Path) -> tuple[list[str], np.ndarray]:
         schema = pq.read_schema(path)
         id_name, vector_name = _roles(schema, path)
         table = pq.read_table(path, columns=[id_name, vector_name])
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         reason = str(error).splitlines()[0]
         raise EncoderError(
             f"{path} cannot be read as parquet ({reason}).", "Write it again as a parquet file."

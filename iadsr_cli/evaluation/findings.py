@@ -131,7 +131,7 @@ def save(outcome: Outcome, folder: Path, *, force: bool) -> Manifest:
 
     def fill(draft: Path) -> None:
         text = json.dumps(outcome.metrics, indent=2, ensure_ascii=False, allow_nan=False)
-        (draft / "metrics.json").write_text(text + "\n", encoding="utf-8")
+        (draft / "metrics.json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         pq.write_table(outcome.rows, draft / "rows.parquet", compression="zstd")
         if outcome.noise is not None:
             pq.write_table(outcome.noise, draft / "noise.parquet", compression="zstd")

@@ -127,7 +127,7 @@ def replacing_log(target: str, *, force: bool) -> Iterator[Path]:
         yield draft
         names = sorted(path.relative_to(draft).as_posix() for path in draft.rglob("*") if path.is_file())
         text = json.dumps({"package_version": __version__, "files": names}, indent=2, ensure_ascii=False)
-        (draft / MARKER).write_text(text + "\n", encoding="utf-8")
+        (draft / MARKER).write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _foreign(folder: Path) -> str | None:

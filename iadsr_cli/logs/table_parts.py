@@ -232,6 +232,10 @@ def _readable(name: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise InputError(f"{name} does not exist.", "Check the path.") from error
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name} has a name that is not UTF-8, by which no Parquet file is opened.", "Rename it."
+        ) from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{name} is not a readable Parquet file: {first_line(error)}",

@@ -299,6 +299,34 @@ def test_links_that_lead_in_a_circle(refused, shop: Path, events: Path) -> None:
             refused(command, shop, "-o", "loop.csv", *force, **written)
 
 
+def test_folders_whose_names_are_no_text(refused, shop: Path) -> None:
+    error = {"code": 2, "error": r"a\udcff, which is not UTF-8 text.", "hint": "Name a folder by text."}
+    refused("denoise", shop, "-o", "clean.csv", "--cache-dir", "a\udcff", **error)
+    refused("denoise", shop, "-o", "clean.csv", "--report", "a\udcff", **error)
+    refused("embed", shop, "-o", "a\udcff", **error)
+
+
+def test_a_parquet_file_whose_name_is_no_text(refused) -> None:
+    Path("a\udcff.parquet").write_bytes(parquet(user_id=[1], item_id=[2]))
+    error, hint = r"a\udcff.parquet has a name that is not UTF-8, by which no Parquet file is opened.", "Rename it."
+    refused("denoise", "a\udcff.parquet", "-o", "x.csv", code=1, error=error, hint=hint)
+
+
+def test_text_files_whose_names_are_no_text(run, shop: Path, scored: None) -> None:
+    shutil.copy(shop, "a\udcff.csv")
+    arguments = ["--encoder", "tfidf", "--json", "--report", "report"]
+    result = run("denoise", "a\udcff.csv", "-o", "b\udcff.csv", *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "b\udcff.csv" in json.loads(result.stdout).values()
+
+
+def test_names_that_are_too_long(refused, shop: Path) -> None:
+    name = "x" * 300
+    refused("denoise", shop, "-o", name + ".csv", code=1, error="name", hint="Name another place")
+    error = "is a longer name than this system takes."
+    refused("denoise", shop, "-o", "x.csv", "--cache-dir", name, code=1, error=error, hint="Give a shorter one.")
+
+
 def test_a_cache_that_cannot_be_written(refused, shop: Path) -> None:
     for command in ("denoise", "evaluate"):
         refused(
@@ -788,7 +816,7 @@ def test_vectors_of_other_items(refused, run, shop: Path, made: Path) -> None:
         (["--threshold", "2"], "--threshold is 2.0.", "at least 0 and at most 1"),
         (["--threshold", "nan"], "--threshold is nan.", "at least 0 and at most 1"),
         (["--min-item-rows", str(2**63)], f"--min-item-rows is {2**63}.", "at least 0 and at most 2147483647."),
-        (["--window", str(2**63)], f"--window is {2**63}.", "at least 2 and at most 2147483647."),
+        (["--window", "9" * 400], f"--window is {'9' * 400}.", "at least 2 and at most 2147483647."),
         (["--seed", "5000000000"], "--seed is 5000000000.", "at most 4294967295"),
         (["--seed", "x"], '--seed cannot be "x".', "Give a whole number."),
         (["--dropout", "x"], '--dropout cannot be "x".', "Give a number."),
