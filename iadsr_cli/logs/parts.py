@@ -14,14 +14,14 @@ import pyarrow.compute as pc
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError
-from iadsr_cli.logs.files import base_folder, is_several, partition_values
+from iadsr_cli.logs.files import base_folder, is_several
 from iadsr_cli.logs.formats import Format
 from iadsr_cli.logs.listed import warning_of_histories, warning_of_lists
 from iadsr_cli.logs.reader import ItemTexts, texts_of
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import Roles
 from iadsr_cli.logs.sessions import check_gap, seconds_of
-from iadsr_cli.logs.several import SeveralRecords, check_partitions, typed_partitions
+from iadsr_cli.logs.several import SeveralRecords, partition_columns
 from iadsr_cli.logs.source import Source
 from iadsr_cli.logs.time_role import find_times, likely_time
 from iadsr_cli.logs.times import Reading, TimeColumn, read_times
@@ -283,11 +283,7 @@ def partitions_of(source: str, paths: Sequence[Path], own: set[str]) -> list[dic
     """
     if not is_several(source):
         return [{}]
-    base = base_folder(source)
-    folders = [partition_values(path, base) for path in paths]
-    for path, values in zip(paths, folders, strict=True):
-        check_partitions(path, values, paths[0], folders[0], base)
-    typed = {name: typed_partitions([values[name] for values in folders]) for name in folders[0] if name not in own}
+    typed = partition_columns(paths, base_folder(source), own)
     return [{name: values[number] for name, values in typed.items()} for number in range(len(paths))]
 
 

@@ -1,7 +1,7 @@
 """The rows of several files of one format and schema, one file after the other."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -37,15 +37,9 @@ class SeveralRecords(Records):
         """
         first = records[0]
         paths = [Path(one.name) for one in records]
-        folders = [partition_values(path, base) for path in paths]
-        for one, path, values in zip(records, paths, folders, strict=True):
+        for one in records:
             check_types(one.name, one.types, first.name, first.types)
-            check_partitions(path, values, paths[0], folders[0], base)
-        # A column of the files themselves is the better witness.
-        own = {column for one in records for column in one.column_names}
-        partitions = {
-            key: typed_partitions([values[key] for values in folders]) for key in folders[0] if key not in own
-        }
+        partitions = partition_columns(paths, base, {column for one in records for column in one.column_names})
         return cls(name, first.format, tuple(records), tuple(path.relative_to(base) for path in paths), partitions)
 
     @property
@@ -108,21 +102,30 @@ def _keys(values: dict[str, str | None]) -> str:
     return "/".join(f"{key}=" for key in values) or "no partition"
 
 
-def typed_partitions(values: Sequence[str | None]) -> list[pa.Scalar]:
-    """Return what folders say of each file in one column: whole numbers if all look so, else text (large_string)."""
+def partition_columns(paths: Sequence[Path], base: Path, own: Collection[str]) -> dict[str, list[pa.Scalar]]:
+    """Return what the folders say that files below the folder `base` lie in: of each file, by column.
+
+    A column of the files' own is left out: they are the better witness.
+
+    Raises:
+        InputError: a file does not lie in folders for the same columns as the first.
+    """
+    folders = [partition_values(path, base) for path in paths]
+    for path, values in zip(paths, folders, strict=True):
+        _check_partitions(path, values, paths[0], folders[0], base)
+    return {name: _typed([values[name] for values in folders]) for name in folders[0] if name not in own}
+
+
+def _typed(values: Sequence[str | None]) -> list[pa.Scalar]:
+    """Return one column's values: whole numbers if all look so, else text (large_string)."""
     numbers = all(value is None or _WHOLE_NUMBER.fullmatch(value) for value in values)
     kind, make = (pa.int64(), int) if numbers and any(values) else (pa.large_string(), str)
     return [pa.scalar(None if value is None else make(value), kind) for value in values]
 
 
-def check_partitions(
+def _check_partitions(
     path: Path, values: dict[str, str | None], first: Path, expected: dict[str, str | None], base: Path
 ) -> None:
-    """Check that a file below the folder `base` lies in folders for the same columns as the first.
-
-    Raises:
-        InputError: if it does not.
-    """
     if list(values) != list(expected):
         raise InputError(
             f"{path} lies in {_keys(values)}, {first} in {_keys(expected)}.",
