@@ -68,11 +68,11 @@ class GateError(IadsrError):
 
 
 class TrainingError(IadsrError):
-    """Training cannot start on this log, or its loss stopped being a number."""
+    """The loss of training stopped being a number, or one of its processes ended by itself."""
 
 
 class EvaluationError(IadsrError):
-    """An evaluation cannot be made, or its own checks found it unsound."""
+    """An evaluation's own checks found it unsound."""
 
 
 def reason(error: Exception) -> str:

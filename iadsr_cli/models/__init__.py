@@ -1,6 +1,7 @@
 """Sequential recommenders and their alignment with semantic vectors.
 
-A new backbone is one file with a `Backbone` subclass and one line in `BACKBONES`.
+A new backbone is one file with a `Backbone` subclass, one line in `BACKBONES` and its name among the choices of
+`config.BackboneSettings`.
 """
 
 from iadsr_cli.config import BackboneSettings

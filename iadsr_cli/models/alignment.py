@@ -97,7 +97,8 @@ class AlignedModel(nn.Module):
 
     Args:
         backbone: the pretrained recommender; alignment trains it further.
-        vectors: semantic vector of each item code, float [V + 1, S]; S = 0 where the log has no text at all.
+        vectors: semantic vector of each item code, float [V + 1, S]; one column where the log has no text at
+            all.
         known: which codes have a vector, bool [V + 1].
 
     An item without text has no semantic vector. It is represented by its collaborative one, the backbone's item
