@@ -147,7 +147,7 @@ def run(
                     theirs.close()
                     processes.append(process)
                     connections.append(ours)
-            return _followed(processes, connections, content, reporter)
+            return _followed(connections, content, reporter)
         except (EOFError, OSError, RuntimeError):
             # Where one was killed, it is no news that it cannot be reached, or that the others were cut off from it.
             _check_alive(processes)
@@ -161,16 +161,18 @@ def run(
                 sweep(checkpoint.path)
 
 
-def _followed(processes: list[SpawnProcess], connections: list[Connection], content: bytes, reporter: Reporter) -> Any:
+def _followed(connections: list[Connection], content: bytes, reporter: Reporter) -> Any:
     """Hand each process its work, tell of the first one's progress, and return what it returns in the end."""
     stage: Stage = SilentStage()
     with ExitStack() as opened:
         for connection in connections:
             connection.send_bytes(content)
         while True:
-            for ready in wait(connections):
-                assert isinstance(ready, Connection)
-                what, *said = ready.recv()
+            ready = wait(connections)
+            for connection in connections:
+                if connection not in ready:
+                    continue
+                what, *said = connection.recv()
                 if what == "done":
                     return pickle.loads(said[0])
                 if what == "failed":
