@@ -59,17 +59,23 @@ FEW = (100, 300, 500)
 BOTS = ((60, 150), (5, 400), (1, 2000))
 """Bots that are put into a log, and how many items each has."""
 SINGLE = ("random", "popularity", "text", "co-occurrence", "svd")
+OF_ROWS = {name: kind for name, kind in LEARNED.items() if not kind.whole}
+"""Kinds of noise that are told row by row."""
 ABLATIONS: dict[str, dict[str, Any]] = {
     "whole": {},
     "no cross-fitting": {"folds": 1},
-    "no text": {"families": ("taste", "around", "together", "when", "order", "repeats", "apart")},
-    "no collaboration": {"families": ("text", "words", "repeats", "apart")},
+    "no texts": {"texts": False},
+    "texts and repeats alone": {"families": ("text", "words", "repeats", "apart"), "kinds": OF_ROWS},
     "no predictor": {"families": tuple(name for name in FAMILIES if name != "expected")},
-    "no order": {"families": tuple(name for name in FAMILIES if name not in ("when", "order"))},
-    "no joint spaces": {"families": tuple(name for name in FAMILIES if " and " not in name and name != "history")},
+    "no times": {"families": tuple(name for name in FAMILIES if name not in ("when", "order"))},
+    "no joint spaces": {"families": tuple(name for name in FAMILIES if " and " not in name)},
+    "no whole histories": {"families": tuple(name for name in FAMILIES if name != "history"), "kinds": OF_ROWS},
     "no differences": {"families": tuple(name for name in FAMILIES if name not in ("apart", "text alone"))},
     "flexible heads": {"flexible": True},
 }
+"""What is left out. Without texts the log is judged as one that has none: there are no joint spaces then, the predictor
+learns of items alone, and no noise that is near in text is learned from. Without joint spaces whole histories are still
+looked at in them. Where these are not looked at, no bots are learned from, of whom nothing else is seen."""
 
 
 class FlexibleHead:
@@ -146,18 +152,21 @@ class Bench:
         made = noise.inject(self.sequences, kind, rate, seed, self.nearest)
         return made.sequences, made.is_noise, ~arms.held_out(made.sequences)
 
-    def judge(
-        self, sequences: Sequences, seed: int, flexible: bool = False, **options: Any
-    ) -> tuple[dict[str, float], np.ndarray]:
+    def judge(self, sequences: Sequences, seed: int, **options: Any) -> tuple[dict[str, float], np.ndarray]:
         """Return the estimated shares of noise, and noise scores, float64 [N]."""
-        scores = self.scores(sequences, seed, flexible, **options)
+        scores = self.scores(sequences, seed, **options)
         return scores.shares or {}, scores.noise.astype(np.float64)
 
-    def scores(self, sequences: Sequences, seed: int, flexible: bool = False, **options: Any) -> Scores:
-        """Return all that the judges say, evidence included."""
+    def scores(
+        self, sequences: Sequences, seed: int, *, flexible: bool = False, texts: bool = True, **options: Any
+    ) -> Scores:
+        """Return all that the judges say, evidence included, if asked of a log without texts or by trees."""
         fit, heads = (FlexibleHead, FlexibleHeads) if flexible else (head.fit, head.Heads)
+        vectors, told = self.vectors, self.texts
+        if not texts:
+            (vectors, _), told = vectors_by_code(sequences.items, None), [None] * len(told)
         with mock.patch.multiple(head, fit=fit, Heads=heads):
-            return Panel(sequences, self.vectors, self.texts, seed, Silent(), self.judges, **options).scores()
+            return Panel(sequences, vectors, told, seed, Silent(), self.judges, **options).scores()
 
     def single(self, name: str, sequences: Sequences, seed: int) -> np.ndarray:
         """Return what one simple scorer says."""

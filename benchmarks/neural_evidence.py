@@ -24,6 +24,7 @@ from iadsr_cli.cli.console import Face
 from iadsr_cli.config import AlignSettings, Config, EncoderSettings, PretrainSettings, RunSettings
 from iadsr_cli.crossfit import Judge, Known
 from iadsr_cli.evaluation import baselines
+from iadsr_cli.explanations import IADSR_BARS
 from iadsr_cli.models.alignment import AlignedModel
 from iadsr_cli.models.backbone import Backbone
 from iadsr_cli.pipeline import open_log
@@ -31,7 +32,7 @@ from iadsr_cli.progress import Silent
 from iadsr_cli.sequences import Sequences, positions
 from iadsr_cli.settings import parse_share
 
-NAMES = ("both here", "long text", "item text", "expected from before", "expected from after")
+NAMES = (*IADSR_BARS, "expected from before", "expected from after")
 HOLD_OUT = 1
 
 

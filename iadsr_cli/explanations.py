@@ -217,7 +217,8 @@ _CROSSFIT_BARS = {
     "together": NAMES.index("together: mean"),
     "when": NAMES.index("when: nearby"),
 }
-_IADSR_BARS = {"long text": 0, "item text": 1, "both here": 2}
+IADSR_BARS = {"long text": 0, "item text": 1, "both here": 2}
+"""What the three cosines of IADSR are called where there is little room, and their places in `agreement`."""
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,7 @@ def history(workspace: Workspace, denoised: Denoised, user: str) -> list[Explain
     theirs = pc.equal(workspace.log.user_ids(), user).fill_null(False).to_numpy(zero_copy_only=False)
     places = theirs[sequences.row_ids]
     owned, codes = sequences.row_ids[places], sequences.codes[places]
-    bars = _IADSR_BARS if scores.parts is None else _CROSSFIT_BARS
+    bars = IADSR_BARS if scores.parts is None else _CROSSFIT_BARS
     below = {name: _share_below(scores, column, owned) for name, column in bars.items()}
     found = []
     for place, (row, reason) in enumerate(zip(owned, explain(scores, denoised.decisions, owned), strict=True)):
