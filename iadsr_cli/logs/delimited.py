@@ -144,7 +144,8 @@ def _delimiter(name: str, text: bytes, format: Format, settings: LogSettings) ->
 def _quote(settings: LogSettings, delimiter: str) -> str | None:
     if settings.quote_char == "none":
         return None
-    if len(settings.quote_char) != 1 or settings.quote_char in ("\r", "\n", "\0", delimiter):
+    no_character = len(settings.quote_char) != 1 or "\ud800" <= settings.quote_char <= "\udfff"  # bytes of no text
+    if no_character or settings.quote_char in ("\r", "\n", "\0", delimiter):
         raise UsageError(
             f"--quote-char {settings.quote_char!r} cannot quote fields.", """Give one character such as "'", or none."""
         )

@@ -332,6 +332,14 @@ CASES = {
     ),
     "delimiter with a line break": ("a.csv", HEADER, {"delimiter": ",\n"}, UsageError, "cannot separate", "'::'"),
     "long quote": ("a.csv", HEADER, {"quote_char": "''"}, UsageError, "--quote-char \"''\" cannot quote", "or none"),
+    "quote of no text": (
+        "a.csv",
+        HEADER,
+        {"quote_char": "\udcff"},
+        UsageError,
+        r"--quote-char '\udcff' cannot",
+        "none",
+    ),
     "quote that separates": ("a.csv", HEADER, {"quote_char": ","}, UsageError, "--quote-char ',' cannot", "or none"),
     **{
         f"{encoding} that is marked": (
