@@ -556,7 +556,7 @@ def test_a_users_history_is_explained_row_by_row(run, shop: Path) -> None:
         assert all(share is None or 0 <= share <= 1 for share in row["agreement"].values())
         assert row["reason"].startswith(("kept", "removed", "protected"))
     assert {row["agreement"]["when"] for row in said["history"]} == {None}, "this log is in no order"
-    known = ["text", "words", "taste", "together", "expected"]
+    known = ["text", "words", "taste", "expected", "together"]
     for width, bars in {60: known[:2], 80: known[:4], 100: known}.items():
         shown = run("denoise", shop, *options, env={"COLUMNS": str(width)})
         assert shown.stdout == ""
