@@ -19,8 +19,8 @@ from iadsr_cli import __version__
 from iadsr_cli.cli.app import app
 from iadsr_cli.cli.console import peak_memory
 from iadsr_cli.cli.settings_file import read_config
-from iadsr_cli.engines import buckets
 from iadsr_cli.logs.formats import half_the_memory
+from iadsr_cli.parted import buckets
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = typer.main.get_command(app).commands
