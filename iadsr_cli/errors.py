@@ -75,6 +75,11 @@ class EvaluationError(IadsrError):
     """An evaluation's own checks found it unsound."""
 
 
+def first_line(error: object) -> str:
+    """Return the first line of what an error says; nothing if that is nothing."""
+    return next(iter(str(error).strip().splitlines()), "")
+
+
 def reason(error: Exception) -> str:
     """Return why the system could not do something, as it says so itself: "No space left on device"."""
     in_text = re.search(r"\(os error (\d+)\)", str(error))  # as libraries in Rust spell it

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from iadsr_cli.errors import IadsrError, OutputError, UsageError, reason
+from iadsr_cli.errors import IadsrError, OutputError, UsageError, first_line, reason
 from iadsr_cli.settings import check_named
 
 # What Typer raises for a command line that it cannot parse; Typer names only this subclass in public.
@@ -116,7 +116,7 @@ def _said(error: BaseException) -> tuple[IadsrError, int]:
         ), code
     if said := _of_the_machine(error):
         return said, 1
-    text = _first_line(error)
+    text = first_line(error)
     return IadsrError(
         f"Unexpected {type(error).__name__}{': ' if text else ''}{text}",
         "This is a defect in iadsr. Run again with --debug and report what it prints.",
@@ -134,7 +134,7 @@ def _of_the_machine(error: BaseException) -> IadsrError | None:
         return IadsrError(f"{error.filename} is a longer name than this system takes.", "Give a shorter one.")
     if isinstance(error, io.UnsupportedOperation) and not sys.stdout.writable():
         return OutputError("Standard output is closed, and something was to be written there.", "Open it.")
-    no_memory = isinstance(error, RuntimeError) and any(map(_first_line(error).__contains__, _NO_MEMORY))
+    no_memory = isinstance(error, RuntimeError) and any(map(first_line(error).__contains__, _NO_MEMORY))
     if no_memory or isinstance(error, MemoryError):
         return IadsrError(
             "There is not enough memory for this.",
@@ -142,10 +142,6 @@ def _of_the_machine(error: BaseException) -> IadsrError | None:
             "memory with --in-parts always.",
         )
     return None
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
 
 
 def let_go_of_closed_streams() -> None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from iadsr_cli.artifacts import Manifest, manifest_kind, read_manifest
 from iadsr_cli.config import BackboneSettings
-from iadsr_cli.errors import ArtifactError, IadsrError
+from iadsr_cli.errors import ArtifactError, IadsrError, first_line
 from iadsr_cli.models import Backbone, make_backbone
 from iadsr_cli.models.alignment import AlignedModel
 
@@ -121,11 +121,11 @@ def _loaded(folder: Path, kind: str, made: Callable[[Backbone, Manifest], Model]
         loaded = model()
         loaded.load_state_dict(load_file(folder / WEIGHTS))
     except (SafetensorError, RuntimeError, OSError, ValueError) as error:
-        reason = next(iter(str(error).strip().splitlines()), "")
-        raise ArtifactError(f"The weights in {folder} do not fit its manifest: {reason}", "Make it again.") from None
+        raise ArtifactError(
+            f"The weights in {folder} do not fit its manifest: {first_line(error)}", "Make it again."
+        ) from None
     return loaded, vocabulary, manifest
 
 
 def _unusable(folder: Path, reason: str) -> ArtifactError:
-    first = next(iter(reason.strip().splitlines()), "")
-    return ArtifactError(f"The settings or items in {folder} cannot be used: {first}", "Make it again.")
+    return ArtifactError(f"The settings or items in {folder} cannot be used: {first_line(reason)}", "Make it again.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from iadsr_cli.addresses import parts, without_secrets
-from iadsr_cli.errors import InputError, OutputError, UsageError
+from iadsr_cli.errors import InputError, OutputError, UsageError, first_line
 
 _TIMEOUT = 60.0  # seconds without a byte
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "abfss": "adlfs", "az": "adlfs"}
@@ -268,4 +268,4 @@ def _written(name: str) -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+    return (first_line(error) or type(error).__name__).rstrip(".")
