@@ -112,11 +112,12 @@ def _check_places(values: dict[str, Any], config: Config) -> None:
         UsageError: if an address does, or such bytes.
         OutputError: if the cache lies in the log.
     """
+    from iadsr_cli.logs.files import NO_TEXT
     from iadsr_cli.logs.folders import check_cache
 
     for name, value in {**values, "cache_dir": config.run.cache}.items():
-        # Bytes that are not UTF-8: Parquet files in such folders cannot be opened.
-        if isinstance(value, Path) and re.search("[\0\ud800-\udfff]", str(value)):
+        # Parquet files in such folders cannot be opened.
+        if isinstance(value, Path) and NO_TEXT.search(str(value)):
             raise UsageError(f"{option_name(name)} is {value}, which is not UTF-8 text.", "Name a folder by text.")
         # A path has lost one of the two strokes.
         if isinstance(value, Path) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(value)):

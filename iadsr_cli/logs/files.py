@@ -15,7 +15,8 @@ from iadsr_cli.logs.formats import extension, format_of_file, named_format
 
 _TABLES = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
-_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
+NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
+"""What stands in names that are no text: a NUL, or a byte that is not UTF-8, as Python has it."""
 
 
 def is_several(source: str) -> bool:
@@ -140,7 +141,7 @@ def partition_values(path: Path, base: Path) -> dict[str, str | None]:
 
 def _unescaped(text: str, path: Path) -> str:
     said = unquote(text, errors="surrogateescape")  # as Python has names of files
-    if _NO_TEXT.search(said):
+    if NO_TEXT.search(said):
         raise InputError(
             f'{path} lies in a folder for "{text}", which is a NUL character or bytes that are not UTF-8 text.',
             "Rename the folder: what its name says is a column of the log.",
