@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from scipy import sparse
 
 from iadsr_cli.errors import ArtifactError, InputError
+from iadsr_cli.logs.values import numbered
 
 # Places of windows that are scored at once.
 _PLACES_AT_ONCE = 16_384
@@ -43,6 +44,11 @@ class Sequences:
     def people(self) -> np.ndarray:
         """The person that each user is, 0 to P - 1, int64 [U]: of sessions several are of one."""
         return np.arange(len(self.lengths)) if self.owners is None else self.owners
+
+    @cached_property
+    def num_people(self) -> int:
+        """How many people that is, P."""
+        return int(self.people.max(initial=-1)) + 1
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -103,26 +109,19 @@ def make_sequences(
     """
     rows = np.flatnonzero(pc.and_(pc.is_valid(user_ids), pc.is_valid(item_ids)).to_numpy(zero_copy_only=False))
     if vocabulary is None:
-        encoded = pc.dictionary_encode(item_ids.take(pa.array(rows)))
-        vocabulary = encoded.dictionary
-        codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64) + 1
+        codes, vocabulary = numbered(item_ids.take(pa.array(rows)))
+        codes += 1
     else:
         found = pc.index_in(item_ids.take(pa.array(rows)), value_set=vocabulary).fill_null(-1)
         codes = found.to_numpy(zero_copy_only=False).astype(np.int64) + 1
         rows, codes = rows[codes > 0], codes[codes > 0]
-
-    def numbered(ids: pa.Array) -> np.ndarray:
-        """Return ids of the rows as numbers, in the order in which they first occur there."""
-        numbers: np.ndarray = pc.dictionary_encode(ids.take(pa.array(rows))).indices.to_numpy(zero_copy_only=False)
-        return numbers
-
     return in_sequence(
-        numbered(user_ids),
+        numbered(user_ids.take(pa.array(rows)))[0],
         codes,
         rows.astype(np.int64),
         None if order is None else order[rows],
         vocabulary,
-        None if people is None else numbered(people),
+        None if people is None else numbered(people.take(pa.array(rows)))[0],
     )
 
 
@@ -147,7 +146,7 @@ def in_sequence(
     place = np.lexsort((rows, users) if order is None else (rows, order, users))
     lengths = np.bincount(users) if len(users) else np.zeros(0, np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    owners = None if people is None else people[place[offsets[:-1]]].astype(np.int64)
+    owners = None if people is None else people[place[offsets[:-1]]]
     return Sequences(items, codes[place], rows[place], offsets, owners)
 
 
@@ -157,7 +156,7 @@ def check_trainable(sequences: Sequences, source: str) -> None:
     Raises:
         InputError: if there is a single user or item, or no user has three interactions.
     """
-    users, items = len(np.unique(sequences.people)), len(sequences.items)
+    users, items = sequences.num_people, len(sequences.items)
     if not len(sequences.codes):
         raise InputError(f"{source} has no row with both a user and an item.", "Give a log with interactions.")
     for count, noun, column in ((users, "user", "--user-column"), (items, "item", "--item-column")):

@@ -185,14 +185,13 @@ class Judge:
         self._known, self._sequences, self._seed, self._reporter = known, known.sequences, seed, reporter
         self._kinds = KINDS if kinds is None else kinds
         # Sessions of one person are all judged by what others teach.
-        self._people = self._sequences.people
-        count = int(self._people.max(initial=-1)) + 1
-        order = np.random.default_rng([_STREAM, seed]).permutation(count)[self._people]
+        people = self._sequences.num_people
+        order = np.random.default_rng([_STREAM, seed]).permutation(people)[self._sequences.people]
         folds = FOLDS if folds is None else folds
-        self._fold = order % min(folds, count)
+        self._fold = order % min(folds, people)
         # Heads are learned from the users of one side and judge those of the other; of each fold are some on both,
         # where it has several.
-        self._side = (order if count <= folds else order // folds) % 2
+        self._side = (order if people <= folds else order // folds) % 2
         self._left_out = beyond(families)
         self.shares: dict[str, float] = {}
         self.fit = 1.0
@@ -300,8 +299,8 @@ class Judge:
     @cached_property
     def _in_time(self) -> bool:
         """Whether the log's order says when items are had."""
-        half = np.random.default_rng([_STREAM, self._seed, 3]).random(int(self._people.max(initial=-1)) + 1) < 0.5
-        return reliability(self._sequences, half[self._people]) >= _RELIABLE
+        half = np.random.default_rng([_STREAM, self._seed, 3]).random(self._sequences.num_people) < 0.5
+        return reliability(self._sequences, half[self._sequences.people]) >= _RELIABLE
 
     def _times(self, users: np.ndarray | None) -> np.ndarray | None:
         """Return when users, bool [U], have each item, or all users if None.

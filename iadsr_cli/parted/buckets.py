@@ -26,7 +26,7 @@ from iadsr_cli.logs.schema import find_column
 from iadsr_cli.logs.sessions import session_numbers
 from iadsr_cli.logs.stand_ins import stand_ins
 from iadsr_cli.logs.ties import Ties
-from iadsr_cli.logs.values import canonical_ids
+from iadsr_cli.logs.values import canonical_ids, numbered
 from iadsr_cli.progress import Reporter
 from iadsr_cli.protections import check_events, judged_events
 from iadsr_cli.sequences import Sequences, in_sequence
@@ -86,10 +86,7 @@ class Bucket:
         known = np.flatnonzero(found)
         order = None if self.order is None else self.order[known]
         # Numbered as in memory, by their rows that have an item: who teaches whom goes by these numbers.
-        users, people = (
-            pc.dictionary_encode(pa.array(of_rows[known])).indices.to_numpy(zero_copy_only=False)
-            for of_rows in (self.users, self.people)
-        )
+        users, people = (numbered(pa.array(of_rows[known]))[0] for of_rows in (self.users, self.people))
         return in_sequence(users, found[known], known, order, vocabulary, people)
 
     def take(self, rows: np.ndarray) -> "Bucket":
@@ -179,18 +176,16 @@ class Split:
     def bucket(self, number: int) -> Bucket:
         """Read one bucket."""
         table = _read(self.folder, number)
-        users = pc.dictionary_encode(table.column("user").combine_chunks()).indices
-        owner = people = users.to_numpy(zero_copy_only=False).astype(np.int64)
+        users = people = numbered(table.column("user").combine_chunks())[0]
         order = table.column("time")
         if self.gap is not None:
-            numbers = session_numbers(owner, order.to_numpy(), table.column("seconds").to_numpy(), self.gap)
+            numbers = session_numbers(people, order.to_numpy(), table.column("seconds").to_numpy(), self.gap)
             # Sessions count in the order of their first rows, as in memory.
-            sessions = pc.dictionary_encode(pa.array(owner * (numbers.max(initial=0) + 1) + numbers))
-            owner = sessions.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+            users = numbered(pa.array(people * (numbers.max(initial=0) + 1) + numbers))[0]
         rows, times = table.column("row").to_numpy(), _times(table)
         return Bucket(
             rows,
-            owner,
+            users,
             people,
             pc.fill_null(pc.index_in(table.column("item"), value_set=self.items), -1).to_numpy().astype(np.int64),
             self.ties.broken(times, rows),

@@ -217,9 +217,8 @@ def _denoise(workspace: PartedWorkspace, scorer: Scorer, plan: OutputPlan, engin
         refusal = gate(summary["removed"], log.num_rows, config)
         summary["refused"] = refusal and refusal.message
         workspace.check_unchanged()
-        if refusal is None:
-            _write(workspace, files, rule, plan)
         if refusal is None and plan.written:
+            _write(workspace, files, rule, plan)
             # With the buckets what was found in them, by other settings too, is of no more use.
             for place in (*folder.parent.glob(f"judged-{folder.name}-*"), folder):
                 shutil.rmtree(place)
@@ -227,8 +226,6 @@ def _denoise(workspace: PartedWorkspace, scorer: Scorer, plan: OutputPlan, engin
 
 
 def _write(workspace: PartedWorkspace, files: list[Path], rule: verdicts.Rule, plan: OutputPlan) -> None:
-    if not plan.written:
-        return
     decided = Found(files, {**verdicts.MISSING, **(verdicts.MISSING_WHY if plan.explained else {})})
     log = workspace.log
     with (
