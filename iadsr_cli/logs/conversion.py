@@ -14,7 +14,7 @@ from iadsr_cli.logs.holding import check_held, check_told_apart, check_whole
 from iadsr_cli.logs.jsonlines import JsonRecords, gives_back
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.spelling import cells, json_values, quoted, texts
-from iadsr_cli.logs.tables import TableRecords, filtered, joint_schema
+from iadsr_cli.logs.tables import TableRecords, filtered
 
 _BLOCK = 1 << 16  # rows turned into text at a time
 GROUP = 1 << 20  # rows of a table made from text
@@ -34,7 +34,8 @@ def selected(
 ) -> Rows:
     """Return the rows where `keep` (bool [rows]) is true, with `extra` columns (a value per such row) after their own.
 
-    Parquet's rows have the types and the schema metadata of the (first) file, and come in one table per row group.
+    Parquet's rows have the types that hold all files' values and the schema metadata of the first, and come in one
+    table per row group.
     Types of text depend on all rows, so that kept and removed rows agree; `ids` are the columns that hold ids.
 
     Raises:
@@ -64,21 +65,17 @@ def _of_tables(records: Records, keep: np.ndarray, format: Format) -> Rows:
     if format.kind != "parquet":
         for file in files:
             check_held(file.table, records.name, format)
-    partitions = {name: records.column(name) for name in records.partitions}
-    schema = joint_schema(file.table.schema for file in files)
-    for name, column in partitions.items():
-        schema = schema.append(pa.field(name, column.type))
+    schema = records.schema
+    assert schema is not None
+    columns = [records.column(name) for name in records.column_names]
 
     def tables() -> Iterator[pa.Table]:
         for file, rows in records.files():
             assert isinstance(file, TableRecords)
             for group in file.groups():
                 start, size = rows.start + group.start, group.stop - group.start
-                columns = [
-                    *file.table.slice(group.start, size).columns,
-                    *(column.slice(start, size) for column in partitions.values()),
-                ]
-                yield filtered(pa.Table.from_arrays(columns, schema=schema), keep[start : start + size])
+                own = [column.slice(start, size) for column in columns]
+                yield filtered(pa.Table.from_arrays(own, schema=schema), keep[start : start + size])
 
     return Rows(schema, tables())
 

@@ -112,11 +112,6 @@ class DelimitedRecords(TextRecords):
         """The columns, in the file's order."""
         return list(self.names)
 
-    @property
-    def types(self) -> dict[str, str]:
-        """The types of the columns: all are text."""
-        return dict.fromkeys(self.column_names, "text")
-
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column [rows] of strings (large_string); an empty field is an empty string."""
         return self.table.column(name)

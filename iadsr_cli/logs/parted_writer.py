@@ -18,7 +18,7 @@ from iadsr_cli.logs.own_text import OwnText, same_text, with_partitions
 from iadsr_cli.logs.parts import PartedLog, Piece
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.table_parts import TableParts
-from iadsr_cli.logs.tables import TableRecords, codecs_of, filtered, table_sink
+from iadsr_cli.logs.tables import TableRecords, codecs_of, filtered, retyped, table_sink
 from iadsr_cli.logs.text_parts import TextParts
 from iadsr_cli.logs.texts import TextRecords
 from iadsr_cli.logs.writer import check_extra_names, check_target, explained, replacing, target_format
@@ -162,7 +162,8 @@ def _file_sink(stream: IO[bytes], log: PartedLog, number: int, extra: Mapping[st
     with table_sink(stream, schema, codecs_of(file.metadata)) as write_table:
 
         def write_own(piece: Piece, keep: np.ndarray, added: Mapping[str, pa.Array]) -> None:
-            table = filtered(_table(log, piece), keep).drop_columns([*file.partitions])
+            assert isinstance(piece.records, TableRecords)
+            table = filtered(piece.records.table, keep).drop_columns([*file.partitions])
             write_table(pa.Table.from_arrays([*table.columns, *added.values()], schema=schema))
 
         yield write_own
@@ -203,8 +204,9 @@ def _format(log: PartedLog, target: str, format_override: str) -> Format:
 
 def _table(log: PartedLog, piece: Piece) -> pa.Table:
     """Return a piece as a table of the log's columns."""
-    if isinstance(piece.records, TableRecords):
-        return piece.records.table
+    if isinstance(log, TableParts):
+        assert isinstance(piece.records, TableRecords)
+        return retyped(piece.records.table, log.schema)
     assert isinstance(log, TextParts)
     piece.records.load(log.column_names)
     return typed_table(piece.records, log.column_names, log.column_types)

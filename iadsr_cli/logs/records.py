@@ -33,9 +33,14 @@ class Records(ABC):
         """Return one column [rows]."""
 
     @property
-    def types(self) -> dict[str, str]:
-        """The types of the columns that a file of this format has to have; the files of one log agree in them."""
-        return {}
+    def fixed(self) -> list[str]:
+        """The columns that every file of a log has to have, in their order; none where a record tells its own."""
+        return self.column_names
+
+    @property
+    def schema(self) -> pa.Schema | None:
+        """The columns' types, where they have any."""
+        return None
 
     @property
     def decimal(self) -> str:
@@ -57,6 +62,15 @@ class Records(ABC):
 
     def load(self, names: Iterable[str]) -> None:  # noqa: B027 (most formats parse all columns at once)
         """Make several columns ready at once, for `column` to return."""
+
+    @classmethod
+    def joint_schema(cls, files: "Sequence[Records]") -> pa.Schema | None:
+        """Return the types of the columns of several files of this kind together, where they have any.
+
+        Raises:
+            InputError: there are none that hold the values of all.
+        """
+        return None
 
     @classmethod
     def joined(cls, files: "Sequence[Records]", name: str) -> pa.ChunkedArray:

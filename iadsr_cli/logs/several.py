@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from pathlib import Path, PurePath
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from iadsr_cli.errors import InputError
 from iadsr_cli.logs.files import partition_values
@@ -27,20 +28,22 @@ class SeveralRecords(Records):
     records: tuple[Records, ...]
     paths: tuple[PurePath, ...]
     _partitions: dict[str, list[pa.Scalar]]
+    _schema: pa.Schema | None = None
 
     @classmethod
     def of(cls, name: str, base: Path, records: Sequence[Records]) -> "SeveralRecords":
         """Put the rows of files below the folder `base` together.
 
         Raises:
-            InputError: a file's columns, their types or its partitions are not those of the first.
+            InputError: a file's columns or its partitions are not those of the first, or its values of another kind.
         """
         first = records[0]
         paths = [Path(one.name) for one in records]
         for one in records:
-            check_types(one.name, one.types, first.name, first.types)
+            check_columns(one.name, one.fixed, first.name, first.fixed)
         partitions = partition_columns(paths, base, {column for one in records for column in one.column_names})
-        return cls(name, first.format, tuple(records), tuple(path.relative_to(base) for path in paths), partitions)
+        within = tuple(path.relative_to(base) for path in paths)
+        return cls(name, first.format, tuple(records), within, partitions, type(first).joint_schema(records))
 
     @property
     def column_names(self) -> list[str]:
@@ -65,10 +68,22 @@ class SeveralRecords(Records):
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column [rows]; a partition's values are whole numbers if all look so, else text (large_string)."""
         if name not in self._partitions:
-            return type(self.records[0]).joined(self.records, name)
+            if self._schema is None:
+                return type(self.records[0]).joined(self.records, name)
+            kind = self._schema.field(name).type
+            columns = (pc.cast(one.column(name), kind) for one in self.records)
+            return pa.chunked_array([chunk for column in columns for chunk in column.chunks], kind)
         values = self._partitions[name]
         chunks = [pa.repeat(value, one.num_rows) for value, one in zip(values, self.records, strict=True)]
         return pa.chunked_array(chunks, values[0].type)
+
+    @property
+    def schema(self) -> pa.Schema | None:
+        """The columns' types, where they have any: such as hold the values of all files."""
+        if self._schema is None:
+            return None
+        partitions = [pa.field(name, values[0].type) for name, values in self._partitions.items()]
+        return pa.schema([*self._schema, *partitions], self._schema.metadata)
 
     def kinds(self, name: str) -> set[type]:
         """Return the Python types of a column's values where the format leaves them open, null left out."""
@@ -133,26 +148,23 @@ def _check_partitions(
         )
 
 
-def check_types(name: str, types: dict[str, str], first: str, expected: dict[str, str]) -> None:
-    """Check that a file has the columns of the first one, and their types, in their order.
+def check_columns(name: str, columns: Sequence[str], first: str, expected: Sequence[str]) -> None:
+    """Check that a file has the columns of the first one, in their order.
 
     Raises:
         InputError: if it has not.
     """
-    missing = next((column for column in expected if column not in types), None)
-    added = next((column for column in types if column not in expected), None)
+    missing = next((column for column in expected if column not in columns), None)
+    added = next((column for column in columns if column not in expected), None)
     if missing is not None:
-        wrong = f'{name} has no column "{missing}", which {first} has.'
-    elif added is not None:
-        wrong = f'{name} has a column "{added}", which {first} has not.'
-    else:
-        for (column, kind), (place, kind_there) in zip(types.items(), expected.items(), strict=True):
-            if column != place:
-                wrong = f'{name} has column "{column}" where {first} has "{place}".'
-                break
-            if kind != kind_there:
-                wrong = f'{name} has {kind} values in column "{column}", {first} has {kind_there}.'
-                break
-        else:
-            return
-    raise InputError(wrong, _REMEDY.format("logs/2024-*" + Path(name).suffix))
+        raise mismatch(name, f'has no column "{missing}", which {first} has')
+    if added is not None:
+        raise mismatch(name, f'has a column "{added}", which {first} has not')
+    for column, place in zip(columns, expected, strict=True):
+        if column != place:
+            raise mismatch(name, f'has column "{column}" where {first} has "{place}"')
+
+
+def mismatch(name: str, wrong: str) -> InputError:
+    """Return the error of a file of that name, of which something is `wrong` beside the others."""
+    return InputError(f"{name} {wrong}.", _REMEDY.format("logs/2024-*" + Path(name).suffix))

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from iadsr_cli.errors import InputError
 from iadsr_cli.logs import parts
 from iadsr_cli.logs.files import log_files
 from iadsr_cli.logs.formats import Format
+from iadsr_cli.logs.joint import joint_schema
 from iadsr_cli.logs.parts import PartedLog, Piece, partitions_of, within
 from iadsr_cli.logs.records import check_names
 from iadsr_cli.logs.schema import find_roles
-from iadsr_cli.logs.several import check_types
 from iadsr_cli.logs.source import Source, source_of
-from iadsr_cli.logs.tables import TableRecords, first_line, joint_schema, micros_file, replaced, wide_times
+from iadsr_cli.logs.tables import TableRecords, first_line, micros_file, replaced, retyped, wide_times
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,11 @@ class PartFile:
     within: Path | None
     partitions: dict[str, pa.Scalar]
 
+    @property
+    def name(self) -> str:
+        """The file, as messages show it."""
+        return str(self.path)
+
     @cached_property
     def metadata(self) -> pq.FileMetaData:
         """What the file says of itself."""
@@ -71,6 +76,10 @@ class PartFile:
         """The columns whose times do not fit nanoseconds."""
         with _readable(self.path), pq.ParquetFile(self.path) as file, micros_file(self.path) as in_micros:
             return wide_times(file, in_micros)
+
+    def values(self, name: str) -> Iterator[pa.ChunkedArray]:
+        """Yield the values of one column, batch by batch."""
+        return (table.column(name) for table in self.tables([name]))
 
     def tables(self, columns: Sequence[str] | None) -> Iterator[pa.Table]:
         """Yield the rows of one row group each, `BATCH` at most: with some columns, or all; partitions are the last."""
@@ -96,9 +105,15 @@ class PartFile:
 
 @dataclass(frozen=True)
 class TableParts(PartedLog):
-    """A Parquet log, read in parts; `files` are its files, in order, at least one."""
+    """A Parquet log, read in parts.
+
+    Attributes:
+        files: its files, in order, at least one.
+        joint: the types of their own columns together, and the metadata of the first.
+    """
 
     files: tuple[PartFile, ...]
+    joint: pa.Schema
 
     @classmethod
     def open(cls, source: str, settings: LogSettings) -> "TableParts":
@@ -109,13 +124,12 @@ class TableParts(PartedLog):
             UsageError: its columns cannot be told.
         """
         files = _files(source, settings.format)
-        head = files[0]
         for file in files:
             names = file.schema.names  # which need not be text
-            check_names(names, str(file.path))
-            check_types(str(file.path), _types(file.schema), str(head.path), _types(head.schema))
-        roles = find_roles([*head.schema.names, *head.partitions], settings, source)
-        return cls(source, roles, settings, files)
+            check_names(names, file.name)
+        joint = joint_schema(files)
+        roles = find_roles([*joint.names, *files[0].partitions], settings, source)
+        return cls(source, roles, settings, files, joint)
 
     def __post_init__(self) -> None:
         """Check what all parts share, and that the times can be put in order part by part.
@@ -156,8 +170,8 @@ class TableParts(PartedLog):
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """The columns' types, partitions after the files' own, and the metadata of the first file."""
-        schema = joint_schema(file.schema for file in self.files)
+        """The columns' types, such as hold the values of all files, and the metadata of the first; partitions last."""
+        schema = self.joint
         for name, value in self.files[0].partitions.items():
             schema = schema.append(pa.field(name, value.type))
         return schema
@@ -176,7 +190,7 @@ class TableParts(PartedLog):
         return []
 
     def pieces(self, with_columns: bool = True) -> Iterator[Piece]:
-        """Yield the rows of one row group each, `BATCH` at most, with all columns."""
+        """Yield the rows of one row group each, `BATCH` at most, with all columns, in their file's types."""
         first = 0
         for number, file in enumerate(self.files):
             for records in self._of(file, None):
@@ -184,11 +198,11 @@ class TableParts(PartedLog):
                 first += records.num_rows
 
     def records(self, columns: Sequence[str] | None) -> Iterator[tuple[int, TableRecords]]:
-        """Yield the number of the first row, and rows with some columns, or all; `BATCH` at most."""
+        """Yield the number of the first row, and rows with some columns, or all, in joint types; `BATCH` at most."""
         first = 0
         for file in self.files:
             for records in self._of(file, columns):
-                yield first, records
+                yield first, replace(records, table=retyped(records.table, self.schema))
                 first += records.num_rows
 
     def _of(self, file: PartFile, columns: Sequence[str] | None) -> Iterator[TableRecords]:
@@ -209,10 +223,6 @@ def _files(source: str, format_override: str) -> tuple[PartFile, ...]:
 def _own_columns(path: Path) -> list[str]:
     with _readable(path):
         return list(pq.read_schema(path).names)
-
-
-def _types(schema: pa.Schema) -> dict[str, str]:
-    return {field.name: str(field.type) for field in schema}
 
 
 def table_memory(path: Path, bytes_per_row: int) -> int:

@@ -1,6 +1,6 @@
 """The rows of a Parquet file: a table, with its own types."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate, pairwise, zip_longest
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from iadsr_cli.errors import InputError
 from iadsr_cli.logs.formats import Format
+from iadsr_cli.logs.joint import joint_schema
 from iadsr_cli.logs.records import Records, check_names
 
 
@@ -66,13 +67,22 @@ class TableRecords(Records):
         return int(self.table.num_rows)
 
     @property
-    def types(self) -> dict[str, str]:
-        """The types of the columns."""
-        return {field.name: str(field.type) for field in self.table.schema}
+    def schema(self) -> pa.Schema:
+        """The columns' types, and the file's own metadata."""
+        return self.table.schema
+
+    @classmethod
+    def joint_schema(cls, files: Sequence[Records]) -> pa.Schema:
+        """Return the types of the columns of several files together (`joint.joint_schema`)."""
+        return joint_schema([file for file in files if isinstance(file, cls)])
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column [rows] with the type it has in the file."""
         return self.table.column(name)
+
+    def values(self, name: str) -> Iterator[pa.ChunkedArray]:
+        """Yield one column at once."""
+        yield self.column(name)
 
     def groups(self) -> Iterator[slice]:
         """Yield the numbers of the rows of each row group."""
@@ -108,12 +118,11 @@ def replaced(table: pa.Table, other: pa.Table, names: Sequence[str]) -> pa.Table
     return table
 
 
-def joint_schema(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """Return the first of schemas of the same columns, with nulls where any of them allows some."""
-    all_schemas = list(schemas)
-    columns = zip(*all_schemas, strict=True)
-    fields = [same[0].with_nullable(any(field.nullable for field in same)) for same in columns]
-    return pa.schema(fields, all_schemas[0].metadata)
+def retyped(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with the types that a schema has of its columns, which hold its values."""
+    fields = [schema.field(name) for name in table.column_names]
+    columns = [pc.cast(column, field.type) for column, field in zip(table.columns, fields, strict=True)]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
 
 
 def filtered(table: pa.Table, keep: np.ndarray) -> pa.Table:

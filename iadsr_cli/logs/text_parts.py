@@ -18,7 +18,7 @@ from iadsr_cli.logs.jsonlines import JsonRecords, Kind
 from iadsr_cli.logs.parts import PartedLog, Piece, partitions_of, within
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.schema import find_roles
-from iadsr_cli.logs.several import SeveralRecords, check_types
+from iadsr_cli.logs.several import SeveralRecords, check_columns
 from iadsr_cli.logs.source import Source, source_of
 from iadsr_cli.logs.spans import Gluing
 from iadsr_cli.logs.texts import TextRecords
@@ -70,7 +70,7 @@ class TextParts(PartedLog):
         """
         paths = log_files(source, settings.format)
         files: list[PartFile] = []
-        types: dict[str, str] = {}
+        fixed: list[str] = []
         gluing = Gluing()
         with reporter.stage("read", None, "rows") as stage:
             for path in paths:
@@ -78,8 +78,8 @@ class TextParts(PartedLog):
                 own, rows, returns = source_of(path), 0, False
                 columns: dict[str, None] = {}
                 for records in file.blocks():
-                    types = types or records.types
-                    check_types(str(path), records.types, str(paths[0]), types)
+                    fixed = fixed or records.fixed
+                    check_columns(str(path), records.fixed, str(paths[0]), fixed)
                     columns.update(dict.fromkeys(records.column_names))
                     rows += records.num_rows
                     if isinstance(records, DelimitedRecords):

@@ -219,7 +219,7 @@ ROW = {"user_id": [1], "item_id": [2], "x": [0.5]}
     [
         (ROW, {"user_id": [1], "item_id": [2]}, 'logs/b.parquet has no column "x", which logs/a.parquet has.'),
         ({"user_id": [1], "item_id": [2]}, ROW, 'logs/b.parquet has a column "x", which logs/a.parquet has not.'),
-        (ROW, ROW | {"x": [1]}, 'logs/b.parquet has int64 values in column "x", logs/a.parquet has double.'),
+        (ROW, ROW | {"x": ["1"]}, 'logs/b.parquet has string values in column "x", logs/a.parquet has double.'),
         (ROW, dict(reversed(ROW.items())), 'logs/b.parquet has column "x" where logs/a.parquet has "user_id".'),
     ],
 )

@@ -1,0 +1,119 @@
+"""One schema for the files of a Parquet log, whose writers may have given a column several types."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from iadsr_cli.errors import InputError
+from iadsr_cli.logs.several import check_columns, mismatch
+from iadsr_cli.logs.values import is_text
+
+
+class TableFile(Protocol):
+    """A file whose columns have types."""
+
+    @property
+    def name(self) -> str:
+        """The file, as messages show it."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Its columns' types."""
+
+    def values(self, name: str) -> Iterator[pa.ChunkedArray]:
+        """Yield the values of a column, in stretches."""
+
+
+def joint_schema(files: Sequence[TableFile]) -> pa.Schema:
+    """Return the columns of files, at least one, with types that hold the values of all, and the first one's metadata.
+
+    What Arrow promotes goes together: strings of any kind, numbers or times of several widths and units, a column that
+    is all null in one file, whole numbers that have become floats for the sake of a null. Every value stays what it
+    is, or there is no such type: of columns whose types alone do not promise that, the values are looked at.
+
+    Raises:
+        InputError: a file's columns are not those of the first, in their order, or no type holds the values of all.
+    """
+    first = files[0]
+    for file in files:
+        check_columns(file.name, file.schema.names, first.name, first.schema.names)
+    fields = [
+        field.with_type(_joint_type(files, field.name)).with_nullable(
+            any(each.schema.field(i).nullable for each in files)
+        )
+        for i, field in enumerate(first.schema)
+    ]
+    return pa.schema(fields, first.schema.metadata)
+
+
+def _joint_type(files: Sequence[TableFile], column: str) -> pa.DataType:
+    candidates = _candidates(file.schema.field(column).type for file in files)
+    if len(candidates) == 1 and all(file.schema.field(column).type == candidates[0] for file in files):
+        return candidates[0]
+    for type in candidates:
+        if all(_fits(file, column, type) for file in files):
+            return type
+    raise _clash(files, column)
+
+
+def _candidates(types: Iterable[pa.DataType]) -> list[pa.DataType]:
+    """Return what may hold values of all the types, the best first."""
+    distinct = list(dict.fromkeys(types))
+    if len(distinct) == 1:
+        return distinct
+    distinct = list(dict.fromkeys(map(_decoded, distinct)))
+    try:
+        schemas = [pa.schema([("", type)]) for type in distinct]
+        joint = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return []
+    # Arrow rounds decimals to floats without a word, and makes them too short for whole numbers.
+    if all(any(_has(type, test) for type in distinct) for test in (pa.types.is_decimal, _is_other_number)):
+        return []
+    # Whole numbers beyond 2^53 are no floats, but floats may be whole; nor has every date nanoseconds.
+    return [joint, *(type for type in distinct if pa.types.is_primitive(joint) and type != joint)]
+
+
+def _decoded(type: pa.DataType) -> pa.DataType:
+    """Return the type of a dictionary's values, and what Arrow promotes of string views."""
+    if pa.types.is_dictionary(type):
+        return _decoded(type.value_type)
+    return pa.large_string() if pa.types.is_string_view(type) else type
+
+
+def _is_other_number(type: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(type) or pa.types.is_integer(type))
+
+
+def _has(type: pa.DataType, test: Callable[[pa.DataType], bool]) -> bool:
+    return test(type) or any(_has(type.field(part).type, test) for part in range(type.num_fields))
+
+
+def _fits(file: TableFile, column: str, type: pa.DataType) -> bool:
+    """Return whether every value of a file's column is the same in another type."""
+    if file.schema.field(column).type == type or is_text(type):
+        return True
+    try:
+        for values in file.values(column):
+            pc.cast(values, type)
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _clash(files: Sequence[TableFile], column: str) -> InputError:
+    """Return the error of a column that has no joint type: the first file whose values none before agree with."""
+    types = [file.schema.field(column).type for file in files]
+    for number, type in enumerate(types):
+        for before in range(number):
+            if not _candidates([types[before], type]):
+                return _differing(files[number], files[before], column, "")
+    other = next(number for number, type in enumerate(types) if type != types[0])
+    return _differing(files[other], files[0], column, ", and no type holds both exactly")
+
+
+def _differing(file: TableFile, other: TableFile, column: str, why: str) -> InputError:
+    kinds = [each.schema.field(column).type for each in (file, other)]
+    return mismatch(file.name, f'has {kinds[0]} values in column "{column}", {other.name} has {kinds[1]}{why}')

@@ -1,0 +1,190 @@
+"""Parquet files of one log whose writers gave a column several types: one log, and each file back in its own."""
+
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from written import write_rows
+
+from iadsr_cli.config import LogSettings
+from iadsr_cli.errors import InputError
+from iadsr_cli.logs.parted_reader import open_parts
+from iadsr_cli.logs.parted_writer import writing, writing_folder
+from iadsr_cli.logs.reader import read_log
+from iadsr_cli.logs.writer import drafted_folder
+from iadsr_cli.progress import Silent
+
+NOON, LATE = datetime(2024, 1, 2, 12), datetime(2024, 1, 3)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def make(**columns):
+    """Write files a, b ... of which each has its own array of every column."""
+    Path("logs").mkdir(exist_ok=True)
+    for name, arrays in zip("abc", zip(*columns.values(), strict=True), strict=False):
+        pq.write_table(pa.table(dict(zip(columns, arrays, strict=True))), f"logs/{name}.parquet")
+
+
+def text(*values, type="string"):
+    return pa.array(values, type)
+
+
+def test_a_log_of_two_versions_of_pandas():
+    ids, items = (
+        [text("u1", "u2"), text("u1", "u3", type="large_string")],
+        [pa.array([7, 8]), pa.array([8, None], "double")],
+    )
+    times = [pa.array([NOON, LATE], "timestamp[ns]"), pa.array([LATE, NOON], "timestamp[us]")]
+    make(user_id=ids, item_id=items, time=times)
+    settings = LogSettings(null_ids="keep")
+    log = read_log("logs", settings)
+    assert log.user_ids().to_pylist() == ["u1", "u2", "u1", "u3"]
+    assert log.item_ids().to_pylist() == ["7", "8", "8", None]
+    order = log.order()
+    assert order[0] == order[3] < order[1] == order[2]
+    parts = list(open_parts("logs", settings, Silent()).parts())
+    assert pa.concat_arrays([part.users for part in parts]).equals(log.user_ids())
+    assert pa.concat_arrays([part.items for part in parts]).equals(log.item_ids())
+    assert np.concatenate([part.order for part in parts]).tolist() == order.tolist()
+
+
+CASES = {
+    "text": (text("a", None), text("b", type="large_string"), "large_string"),
+    "view": (text("a"), text("b", type="string_view"), "large_string"),
+    "category": (text("a", "a").dictionary_encode(), text("b"), "string"),
+    "null": (pa.nulls(2), pa.array([1.5]), "double"),
+    "width": (pa.array([1], "int32"), pa.array([2**40]), "int64"),
+    "sign": (pa.array([2**63], "uint64"), pa.array([2]), "uint64"),
+    "float": (pa.array([1, 2]), pa.array([None, 0.5]), "double"),
+    "wide whole": (pa.array([2**53 + 1]), pa.array([None, 4.0]), "int64"),
+    "unit": (pa.array([NOON], "timestamp[s]"), pa.array([LATE], "timestamp[ns]"), "timestamp[ns]"),
+    "far": (pa.array([NOON], "timestamp[ns]"), pa.array([datetime(9999, 1, 1)], "timestamp[us]"), "timestamp[us]"),
+    "decimal": (pa.array([Decimal("1.5")]), pa.array([Decimal("20.25")]), "decimal128(4, 2)"),
+    "empty lists": (pa.array([[]], pa.list_(pa.null())), pa.array([["a"]]), "list<item: string>"),
+    "lists": (pa.array([["a"]]), pa.array([["b"]], pa.list_(pa.large_string())), "list<item: large_string>"),
+}  # fmt: skip
+
+
+def in_memory(keep, extra):
+    log = read_log("logs", LogSettings())
+    write_rows(log, "one.parquet", keep, extra=extra)
+    with drafted_folder(log, "back", keep, extra=extra):
+        pass
+
+
+def in_parts(keep, extra):
+    log = open_parts("logs", LogSettings(), Silent())
+    types = {name: pa.array(values).type for name, values in extra.items()}
+    for open_target, target in ((writing, "one.parquet"), (writing_folder, "back")):
+        with open_target(log, target, types, force=False) as write:
+            for piece in log.pieces():
+                chosen = keep[piece.first : piece.first + piece.records.num_rows]
+                before = int(keep[: piece.first].sum())
+                added = {name: pa.array(v[before : before + chosen.sum()]) for name, v in extra.items()}
+                write(piece, chosen, added)
+
+
+@pytest.mark.parametrize("write", [in_memory, in_parts])
+@pytest.mark.parametrize("case", CASES)
+def test_files_come_back_in_their_own_types_and_together_in_one_that_holds_all(case, write):
+    one, two, joint = CASES[case]
+    ids = [pa.array(range(len(one))), pa.array(range(len(two)))]
+    make(user_id=ids, item_id=ids, x=[one, two])
+    everything = np.ones(len(one) + len(two), bool)
+    write(everything, {"s": np.arange(len(everything))})
+    for name, own in (("a", one), ("b", two)):
+        there, back = (pq.read_table(f"{folder}/{name}.parquet") for folder in ("logs", "back"))
+        assert back.drop_columns("s").equals(there)
+        assert back["x"].combine_chunks().type == there["x"].type
+        assert back["x"].to_pylist() == own.to_pylist()
+    together = pq.read_table("one.parquet")
+    assert str(together["x"].type).replace("element", "item") == joint
+    assert together["x"].to_pylist() == [*one.to_pylist(), *two.to_pylist()]
+    assert len(pd.read_parquet("one.parquet")) == len(everything)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "wrong"),
+    [
+        (pa.array([1]), text("a"), 'string values in column "x", logs/a.parquet has int64.'),
+        (pa.array([0.5]), pa.array([Decimal("1.5")]),
+         'decimal128(2, 1) values in column "x", logs/a.parquet has double.'),
+        (pa.array([Decimal("1.5")]), pa.array([1]),
+         'int64 values in column "x", logs/a.parquet has decimal128(2, 1).'),
+        (pa.array([0.5]), pa.array([2**53 + 1]),
+         'int64 values in column "x", logs/a.parquet has double, and no type holds both exactly.'),
+        (pa.array([NOON], "timestamp[us]"), pa.array([NOON], pa.timestamp("us", "UTC")),
+         'timestamp[us, tz=UTC] values in column "x", logs/a.parquet has timestamp[us].'),
+        (pa.array([NOON], "timestamp[us]"), pa.array([NOON.date()]),
+         'date32[day] values in column "x", logs/a.parquet has timestamp[us].'),
+        (pa.array([True]), pa.array([1]), 'int64 values in column "x", logs/a.parquet has bool.'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("read", [read_log, lambda source, settings: open_parts(source, settings, Silent())])
+def test_values_that_no_type_holds(one, two, wrong, read):
+    make(user_id=[pa.array([1])] * 2, item_id=[pa.array([1])] * 2, x=[one, two])
+    with pytest.raises(InputError) as caught:
+        read("logs", LogSettings())
+    assert caught.value.message == f"logs/b.parquet has {wrong}"
+    assert caught.value.hint.startswith("Files of one log have the same columns: mend the file, or choose files")
+
+
+def test_the_file_that_no_other_agrees_with_is_named():
+    make(user_id=[pa.array([1])] * 3, item_id=[pa.array([1])] * 3, x=[pa.nulls(1), pa.array([2]), text("a")])
+    with pytest.raises(InputError) as caught:
+        read_log("logs", LogSettings())
+    assert caught.value.message == 'logs/c.parquet has string values in column "x", logs/b.parquet has int64.'
+
+
+TYPES = ["int8", "int32", "int64", "uint8", "uint64", "float", "double", "timestamp[s]", "timestamp[ns]", "null"]
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_values_stay_what_they_are_or_the_log_is_refused(data):
+    columns = []
+    for _ in range(data.draw(st.integers(2, 3))):
+        values = pa.array(data.draw(st.lists(st.one_of(st.none(), st.integers(-300, 2**62)), min_size=1, max_size=3)))
+        if data.draw(st.booleans()):
+            values = pa.array(
+                data.draw(st.lists(st.one_of(st.none(), st.floats(allow_nan=False)), min_size=1)), "double"
+            )
+        try:
+            columns.append(pc.cast(values, data.draw(st.sampled_from(TYPES))))
+        except pa.ArrowException:
+            assume(False)
+    ids = [pa.array(range(len(column))) for column in columns]
+    make(user_id=ids, item_id=ids, x=columns)
+    for path in Path("logs").glob("*.parquet"):
+        if "abc".index(path.stem) >= len(columns):
+            path.unlink()
+    settings = LogSettings(time_column="none")
+    try:
+        log = read_log("logs", settings)
+    except InputError as error:
+        assert ' values in column "x", ' in error.message
+        with pytest.raises(InputError):
+            open_parts("logs", settings, Silent())
+        return
+    parts = open_parts("logs", settings, Silent())
+    for joint in (log.column("x"), pa.chunked_array([r.column("x").combine_chunks() for _, r in parts.records(["x"])])):
+        assert joint.type == log.column("x").type
+        done = 0
+        for column in columns:
+            there = joint.slice(done, len(column))
+            done += len(column)
+            if not pa.types.is_null(column.type):
+                assert pc.cast(there, column.type).combine_chunks().equals(column)
+            assert there.null_count == column.null_count
