@@ -112,6 +112,11 @@ class DelimitedRecords(TextRecords):
         """The columns, in the file's order."""
         return list(self.names)
 
+    @property
+    def fixed(self) -> list[str]:
+        """All columns: one header stands above the records of all files."""
+        return self.column_names
+
     def column(self, name: str) -> pa.ChunkedArray:
         """Return one column [rows] of strings (large_string); an empty field is an empty string."""
         return self.table.column(name)

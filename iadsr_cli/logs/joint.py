@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.errors import InputError
-from iadsr_cli.logs.several import check_columns, mismatch
+from iadsr_cli.logs.several import mismatch
 from iadsr_cli.logs.values import is_text
 
 
@@ -27,32 +27,56 @@ class TableFile(Protocol):
 
 
 def joint_schema(files: Sequence[TableFile]) -> pa.Schema:
-    """Return the columns of files, at least one, with types that hold the values of all, and the first one's metadata.
+    """Return all columns of files, as they appear, with types that hold the values of all, and the first's metadata.
 
     What Arrow promotes goes together: strings of any kind, numbers or times of several widths and units, a column that
     is all null in one file, whole numbers that have become floats for the sake of a null. Every value stays what it
-    is, or there is no such type: of columns whose types alone do not promise that, the values are looked at.
+    is, or there is no such type: of columns whose types alone do not promise that, the values are looked at. A column
+    that a file has not is null in its rows.
 
     Raises:
-        InputError: a file's columns are not those of the first, in their order, or no type holds the values of all.
+        InputError: no type holds the values of a column of all files.
     """
-    first = files[0]
-    for file in files:
-        check_columns(file.name, file.schema.names, first.name, first.schema.names)
-    fields = [
-        field.with_type(_joint_type(files, field.name)).with_nullable(
-            any(each.schema.field(i).nullable for each in files)
-        )
-        for i, field in enumerate(first.schema)
+    names = list(dict.fromkeys(name for file in files for name in file.schema.names))
+    return pa.schema([_joint_field(files, name) for name in names], files[0].schema.metadata)
+
+
+def check_everywhere(files: Sequence[TableFile], columns: Iterable[str]) -> None:
+    """Check that no file lacks one of some columns that others have.
+
+    Raises:
+        InputError: if one does.
+    """
+    for column in columns:
+        there = [file for file in files if column in file.schema.names]
+        for file in files if there else ():
+            if column not in file.schema.names:
+                raise mismatch(file.name, f'has no column "{column}", which {there[0].name} has')
+
+
+def with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return a table with the columns and types of a joint schema."""
+    columns = [
+        pc.cast(table.column(field.name), field.type)
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
+        for field in schema
     ]
-    return pa.schema(fields, first.schema.metadata)
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _joint_field(files: Sequence[TableFile], column: str) -> pa.Field:
+    having = [file for file in files if column in file.schema.names]
+    fields = [file.schema.field(column) for file in having]
+    nullable = len(having) < len(files) or any(field.nullable for field in fields)
+    return fields[0].with_type(_joint_type(having, column)).with_nullable(nullable)
 
 
 def _joint_type(files: Sequence[TableFile], column: str) -> pa.DataType:
-    candidates = _candidates(file.schema.field(column).type for file in files)
-    if len(candidates) == 1 and all(file.schema.field(column).type == candidates[0] for file in files):
-        return candidates[0]
-    for type in candidates:
+    types = {file.schema.field(column).type for file in files}
+    if len(types) == 1:
+        return types.pop()
+    for type in _candidates(file.schema.field(column).type for file in files):
         if all(_fits(file, column, type) for file in files):
             return type
     raise _clash(files, column)
@@ -60,10 +84,7 @@ def _joint_type(files: Sequence[TableFile], column: str) -> pa.DataType:
 
 def _candidates(types: Iterable[pa.DataType]) -> list[pa.DataType]:
     """Return what may hold values of all the types, the best first."""
-    distinct = list(dict.fromkeys(types))
-    if len(distinct) == 1:
-        return distinct
-    distinct = list(dict.fromkeys(map(_decoded, distinct)))
+    distinct = list(dict.fromkeys(map(_decoded, types)))
     try:
         schemas = [pa.schema([("", type)]) for type in distinct]
         joint = pa.unify_schemas(schemas, promote_options="permissive").field(0).type

@@ -85,11 +85,6 @@ class JsonRecords(TextRecords):
         """
         return self.joined([self], name)
 
-    @property
-    def fixed(self) -> list[str]:
-        """None: every object tells its own."""
-        return []
-
     @classmethod
     def joined(cls, files: Sequence[Records], name: str) -> pa.ChunkedArray:
         """Return one column of several files: what `column` would return were they one."""

@@ -14,11 +14,12 @@ from iadsr_cli.logs.conversion import CODECS_OF_TEXT, GROUP, Rows, delimited_pie
 from iadsr_cli.logs.folders import replacing_log
 from iadsr_cli.logs.formats import DELIMITERS, Format, compressing
 from iadsr_cli.logs.holding import check_held, check_told_apart, check_whole
+from iadsr_cli.logs.joint import with_columns
 from iadsr_cli.logs.own_text import OwnText, same_text, with_partitions
 from iadsr_cli.logs.parts import PartedLog, Piece
 from iadsr_cli.logs.records import Records
 from iadsr_cli.logs.table_parts import TableParts
-from iadsr_cli.logs.tables import TableRecords, codecs_of, filtered, retyped, table_sink
+from iadsr_cli.logs.tables import TableRecords, codecs_of, filtered, table_sink
 from iadsr_cli.logs.text_parts import TextParts
 from iadsr_cli.logs.texts import TextRecords
 from iadsr_cli.logs.writer import check_extra_names, check_target, explained, replacing, target_format
@@ -206,7 +207,7 @@ def _table(log: PartedLog, piece: Piece) -> pa.Table:
     """Return a piece as a table of the log's columns."""
     if isinstance(log, TableParts):
         assert isinstance(piece.records, TableRecords)
-        return retyped(piece.records.table, log.schema)
+        return with_columns(piece.records.table, log.schema)
     assert isinstance(log, TextParts)
     piece.records.load(log.column_names)
     return typed_table(piece.records, log.column_names, log.column_types)

@@ -242,7 +242,7 @@ class PartedLog(ABC):
             InputError: a value in it cannot be used, or it cannot be read.
         """
         roles = self.roles
-        columns = [name for name in (roles.user, roles.item, roles.time) if name is not None]
+        columns = roles.keys
         for start, records in self.records(None if with_columns else columns):
             records.load(columns)
             users, items = self._ids(records, "user"), self._ids(records, "item")

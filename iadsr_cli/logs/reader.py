@@ -28,6 +28,7 @@ from iadsr_cli.logs.formats import (
     shown,
     too_much_text,
 )
+from iadsr_cli.logs.joint import check_everywhere
 from iadsr_cli.logs.jsonlines import JsonRecords
 from iadsr_cli.logs.listed import warning_of_histories, warning_of_lists
 from iadsr_cli.logs.records import Records
@@ -170,7 +171,8 @@ def read_log(source: str, settings: LogSettings) -> Log:
     """
     records, sources = _read(source, settings)
     roles = find_roles(records.column_names, settings, records.name)
-    records.load(name for name in (roles.user, roles.item, roles.time, *roles.text) if name is not None)
+    _check_files(records, roles.keys)
+    records.load([*roles.keys, *roles.text])
     users = canonical_ids(records, roles.user, "user", settings.null_ids, settings.missing)
     items = canonical_ids(records, roles.item, "item", settings.null_ids, settings.missing)
     stretch = cache(partial(TimeColumn, records, missing=settings.missing))
@@ -228,6 +230,7 @@ def read_items(source: str, settings: LogSettings, item: str | None = None, *, j
     with _of_items() if joined else nullcontext():
         records, sources = _read(source, settings)
         column = find_item(records.column_names, settings, records.name, item, joined=joined)
+        _check_files(records, [column])
         text = find_text(records.column_names, settings, records.name)
         if not text:
             columns = ", ".join(f'"{each}"' for each in records.column_names)
@@ -239,6 +242,11 @@ def read_items(source: str, settings: LogSettings, item: str | None = None, *, j
         items = canonical_ids(records, column, "item", settings.null_ids, settings.missing)
     texts = texts_of(records, text, items, settings.missing, check=not joined and not settings.text_column)
     return replace(texts, sources=sources, warnings=tuple(filter(None, [_glued(records)])))
+
+
+def _check_files(records: Records, columns: Sequence[str]) -> None:
+    """Check that no Parquet file lacks a column that others have."""
+    check_everywhere([file for file, _ in records.files() if isinstance(file, TableRecords)], columns)
 
 
 def _other_text(settings: LogSettings, joined: bool) -> str:

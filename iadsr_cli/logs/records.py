@@ -34,8 +34,8 @@ class Records(ABC):
 
     @property
     def fixed(self) -> list[str]:
-        """The columns that every file of a log has to have, in their order; none where a record tells its own."""
-        return self.column_names
+        """The columns that every file of a log has to have, in their order."""
+        return []
 
     @property
     def schema(self) -> pa.Schema | None:

@@ -66,6 +66,11 @@ class Roles:
     time: str | None
     text: tuple[str, ...]
 
+    @property
+    def keys(self) -> list[str]:
+        """The columns without which a row is no interaction: user, item and, where there is one, time."""
+        return [name for name in (self.user, self.item, self.time) if name is not None]
+
 
 def find_roles(columns: Sequence[str], settings: LogSettings, source: str) -> Roles:
     """Return which of `columns` is what: the settings decide, otherwise a column's usual names, then less usual ones.

@@ -35,7 +35,8 @@ class SeveralRecords(Records):
         """Put the rows of files below the folder `base` together.
 
         Raises:
-            InputError: a file's columns or its partitions are not those of the first, or its values of another kind.
+            InputError: a file's partitions are not those of the first, or its columns are not (of text with a header),
+                or no type holds the values of a column of all.
         """
         first = records[0]
         paths = [Path(one.name) for one in records]
@@ -71,7 +72,7 @@ class SeveralRecords(Records):
             if self._schema is None:
                 return type(self.records[0]).joined(self.records, name)
             kind = self._schema.field(name).type
-            columns = (pc.cast(one.column(name), kind) for one in self.records)
+            columns = (_of_type(one, name, kind) for one in self.records)
             return pa.chunked_array([chunk for column in columns for chunk in column.chunks], kind)
         values = self._partitions[name]
         chunks = [pa.repeat(value, one.num_rows) for value, one in zip(values, self.records, strict=True)]
@@ -111,6 +112,13 @@ class SeveralRecords(Records):
     def _edges(self) -> list[int]:
         """The number of each file's first row, and last that of all rows."""
         return list(accumulate((one.num_rows for one in self.records), initial=0))
+
+
+def _of_type(records: Records, name: str, kind: pa.DataType) -> pa.ChunkedArray:
+    """Return a column in another type that holds its values; nulls where the file has no such column."""
+    if name not in records.column_names:
+        return pa.chunked_array([pa.nulls(records.num_rows, kind)])
+    return pc.cast(records.column(name), kind)
 
 
 def _keys(values: dict[str, str | None]) -> str:

@@ -15,12 +15,12 @@ from iadsr_cli.errors import InputError
 from iadsr_cli.logs import parts
 from iadsr_cli.logs.files import log_files
 from iadsr_cli.logs.formats import Format
-from iadsr_cli.logs.joint import joint_schema
+from iadsr_cli.logs.joint import check_everywhere, joint_schema, with_columns
 from iadsr_cli.logs.parts import PartedLog, Piece, partitions_of, within
 from iadsr_cli.logs.records import check_names
 from iadsr_cli.logs.schema import find_roles
 from iadsr_cli.logs.source import Source, source_of
-from iadsr_cli.logs.tables import TableRecords, first_line, micros_file, replaced, retyped, wide_times
+from iadsr_cli.logs.tables import TableRecords, first_line, micros_file, replaced, wide_times
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ class TableParts(PartedLog):
         """Open the files of a log, reading no more than the times.
 
         Raises:
-            InputError: one cannot be read or has other columns, or the times cannot be used.
+            InputError: one cannot be read or lacks a column, or the times cannot be used.
             UsageError: its columns cannot be told.
         """
         files = _files(source, settings.format)
@@ -129,6 +129,7 @@ class TableParts(PartedLog):
             check_names(names, file.name)
         joint = joint_schema(files)
         roles = find_roles([*joint.names, *files[0].partitions], settings, source)
+        check_everywhere(files, roles.keys)
         return cls(source, roles, settings, files, joint)
 
     def __post_init__(self) -> None:
@@ -199,10 +200,13 @@ class TableParts(PartedLog):
 
     def records(self, columns: Sequence[str] | None) -> Iterator[tuple[int, TableRecords]]:
         """Yield the number of the first row, and rows with some columns, or all, in joint types; `BATCH` at most."""
+        schema = (
+            self.schema if columns is None else pa.schema([self.schema.field(name) for name in dict.fromkeys(columns)])
+        )
         first = 0
         for file in self.files:
             for records in self._of(file, columns):
-                yield first, replace(records, table=retyped(records.table, self.schema))
+                yield first, replace(records, table=with_columns(records.table, schema))
                 first += records.num_rows
 
     def _of(self, file: PartFile, columns: Sequence[str] | None) -> Iterator[TableRecords]:

@@ -118,13 +118,6 @@ def replaced(table: pa.Table, other: pa.Table, names: Sequence[str]) -> pa.Table
     return table
 
 
-def retyped(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Return a table with the types that a schema has of its columns, which hold its values."""
-    fields = [schema.field(name) for name in table.column_names]
-    columns = [pc.cast(column, field.type) for column, field in zip(table.columns, fields, strict=True)]
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
-
-
 def filtered(table: pa.Table, keep: np.ndarray) -> pa.Table:
     """Return the rows of a table where `keep` (bool [rows]) is true."""
     try:

@@ -115,6 +115,35 @@ def test_files_come_back_in_their_own_types_and_together_in_one_that_holds_all(c
     assert len(pd.read_parquet("one.parquet")) == len(everything)
 
 
+@pytest.mark.parametrize("write", [in_memory, in_parts])
+def test_columns_that_came_later_and_in_another_order(write):
+    rows = [
+        {"user_id": [1, 2], "item_id": ["a", "b"]},
+        {"coupon": ["c", None, "d"], "item_id": ["b", "c", "d"], "user_id": [2, 3, 4]},
+        {"user_id": [5], "item_id": ["e"], "day": [6]},
+    ]
+    Path("logs").mkdir()
+    for name, columns in zip("abc", rows, strict=True):
+        schema = [pa.field(key, pa.array(values).type, nullable=key != "day") for key, values in columns.items()]
+        pq.write_table(pa.table(columns, pa.schema(schema)), f"logs/{name}.parquet")
+    keep = np.array([True, False, True, True, True, True])
+    write(keep, {"s": np.arange(5)})
+    done = 0
+    for name, columns in zip("abc", rows, strict=True):
+        kept = keep[done : done + len(columns["user_id"])]
+        done += len(kept)
+        back = pq.read_table(f"back/{name}.parquet").drop_columns("s")
+        assert back.equals(pq.read_table(f"logs/{name}.parquet").filter(pa.array(kept)))
+    one = pq.read_table("one.parquet")
+    assert one.column_names == ["user_id", "item_id", "coupon", "day", "s"]
+    assert one["user_id"].to_pylist() == [1, 2, 3, 4, 5]
+    assert one["coupon"].to_pylist() == [None, "c", None, "d", None]
+    assert one["day"].to_pylist() == [None, None, None, None, 6]
+    parts = open_parts("logs", LogSettings(), Silent())
+    days = [records.column("day").to_pylist() for _, records in parts.records(["day"])]
+    assert days == [[None, None], [None, None, None], [6]]
+
+
 @pytest.mark.parametrize(
     ("one", "two", "wrong"),
     [
@@ -148,10 +177,10 @@ def test_the_file_that_no_other_agrees_with_is_named():
     assert caught.value.message == 'logs/c.parquet has string values in column "x", logs/b.parquet has int64.'
 
 
-TYPES = ["int8", "int32", "int64", "uint8", "uint64", "float", "double", "timestamp[s]", "timestamp[ns]", "null"]
+TYPES = ["int8", "int32", "int64", "uint8", "uint64", "float", "double", "timestamp[ms]", "timestamp[ns]", "null"]
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_values_stay_what_they_are_or_the_log_is_refused(data):
     columns = []
@@ -186,5 +215,6 @@ def test_values_stay_what_they_are_or_the_log_is_refused(data):
             there = joint.slice(done, len(column))
             done += len(column)
             if not pa.types.is_null(column.type):
-                assert pc.cast(there, column.type).combine_chunks().equals(column)
+                # Arrow takes no whole number beyond 2^24 for a float of 32 bits, though some are.
+                assert pc.cast(there, column.type, safe=False).combine_chunks().equals(column)
             assert there.null_count == column.null_count

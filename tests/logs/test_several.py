@@ -217,24 +217,35 @@ ROW = {"user_id": [1], "item_id": [2], "x": [0.5]}
 @pytest.mark.parametrize(
     ("one", "other", "message"),
     [
-        (ROW, {"user_id": [1], "item_id": [2]}, 'logs/b.parquet has no column "x", which logs/a.parquet has.'),
-        ({"user_id": [1], "item_id": [2]}, ROW, 'logs/b.parquet has a column "x", which logs/a.parquet has not.'),
+        (ROW, {"user_id": [1], "x": [2.5]}, 'logs/b.parquet has no column "item_id", which logs/a.parquet has.'),
+        ({"user_id": [1], "y": [2]}, ROW, 'logs/a.parquet has no column "item_id", which logs/b.parquet has.'),
+        (ROW | {"time": [1]}, ROW, 'logs/b.parquet has no column "time", which logs/a.parquet has.'),
         (ROW, ROW | {"x": ["1"]}, 'logs/b.parquet has string values in column "x", logs/a.parquet has double.'),
-        (ROW, dict(reversed(ROW.items())), 'logs/b.parquet has column "x" where logs/a.parquet has "user_id".'),
     ],
 )
-def test_files_with_other_columns(one, other, message):
+@pytest.mark.parametrize("read", [read_log, lambda source, settings: open_parts(source, settings, Silent())])
+def test_files_without_columns_that_have_to_be_there(one, other, message, read):
     make({"logs/a.parquet": one, "logs/b.parquet": other})
     with pytest.raises(InputError) as caught:
-        read_log("logs", LogSettings())
+        read("logs", LogSettings())
     assert caught.value.message == message
     assert caught.value.hint.startswith("Files of one log have the same columns: mend the file, or choose files")
 
 
-def test_headers_that_differ():
-    make({"logs/a.csv": HEADER + "1,2,3\n", "logs/b.csv": "user_id,item_id,timestamp\n1,2,3\n"})
-    with pytest.raises(InputError, match=r'logs/b.csv has no column "time", which logs/a.csv has\.'):
-        read_log("logs", LogSettings())
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("user_id,item_id,timestamp", 'logs/b.csv has no column "time", which logs/a.csv has.'),
+        (HEADER.strip() + ",x", 'logs/b.csv has a column "x", which logs/a.csv has not.'),
+        ("item_id,user_id,time", 'logs/b.csv has column "item_id" where logs/a.csv has "user_id".'),
+    ],
+)
+def test_headers_that_differ(header, message):
+    make({"logs/a.csv": HEADER + "1,2,3\n", "logs/b.csv": header + "\n1,2,3" + ",4" * ("x" in header) + "\n"})
+    for in_parts in (False, True):
+        with pytest.raises(InputError) as caught:
+            open_parts("logs", LogSettings(), Silent()) if in_parts else read_log("logs", LogSettings())
+        assert caught.value.message == message
 
 
 def test_no_rows_at_all():
