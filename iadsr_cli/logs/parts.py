@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,7 +275,7 @@ class PartedLog(ABC):
         return (TimeColumn(records, column, self.settings.missing) for _, records in self.records([column]))
 
 
-def partitions_of(source: str, paths: Sequence[Path], own: set[str]) -> list[dict[str, pa.Scalar]]:
+def partitions_of(source: str, paths: Sequence[Path], own: Sequence[Collection[str]]) -> list[dict[str, pa.Scalar]]:
     """Return what folders say of each file of a log, typed, by column; those that files have themselves are left out.
 
     Raises:

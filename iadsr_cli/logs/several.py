@@ -42,7 +42,7 @@ class SeveralRecords(Records):
         paths = [Path(one.name) for one in records]
         for one in records:
             check_columns(one.name, one.fixed, first.name, first.fixed)
-        partitions = partition_columns(paths, base, {column for one in records for column in one.column_names})
+        partitions = partition_columns(paths, base, [one.column_names for one in records])
         within = tuple(path.relative_to(base) for path in paths)
         return cls(name, first.format, tuple(records), within, partitions, type(first).joint_schema(records))
 
@@ -125,18 +125,27 @@ def _keys(values: dict[str, str | None]) -> str:
     return "/".join(f"{key}=" for key in values) or "no partition"
 
 
-def partition_columns(paths: Sequence[Path], base: Path, own: Collection[str]) -> dict[str, list[pa.Scalar]]:
+def partition_columns(paths: Sequence[Path], base: Path, own: Sequence[Collection[str]]) -> dict[str, list[pa.Scalar]]:
     """Return what the folders say that files below the folder `base` lie in: of each file, by column.
 
-    A column of the files' own is left out: they are the better witness.
+    A column of the files' own, of each file one collection, is left out: they are the better witness.
 
     Raises:
-        InputError: a file does not lie in folders for the same columns as the first.
+        InputError: a file does not lie in folders for the same columns as the first, or has no such column, which
+            another has as its own.
     """
     folders = [partition_values(path, base) for path in paths]
     for path, values in zip(paths, folders, strict=True):
         _check_partitions(path, values, paths[0], folders[0], base)
-    return {name: _typed([values[name] for values in folders]) for name in folders[0] if name not in own}
+    outside = []
+    for name in folders[0]:
+        having = [path for path, columns in zip(paths, own, strict=True) if name in columns]
+        lacking = [path for path, columns in zip(paths, own, strict=True) if columns and name not in columns]
+        if having and lacking:
+            raise mismatch(str(lacking[0]), f'has no column "{name}", which {having[0]} has beside its folder\'s')
+        if not having:
+            outside.append(name)
+    return {name: _typed([values[name] for values in folders]) for name in outside}
 
 
 def _typed(values: Sequence[str | None]) -> list[pa.Scalar]:

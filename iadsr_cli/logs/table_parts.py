@@ -219,8 +219,7 @@ class TableParts(PartedLog):
 
 def _files(source: str, format_override: str) -> tuple[PartFile, ...]:
     paths = log_files(source, format_override)
-    own = {name for path in paths for name in _own_columns(path)}
-    partitions = partitions_of(source, paths, own)
+    partitions = partitions_of(source, paths, [_own_columns(path) for path in paths])
     return tuple(PartFile(path, within(source, path), values) for path, values in zip(paths, partitions, strict=True))
 
 

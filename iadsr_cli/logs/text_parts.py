@@ -91,7 +91,7 @@ class TextParts(PartedLog):
         if glued := gluing.warning():
             reporter.warn(glued)
         names = list(dict.fromkeys(name for each in files for name in each.columns))
-        partitions = partitions_of(source, paths, set(names))
+        partitions = partitions_of(source, paths, [each.columns for each in files])
         files = [replace(each, partitions=values) for each, values in zip(files, partitions, strict=True)]
         roles = find_roles([*names, *files[0].partitions], settings, source)
         return cls(source, roles, settings, tuple(files))

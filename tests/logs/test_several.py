@@ -273,6 +273,23 @@ def test_a_partition_that_is_a_column_too_is_the_files():
     assert (log.column_names, log.user_ids().to_pylist()) == (["user_id", "item_id"], ["1"])
 
 
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_a_partition_that_is_a_column_of_some_files_alone(kind, in_parts):
+    rows = [{"user_id": [1], "item_id": ["a"], "day": [9]}, {"user_id": [1], "item_id": ["a"]}]
+    texts = [json.dumps({name: value for name, (value,) in columns.items()}) + "\n" for columns in rows]
+    make({f"logs/day={n}/p.{kind}": (rows if kind == "parquet" else texts)[n] for n in range(2)})
+    make({} if kind == "parquet" else {"logs/day=2/empty.jsonl": ""})
+    with pytest.raises(InputError) as caught:
+        open_parts("logs", LogSettings(), Silent()) if in_parts else read_log("logs", LogSettings())
+    assert caught.value.message == (
+        f'logs/day=1/p.{kind} has no column "day", which logs/day=0/p.{kind} has beside its folder\'s.'
+    )
+    Path(f"logs/day=1/p.{kind}").unlink()
+    log = open_parts("logs", LogSettings(), Silent()) if in_parts else read_log("logs", LogSettings())
+    assert log.partitions == [] if in_parts else log.records.partitions == []
+
+
 def test_a_partition_can_be_the_user():
     make({f"logs/user={user}/p.csv": "item\n7\n" for user in ("007", "8")})
     assert read_log("logs", LogSettings()).user_ids().to_pylist() == ["007", "8"]
