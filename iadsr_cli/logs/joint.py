@@ -1,6 +1,7 @@
 """One schema for the files of a Parquet log, whose writers may have given a column several types."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import pyarrow as pa
@@ -37,8 +38,13 @@ def joint_schema(files: Sequence[TableFile]) -> pa.Schema:
     Raises:
         InputError: no type holds the values of a column of all files.
     """
+    first = files[0].schema
     names = list(dict.fromkeys(name for file in files for name in file.schema.names))
-    return pa.schema([_joint_field(files, name) for name in names], files[0].schema.metadata)
+    fields = [_joint_field(files, name) for name in names]
+    changed = {
+        field.name for field in fields if field.name in first.names and field.type != first.field(field.name).type
+    }
+    return pa.schema(fields, _without_notes(first.metadata, changed))
 
 
 def check_everywhere(files: Sequence[TableFile], columns: Iterable[str]) -> None:
@@ -63,6 +69,18 @@ def with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _without_notes(metadata: dict[bytes, bytes] | None, columns: Collection[str]) -> dict[bytes, bytes] | None:
+    """Return a file's metadata without what pandas has noted of some columns: it would make the noted type of them."""
+    if not columns or not metadata or b"pandas" not in metadata:
+        return metadata
+    try:
+        notes = json.loads(metadata[b"pandas"])
+        notes["columns"] = [note for note in notes["columns"] if note["field_name"] not in columns]
+    except (ValueError, KeyError, TypeError):  # not by pandas
+        return metadata
+    return {**metadata, b"pandas": json.dumps(notes).encode()}
 
 
 def _joint_field(files: Sequence[TableFile], column: str) -> pa.Field:

@@ -116,6 +116,32 @@ def test_files_come_back_in_their_own_types_and_together_in_one_that_holds_all(c
 
 
 @pytest.mark.parametrize("write", [in_memory, in_parts])
+def test_pandas_reads_what_its_versions_and_types_have_become(write):
+    Path("logs").mkdir()
+    one = pd.DataFrame({"user_id": [1, 2], "item_id": [3, 4], "x": pd.array([1, None], "Int64"), "y": ["a", None]})
+    two = pd.DataFrame({"user_id": [1, 2], "item_id": [3, 4], "x": [0.5, None], "y": pd.Categorical(["b", "a"])})
+    one["z"] = pd.array([1, None], "Int64")
+    for name, frame in (("a", one), ("b", two.assign(z=pd.array([3, 4], "Int64")))):
+        frame.to_parquet(f"logs/{name}.parquet")
+    write(np.array([True, True, False, True]), {"s": np.arange(3)})
+    back = pd.read_parquet("one.parquet")
+    assert back["x"].dtype == float
+    assert back["x"].fillna(-1).tolist() == [1, -1, -1]
+    assert back["y"].fillna("-").tolist() == ["a", "-", "a"]
+    assert back["z"].dtype == "Int64"
+    assert pd.read_parquet("back/a.parquet")["x"].dtype == "Int64"
+
+
+@pytest.mark.parametrize("note", [b"none", b'{"columns": 3}', b'{"columns": [{}]}', b"[]"])
+def test_notes_that_are_not_of_pandas_stay(note):
+    Path("logs").mkdir()
+    for name, kind in (("a", "int32"), ("b", "int64")):
+        schema = pa.schema([("user_id", kind), ("item_id", "int64")], {"pandas": note})
+        pq.write_table(pa.table([[1], [2]], schema), f"logs/{name}.parquet")
+    assert read_log("logs", LogSettings()).records.schema.metadata == {b"pandas": note}
+
+
+@pytest.mark.parametrize("write", [in_memory, in_parts])
 def test_columns_that_came_later_and_in_another_order(write):
     rows = [
         {"user_id": [1, 2], "item_id": ["a", "b"]},
