@@ -22,7 +22,6 @@ from unittest import mock
 import numpy as np
 from measure import interval
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import roc_auc_score
 
 from iadsr_cli import noise
 from iadsr_cli.cli.console import Face
@@ -32,7 +31,7 @@ from iadsr_cli.crossfit.evidence import FAMILIES
 from iadsr_cli.crossfit.kinds import KINDS as LEARNED
 from iadsr_cli.decisions import decide
 from iadsr_cli.encoders.folder import load_vectors
-from iadsr_cli.evaluation import arms, baselines, labels, metrics
+from iadsr_cli.evaluation import baselines, labels, metrics
 from iadsr_cli.pipeline import Workspace, open_log
 from iadsr_cli.progress import Silent
 from iadsr_cli.scores import Scores
@@ -148,9 +147,9 @@ class Bench:
         """Return a log with noise, its labels, and which rows count."""
         if not rate:
             clean = np.zeros(len(self.sequences.codes), dtype=bool)
-            return self.sequences, clean, ~arms.held_out(self.sequences)
+            return self.sequences, clean, noise.in_history(self.sequences)
         made = noise.inject(self.sequences, kind, rate, seed, self.nearest)
-        return made.sequences, made.is_noise, ~arms.held_out(made.sequences)
+        return made.sequences, made.is_noise, noise.in_history(made.sequences)
 
     def judge(self, sequences: Sequences, seed: int, **options: Any) -> tuple[dict[str, float], np.ndarray]:
         """Return the estimated shares of noise, and noise scores, float64 [N]."""
@@ -181,9 +180,10 @@ class Bench:
 
 
 def auroc(score: np.ndarray, is_noise: np.ndarray) -> float:
-    """Return the AUROC over scored rows."""
-    scored = ~np.isnan(score)
-    return float(roc_auc_score(is_noise[scored], score[scored]))
+    """Return the AUROC, which there has to be."""
+    found = metrics.auroc(score, is_noise)
+    assert found is not None, "some rows are noise and some are not"
+    return found
 
 
 def top(score: np.ndarray, is_noise: np.ndarray) -> float:
@@ -295,7 +295,7 @@ def copies(bench: Bench, rate: float, seeds: range) -> None:
             made = noise.inject(whole.sequences, kind, rate, seed, groups=pairs)
             log = replace(whole, sequences=made.sequences).some(stay)
             sequences, is_noise = log.sequences, made.is_noise[stay[made.sequences.user_index]]
-            counted = ~arms.held_out(sequences)
+            counted = noise.in_history(sequences)
             shares, score = log.judge(sequences, seed)
             removed = ~decide(score, sequences.user_index, sequences.codes, DecisionSettings()).keep
             found["AUROC"].append(auroc(score[counted], is_noise[counted]))

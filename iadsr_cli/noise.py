@@ -6,7 +6,7 @@ drawn by popularity at about the time of the place where they go, as misclicks a
 user's history, in one place. `insert-account`: another user's history, in one run or several, as where two share an
 account. `replace-uniform`: an item gives way to one drawn uniformly. `replace-history`: all items of a long history
 give way to items drawn uniformly or, for every other such history, by popularity, as those of a bot. Noise is always an
-item that the user has nowhere.
+item that the user has nowhere, in no other session either.
 """
 
 from collections.abc import Callable
@@ -78,10 +78,10 @@ def inject(
     than three interactions has none. Of C history interactions, round(rate * C) noise rows are made, so that the noise
     share of the histories is rate / (1 + rate) for insertions and `rate` for replacement. It is less where users have
     (nearly) every item that could be drawn: such rows are left out. Bursts may exceed it by one row, accounts and
-    histories by those of one user.
+    histories by those of one user; both are fewer where there are not so many accounts or long histories.
 
     A longer history gets more noise, in proportion. The noise items of a user are distinct, and none of them is in the
-    user's clean sequence, held-out interactions and replaced items included.
+    user's clean sequence, held-out interactions and replaced items included; nor in another session of the same person.
 
     Args:
         sequences: the clean sequences, whole.
@@ -110,8 +110,7 @@ def inject(
             'Noise of the kind "insert-similar" needs the texts of the items, and there are none.',
             f"Give item texts, or choose another kind: {', '.join(other for other in NOISE_KINDS if other != kind)}.",
         )
-    lengths = np.where(sequences.lengths >= SHORTEST_HISTORY, np.maximum(sequences.lengths - hold_out, 0), 0)
-    history = np.flatnonzero(positions(sequences.lengths) < lengths[sequences.user_index])
+    lengths, history = _history_lengths(sequences, hold_out), np.flatnonzero(in_history(sequences, hold_out))
     if not len(history):
         raise InputError(
             f"There is no history to put noise into: the longest has {sequences.lengths.max(initial=0)} interactions, "
@@ -148,6 +147,16 @@ def inject(
     slots = _slots(sequences, lengths, users, generator)
     items = _new_items(sequences, users, slots, draw, groups)
     return _inserted(sequences, users[items > 0], slots[items > 0], items[items > 0])
+
+
+def in_history(sequences: Sequences, hold_out: int = 2) -> np.ndarray:
+    """Return which interactions are of a history that noise is put into, or are such noise, bool [N]; see `inject`."""
+    return positions(sequences.lengths) < _history_lengths(sequences, hold_out)[sequences.user_index]
+
+
+def _history_lengths(sequences: Sequences, hold_out: int) -> np.ndarray:
+    """Return how many interactions each user's history has, int64 [U]."""
+    return np.where(sequences.lengths >= SHORTEST_HISTORY, np.maximum(sequences.lengths - hold_out, 0), 0)
 
 
 def nearest_in_text(vectors: np.ndarray, known: np.ndarray, k: int = 50) -> np.ndarray:
@@ -324,7 +333,7 @@ def _new_items(
         if not len(pending):
             break
         drawn = draw(users[pending], places[pending], groups if attempt < _ROUNDS // 2 else None)
-        keys = _keys(sequences, users[pending], drawn)
+        keys = _keys(sequences, sequences.people[users[pending]], drawn)
         accepted = (drawn > 0) & _is_first(keys) & ~_contains(taken, keys)
         items[pending[accepted]] = drawn[accepted]
         taken = np.sort(np.concatenate([taken, keys[accepted]]))
@@ -368,7 +377,7 @@ def _bursts(
         size = generator.integers(_SHORTEST_BURST, _LONGEST_BURST, size=count, endpoint=True)
         flat, chosen = Windows(first, np.minimum(size, remaining[first])).grid()
         items = sequences.codes[flat]
-        keys = _keys(sequences, users[:, None], items)
+        keys = _keys(sequences, sequences.people[users[:, None]], items)
         chosen &= ~_contains(taken, keys)
         chosen &= (chosen.sum(axis=1) >= _SHORTEST_BURST)[:, None]
         # A burst that shares an item with one before goes as a whole: to leave the item out would be wrong where the
@@ -412,7 +421,7 @@ def _accounts(
         most = np.minimum((lengths[users] * _PART_OF_ACCOUNT).astype(np.int64), _LONGEST_ACCOUNT)
         flat, chosen = Windows(sequences.offsets[other], np.minimum(lengths[other], most)).grid()
         items = sequences.codes[flat]
-        keys = _keys(sequences, users[:, None], items)
+        keys = _keys(sequences, sequences.people[users[:, None]], items)
         chosen &= ~_contains(taken, keys)
         chosen[chosen] = _is_first(keys[chosen])
         chosen &= (chosen.sum(axis=1) >= 2)[:, None]
@@ -448,14 +457,14 @@ def _from_group(
     return found
 
 
-def _keys(sequences: Sequences, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Return one number for each pair of user and item code."""
-    return users * (len(sequences.items) + 1) + items
+def _keys(sequences: Sequences, people: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Return one number for each pair of a person, or of a group, and an item code."""
+    return people * (len(sequences.items) + 1) + items
 
 
 def _owned(sequences: Sequences) -> np.ndarray:
-    """Return the keys of all pairs of user and item in the log, sorted, int64 [N]."""
-    return np.sort(_keys(sequences, sequences.user_index, sequences.codes))
+    """Return the keys of all pairs of person and item in the log, sorted, int64 [N]."""
+    return np.sort(_keys(sequences, sequences.people[sequences.user_index], sequences.codes))
 
 
 def _contains(taken: np.ndarray, keys: np.ndarray) -> np.ndarray:

@@ -55,6 +55,20 @@ def histories(clean: Sequences) -> list[list[int]]:
     return [codes[:-2] if len(codes) >= 3 else [] for codes in by_user(clean, clean.codes)]
 
 
+@pytest.mark.parametrize("kind", INSERTIONS)
+def test_noise_is_what_the_person_has_in_no_session(kind: str) -> None:
+    generator = np.random.default_rng(1)
+    clean = log([generator.permutation(np.arange(1, 31))[:8].tolist() for _ in range(40)], 30)
+    clean = replace(clean, owners=np.arange(40) // 4)
+    outcome = noisy(clean, kind, 0.3)
+    has = {(person, code) for person, code in zip(clean.people[clean.user_index], clean.codes, strict=True)}
+    sequences, rows = outcome.sequences, np.flatnonzero(outcome.is_noise)
+    given_to = list(zip(sequences.people[sequences.user_index[rows]], sequences.codes[rows], strict=True))
+    assert given_to
+    assert not has & set(given_to)
+    assert len(set(given_to)) == len(given_to)
+
+
 def noise_runs(outcome: Noisy) -> Iterator[tuple[int, list[int]]]:
     """Each stretch of noise with nothing genuine in it: its user and its codes."""
     users = outcome.sequences.user_index

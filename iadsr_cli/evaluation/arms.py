@@ -11,6 +11,7 @@ import numpy as np
 from iadsr_cli.config import DecisionSettings
 from iadsr_cli.decisions import Decisions, decide
 from iadsr_cli.errors import EvaluationError
+from iadsr_cli.evaluation import metrics
 from iadsr_cli.sequences import Sequences, positions
 from iadsr_cli.settings import parse_share
 
@@ -42,10 +43,12 @@ class Outcome:
     Attributes:
         ranks: rank of the target of each user with three or more interactions, 1 is best, int64 [U].
         shown: item codes among anyone's first ten, bool [V + 1].
+        rows: how many interactions it trained on.
     """
 
     ranks: np.ndarray
     shown: np.ndarray
+    rows: int
 
 
 def held_out(sequences: Sequences) -> np.ndarray:
@@ -116,13 +119,13 @@ def make_arms(
     Args:
         sequences: whole histories.
         removed: rows of the training part that cleaning removes, bool [N_training]. Of a bot that goes whole one stays.
-        settings: of the decision: random removal keeps to the same protections.
+        settings: of the decision: random removal keeps to the same limits, as far as as many rows can go then.
         seed: of random removal.
         is_noise: where noise was injected, which interactions of the training part it is, bool [N_training].
     """
     part = training_part(sequences)
     removed = _sparing(part, removed)
-    random = _sparing(part, _random_removal(sequences, int(removed.sum()), settings, seed))
+    random = _random_removal(sequences, part, int(removed.sum()), settings, seed)
     masks = {
         RAW: (None, None),
         CLEANED: (removed, None),
@@ -164,15 +167,20 @@ def _without(sequences: Sequences, removed: np.ndarray) -> Sequences:
     return sequences.where(keep)
 
 
-def _random_removal(sequences: Sequences, count: int, settings: DecisionSettings, seed: int) -> np.ndarray:
-    """Return so many rows of the training part, drawn at random, bool [N_training].
+def _random_removal(
+    sequences: Sequences, part: Sequences, count: int, settings: DecisionSettings, seed: int
+) -> np.ndarray:
+    """Return so many rows of the training part, drawn at random, bool [N_training]; of everyone's one stays.
 
-    Where that is more than users may lose, as bots went whole, all that users have is drawn from.
+    Where the limits let fewer go, as bots went whole, users may lose any share; where that is not enough, no limit
+    counts but that there is something to rank by.
     """
-    rows = int((~held_out(sequences)).sum())
-    noise = np.random.default_rng(seed).random(rows)
-    limits = replace(settings, budget=repr(min(1.0, (count + 0.5) / max(1, rows))))
-    removed = ~decide_on_training(noise, sequences, limits).keep
-    if removed.sum() < count:
-        removed = ~decide_on_training(noise, sequences, replace(limits, max_user_share=1.0)).keep
-    return removed
+    drawn = np.random.default_rng(seed).random(len(part.codes))
+    by_user = np.lexsort((drawn, part.user_index))
+    drawn[by_user[part.offsets[:-1][part.lengths > 0]]] = np.nan
+    limits = replace(settings, budget=repr(min(1.0, (count + 0.5) / max(1, len(drawn)))))
+    for lifted in (limits, replace(limits, max_user_share=1.0)):
+        removed = ~decide_on_training(drawn, sequences, lifted).keep
+        if removed.sum() == count:
+            return removed
+    return metrics.worst(drawn, count)

@@ -96,7 +96,7 @@ def distributions(name: str, label: str, edges: np.ndarray, counts: Sequence[np.
 def precision_recall(
     name: str, label: str, curves: Sequence[tuple[np.ndarray, np.ndarray]], share: float | None
 ) -> str:
-    """Draw precision over recall, a line for each pair (recall, precision), and one at `share`, a random choice's."""
+    """Draw precision over recall, steps for each pair (recall, precision), and a line at `share`, a random choice's."""
     with _figure(230) as figure:
         axes = _axes(figure, left=42, right=14, top=22, bottom=36)
         if share is not None:
@@ -108,6 +108,7 @@ def precision_recall(
                 color=_SERIES[number % SERIES],
                 linestyle=_DASHES[dashes(number)],
                 linewidth=2.2 if number == 0 else 1.4,
+                drawstyle="steps-post",
                 clip_on=False,
             )
         _unit_square(axes, "recall: share of the noise that is found", "precision")

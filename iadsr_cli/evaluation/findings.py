@@ -101,7 +101,7 @@ def of_denoised(workspace: Workspace, denoised: Denoised) -> Outcome:
     users, items = row_codes(log.user_ids()), row_codes(log.item_ids())
     taken = _taken(users, items, workspace.items, denoised.scores, denoised.decisions)
     figures = {
-        "verdict": f"Cleaning removes {taken['removed_share']:.1%} of rows; "
+        "verdict": f"Cleaning removes {wording.part(taken['removed'], taken['removed_share'])} of rows; "
         "whether that helps a recommender was not measured: iadsr evaluate does",
         "notes": notes(denoised.scores),
         "settings": settings(
@@ -264,7 +264,8 @@ def verdict(cleaning: dict[str, Any], ranking: list[dict[str, Any]]) -> dict[str
     figures += [f"{name} hit nothing" for name in changes if name not in known]
     gap = cleaning["cold_gap"]
     fair = "no more than others" if gap <= 0.01 else f"{100 * gap:.1f} points more of their rows"
-    removes = f"Cleaning removes {cleaning['removed_share']:.1%} of the rows that train"
+    gone = wording.part(cleaning["removed"], cleaning["removed_share"])
+    removes = f"Cleaning removes {gone} of the rows that train"
     return {
         "verdict": f"{removes} {says}: {'; '.join([*figures, f'rare items lose {fair}'])}.",
         "verdict_kind": kind,

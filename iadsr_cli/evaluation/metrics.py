@@ -15,9 +15,9 @@ def detection(score: np.ndarray, is_noise: np.ndarray, removed: np.ndarray, item
     """Return how well scores tell noise from genuine rows, and what a decision based on them removed.
 
     Of N noise rows, C genuine rows and R removed rows: precision |R∩N|/|R|, recall |R∩N|/|N|, F1, over-denoising
-    |R∩C|/|C| and under-denoising |N\\R|/|N|. AUROC and average precision are over the scored rows. The same by fifths
-    of the items, from the rarest to the most frequent; `over_denoising_gap` is over-denoising, which is of genuine rows
-    alone, of the first less that of the last.
+    |R∩C|/|C| and under-denoising |N\\R|/|N|. AUROC and average precision are over all rows, see `auroc`. The same by
+    fifths of the items, from the rarest to the most frequent; `over_denoising_gap` is over-denoising, which is of
+    genuine rows alone, of the first less that of the last.
     What has nothing to be computed from (no noise, nothing removed, one class only) is None.
 
     Args:
@@ -55,19 +55,17 @@ def detection(score: np.ndarray, is_noise: np.ndarray, removed: np.ndarray, item
 
 
 def _detection(score: np.ndarray, is_noise: np.ndarray, removed: np.ndarray) -> dict[str, Any]:
-    from sklearn.metrics import average_precision_score, roc_auc_score
+    from sklearn.metrics import average_precision_score
 
-    scored = ~np.isnan(score)
-    truth, scores = is_noise[scored], score[scored]
-    both = _has_both(truth)
+    told = _is_told(score, is_noise)
     rows, noise, gone = len(score), int(is_noise.sum()), int(removed.sum())
     hits = int((removed & is_noise).sum())
     return {
         "rows": rows,
         "noise": noise,
-        "unscored": int((~scored).sum()),
-        "auroc": float(roc_auc_score(truth, scores)) if both else None,
-        "average_precision": float(average_precision_score(truth, scores)) if both else None,
+        "unscored": int(np.isnan(score).sum()),
+        "auroc": auroc(score, is_noise),
+        "average_precision": float(average_precision_score(is_noise, _unscored_last(score))) if told else None,
         "removed": gone,
         "removed_share": _ratio(gone, rows),
         "precision": _ratio(hits, gone),
@@ -78,8 +76,29 @@ def _detection(score: np.ndarray, is_noise: np.ndarray, removed: np.ndarray) -> 
     }
 
 
-def _has_both(truth: np.ndarray) -> bool:
-    return bool(truth.any() and not truth.all())
+def auroc(score: np.ndarray, is_noise: np.ndarray) -> float | None:
+    """Return the chance that a row of noise scores above a genuine one; ties count half.
+
+    Unscored rows rank below all others: what a scorer says nothing of, it does not find. None where no row is scored,
+    or all are of one class.
+
+    Args:
+        score: noise score, float [N]; NaN is unscored.
+        is_noise: the truth, bool [N].
+    """
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(is_noise, _unscored_last(score))) if _is_told(score, is_noise) else None
+
+
+def _is_told(score: np.ndarray, is_noise: np.ndarray) -> bool:
+    """Return whether there is something to tell apart, and a score to do it by."""
+    return bool(is_noise.any() and not is_noise.all() and not np.isnan(score).all())
+
+
+def _unscored_last(score: np.ndarray) -> np.ndarray:
+    """Return scores, of which there are some, that rank unscored rows below all others."""
+    return np.where(np.isnan(score), np.nanmin(score) - 1, score)
 
 
 def _ratio(part: int, whole: int) -> float | None:
@@ -122,10 +141,11 @@ def calibration(probability: np.ndarray, is_noise: np.ndarray, bins: int = 10) -
 
 
 def precision_recall(score: np.ndarray, is_noise: np.ndarray, points: int = 100) -> dict[str, list[float]]:
-    """Return the precision-recall curve of the scored rows for plotting, `points` points at most.
+    """Return the precision-recall curve for plotting, in steps, `points` points at most.
 
-    The points are evenly spread over recall, both ends included, and run from recall 1 down to 0. Both lists are empty
-    where the scored rows are of one class only.
+    The points are evenly spread over recall, both ends included, and run from recall 1 down to 0. The precision of a
+    point is that of all recall down to the next one's. Unscored rows rank last. Both lists are empty where no row is
+    scored, or all are of one class.
 
     Args:
         score: noise score, float [N]; higher is more likely noise, NaN is unscored.
@@ -134,10 +154,11 @@ def precision_recall(score: np.ndarray, is_noise: np.ndarray, points: int = 100)
     """
     from sklearn.metrics import precision_recall_curve
 
-    scored = ~np.isnan(score)
-    if not _has_both(is_noise[scored]):
+    if not _is_told(score, is_noise):
         return {"recall": [], "precision": []}
-    precision, recall, _ = precision_recall_curve(is_noise[scored], score[scored])
+    precision, recall, _ = precision_recall_curve(is_noise, _unscored_last(score))
+    # At recall 0 there is no precision; scikit-learn says 1, to which many ties at the top would draw a line.
+    precision[-1] = precision[-2]
     if len(recall) > points:
         # Of the points that reach a recall, the last has the highest threshold.
         reached = np.searchsorted(-recall, -np.linspace(1, 0, points - 1), side="right") - 1

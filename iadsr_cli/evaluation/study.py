@@ -292,7 +292,8 @@ class _Lab:
     def _trials(self) -> Iterator[_Trial]:
         """Yield what scorers are tried on.
 
-        Injected noise is in the histories only: a user's last two rows are context, and are not counted.
+        Injected noise is in the histories only: a user's last two rows, and those of whoever has no more, are context,
+        and are not counted.
         """
         for seed in self._seeds:
             if self._labels is not None:
@@ -302,7 +303,7 @@ class _Lab:
             for kind in self.config.study.noise:
                 for share in self.config.study.noise_share:
                     noisy = self.noisy(kind, share, seed)
-                    counted = ~arms.held_out(noisy.sequences)
+                    counted = noise.in_history(noisy.sequences, arms.HELD_OUT)
                     yield _Trial(kind, share, seed, noisy.sequences, noisy.is_noise, counted, noisy)
 
     def _labels_of(self, noisy: noise.Noisy, about: dict[str, Any], score: np.ndarray | None) -> pa.Table:
@@ -378,7 +379,9 @@ class _Lab:
                 stage.advance(len(users))
         users = np.concatenate([users for users, _ in found])
         ranks = np.concatenate([ranks for _, ranks in found])
-        self._ranked[key] = arms.Outcome(ranks[np.argsort(users)], shown)
+        self._ranked[key] = arms.Outcome(
+            ranks[np.argsort(users)], shown, int(arm.training.train_lengths(arms.HELD_OUT).sum())
+        )
         return self._ranked[key]
 
     def _compared_arms(
@@ -401,6 +404,7 @@ class _Lab:
                 "arm": arm,
                 **{name: float(values.mean()) for name, values in by_metric.items()},
                 "cold_HR@10": float(by_metric["HR@10"][cold].mean()) if cold.any() else None,
+                "training_rows": float(np.mean([run.rows for run in outcomes[arm]])),
                 "coverage": float(np.mean([run.shown[1:].mean() for run in outcomes[arm]])),
                 "change": None
                 if arm == arms.RAW

@@ -88,12 +88,7 @@ def of_scorers(results: Sequence[Mapping[str, Any]]) -> Table:
     table = []
     for scorer in scorers:
         values = [[run.get("auroc") for run in cells.get((scorer, *column), [])] for column in columns]
-        table.append(
-            [
-                Cell(wording.decimal(wording.mean(value)), wording.half_interval(value, wording.decimal))
-                for value in values
-            ]
-        )
+        table.append([Cell(wording.decimal(wording.mean(value)), _below(value, wording.decimal)) for value in values])
     for place in range(len(columns)):
         shown = [row[place].text for row in table]
         best = max((text for text in shown if text != wording.DASH), default=None)
@@ -118,18 +113,26 @@ def of_decisions(results: Sequence[Mapping[str, Any]], own: str) -> Table:
     names = ["precision", "recall", "F1", "over-denoising", "under-denoising", "removed", "over-denoising gap, points"]
     rows = []
     for (kind, rate), runs in grouped(results, "kind", "rate").items():
-        cells = []
+        # What was injected may be less than what was asked for.
+        cells = [Cell(wording.percent(wording.mean([_noise_share(run) for run in runs])))]
         for key in DECISION:
             show = _points if key == "over_denoising_gap" else wording.percent
             values = [run.get(key) for run in runs]
             cells.append(
-                Cell(
-                    show(wording.mean(values)),
-                    wording.half_interval(values, lambda half: wording.percent(half).rstrip("%")),
-                )
+                Cell(show(wording.mean(values)), _below(values, lambda half: wording.percent(half).rstrip("%")))
             )
         rows.append((f"{wording.plain(kind)} {rate_of(rate)}".rstrip(), cells))
-    return Table(f"What {own} removed, by kind of noise", "noise", names, rows)
+    return Table(f"What {own} removed, by kind of noise", "noise", ["are noise", *names], rows)
+
+
+def _noise_share(run: Mapping[str, Any]) -> float | None:
+    rows, noise = (wording.finite(run.get(key)) for key in ("rows", "noise"))
+    return noise / rows if rows and noise is not None else None
+
+
+def _below(values: Sequence[Any], show: Callable[[Any], str]) -> str:
+    """Return how sure a mean over seeds is, and of how many it is where some have no value."""
+    return " ".join(filter(None, (wording.half_interval(values, show), wording.known(values))))
 
 
 def _points(value: Any) -> str:

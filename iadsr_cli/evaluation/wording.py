@@ -58,6 +58,11 @@ def percent(value: Any) -> str:
     return DASH if number is None else _shown(100 * number, "{:.1f}", "%")
 
 
+def part(number: float, share: float) -> str:
+    """Return a share as "5.0%", and of no rows, or of hardly any, as "none" and "less than 0.1%"."""
+    return "none" if not number else "less than 0.1%" if share < 0.0005 else f"{share:.1%}"
+
+
 def change(value: Any, unit: str = "%") -> str:
     """Return 0.0321 as "+3.2%"; differences of shares have another unit."""
     number = finite(value)
@@ -105,6 +110,12 @@ def half_interval(values: Sequence[Any], show: Callable[[Any], str]) -> str:
     found = found[np.isfinite(found)]
     half = seed_interval(found)["half"] if len(found) else None
     return "" if half is None or half >= 0.5 else f"± {show(half)}"
+
+
+def known(values: Sequence[Any]) -> str:
+    """Return "1 of 2 seeds", of how many seeds there is a number where it is not of all; nothing if of all or none."""
+    found = int(np.isfinite(numbers(values)).sum())
+    return f"{found} of {len(values)} seeds" if 0 < found < len(values) else ""
 
 
 def listed(parts: Sequence[str]) -> str:

@@ -105,12 +105,30 @@ def test_an_item_keeps_a_row_of_the_training_part() -> None:
 
 
 def test_random_removal_keeps_to_the_protections() -> None:
-    removed = np.isin(np.arange(10), [1, 7])
+    removed = np.arange(10) == 7
     settings = DecisionSettings(max_user_share=1.0, min_user_rows=5)
     for seed in range(20):
         arm = arms.make_arms(LOG, removed, settings, seed)[3]
         lengths = arms.training_part(arm.training).lengths
         assert lengths.tolist() == [3, 2, 1, 3], "only the last user has a row to spare"
+
+
+@settings(deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 8), min_size=1, max_size=8),
+    limits=st.sampled_from([(0.3, 3, 1), (1.0, 0, 0), (0.5, 1, 1), (1.0, 0, 2)]),
+    seed=st.integers(0, 99),
+)
+def test_as_many_rows_go_at_random_as_by_any_decision(lengths: list[int], limits: tuple, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    log = sequences_of(*(generator.integers(1, ITEMS + 1, length).tolist() for length in lengths))
+    part = arms.training_part(log)
+    names = ("max_user_share", "min_user_rows", "min_item_rows")
+    decision = DecisionSettings(threshold=0.3, **dict(zip(names, limits, strict=True)))
+    removed = ~arms.decide_on_training(generator.random(len(part.codes)), log, decision).keep
+    made = {arm.name: arm for arm in arms.make_arms(log, removed, decision, seed)}
+    left = [len(made[name].training.codes) for name in ("cleaned training", "random removal")]
+    assert left[0] == left[1]
 
 
 def test_seeds_remove_other_rows() -> None:

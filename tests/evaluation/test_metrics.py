@@ -38,10 +38,10 @@ def test_detection_by_hand() -> None:
             "rows": 7,
             "noise": 3,
             "unscored": 1,
-            # Of 2 x 4 pairs, 0.9 wins four, 0.8 three and ties one.
-            "auroc": 7.5 / 8,
-            # Half of the noise at precision 1, the other half, behind the tie, at 2/3.
-            "average_precision": (1 + 2 / 3) / 2,
+            # Of 3 x 4 pairs, 0.9 wins four, 0.8 three and ties one, and what has no score wins none.
+            "auroc": 7.5 / 12,
+            # A third of the noise at precision 1, another, behind the tie, at 2/3, and what has no score last of all.
+            "average_precision": (1 + 2 / 3 + 3 / 7) / 3,
             "removed": 2,
             "removed_share": 2 / 7,
             "precision": 1 / 2,
@@ -57,11 +57,13 @@ def test_detection_by_hand() -> None:
 @given(rows=ROWS)
 def test_auroc_is_the_share_of_pairs_in_the_right_order(rows: list[tuple[float, bool, bool, int]]) -> None:
     score, is_noise, removed, items = columns(rows)
-    noise = score[is_noise & ~np.isnan(score)]
-    genuine = score[~is_noise & ~np.isnan(score)]
-    pairs = [1.0 if bad > good else 0.5 if bad == good else 0.0 for bad in noise for good in genuine]
+    ranked = np.where(np.isnan(score), -np.inf, score)
+    pairs = [
+        1.0 if bad > good else 0.5 if bad == good else 0.0 for bad in ranked[is_noise] for good in ranked[~is_noise]
+    ]
     auroc = detection(score, is_noise, removed, items)["auroc"]
-    assert auroc == (pytest.approx(sum(pairs) / len(pairs)) if pairs else None)
+    told = pairs and not np.isnan(score).all()
+    assert auroc == (pytest.approx(sum(pairs) / len(pairs)) if told else None)
 
 
 @settings(deadline=None)
@@ -183,8 +185,14 @@ def test_calibration_tells_true_probabilities_from_others() -> None:
 def test_a_short_precision_recall_curve_is_whole_and_steps_over_ties() -> None:
     score = np.array([0.9, 0.8, 0.8, NAN, 0.1])
     outcome = precision_recall(score, np.array([1, 0, 1, 1, 0], dtype=bool))
-    assert outcome["recall"] == [1.0, 1.0, 0.5, 0.0]
-    assert outcome["precision"] == pytest.approx([1 / 2, 2 / 3, 1.0, 1.0])
+    assert outcome["recall"] == pytest.approx([1, 2 / 3, 2 / 3, 1 / 3, 0])
+    assert outcome["precision"] == pytest.approx([3 / 5, 1 / 2, 2 / 3, 1, 1])
+
+
+def test_ties_at_the_top_are_no_better_than_they_are() -> None:
+    outcome = precision_recall(np.array([1.0] * 8 + [0.0] * 2), np.array([1, 0, 0, 0, 0, 0, 0, 0, 1, 0], dtype=bool))
+    assert outcome["recall"] == [1, 0.5, 0]
+    assert outcome["precision"] == pytest.approx([2 / 10, 1 / 8, 1 / 8])
 
 
 def test_a_long_precision_recall_curve_is_thinned_evenly_and_keeps_its_ends() -> None:
@@ -194,12 +202,13 @@ def test_a_long_precision_recall_curve_is_thinned_evenly_and_keeps_its_ends() ->
     precision, recall, _ = precision_recall_curve(is_noise, score)
     outcome = precision_recall(score, is_noise, points=50)
     assert 45 <= len(outcome["recall"]) <= 50
-    assert set(zip(outcome["recall"], outcome["precision"], strict=True)) <= set(zip(recall, precision, strict=True))
+    points = list(zip(outcome["recall"], outcome["precision"], strict=True))
+    assert set(points[:-1]) <= set(zip(recall, precision, strict=True))
     assert (outcome["recall"][0], outcome["precision"][0]) == (1.0, pytest.approx(is_noise.mean()))
-    assert (outcome["recall"][-1], outcome["precision"][-1]) == (0.0, 1.0)
+    assert (outcome["recall"][-1], outcome["precision"][-1]) == (0.0, precision[-2])
     # Of several thresholds with one recall, the highest removes the fewest genuine rows.
     best = dict(zip(recall, precision, strict=True))
-    assert [best[reached] for reached in outcome["recall"][1:]] == outcome["precision"][1:]
+    assert [best[reached] for reached in outcome["recall"][1:-1]] == outcome["precision"][1:-1]
     steps = -np.diff(outcome["recall"])
     assert steps.min() >= 0
     assert steps.max() < 1.1 / 48

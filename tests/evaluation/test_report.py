@@ -448,7 +448,7 @@ def test_auroc_is_the_mean_over_seeds_and_the_best_of_a_column_is_bold():
     # 4.303 * 0.01 / sqrt(3)
     assert "<td>0.810<small>± 0.025</small></td>" in html
     assert "<td><strong>0.820</strong><small>± 0.263</small></td>" in html
-    assert "<td>0.600<small>± 0.000</small></td>" in html
+    assert "<td>0.600<small>± 0.000 2 of 3 seeds</small></td>" in html
     assert html.count("<strong>") == 1
     assert "10%" in Page(html).texts
 

@@ -166,6 +166,14 @@ def test_rows_that_are_held_out_do_not_count(lab: Lab, monkeypatch: pytest.Monke
     assert record["noise"] == 10
 
 
+def test_rows_of_whoever_has_no_history_for_noise_do_not_count(lab: Lab) -> None:
+    made = lab((f"u{user}", [*around(user), "v", f"t{user}"][: 2 if user % 2 else None]) for user in range(10))
+    (record,), _ = made.detection()
+    noisy = made.noisy("insert-uniform", "20%", 0)
+    assert record["rows"] == int((noisy.sequences.lengths[::2] - 2).sum())
+    assert record["noise"] == noisy.is_noise.sum() > 0
+
+
 def test_the_figures_of_arms_are_those_of_their_ranks(lab: Lab) -> None:
     # "t" and "w" are no one's but for a target: the rarest fifth of ten items.
     last = ["t", "w", "a", "b"] * 10
@@ -173,7 +181,8 @@ def test_the_figures_of_arms_are_those_of_their_ranks(lab: Lab) -> None:
     codes = {name: code for code, name in enumerate(made.sequences.items.to_pylist(), start=1)}
 
     def outcome(ranks: list[int], *shown: str) -> arms.Outcome:
-        return arms.Outcome(np.array(ranks * 10), np.isin(np.arange(len(codes) + 1), [codes[name] for name in shown]))
+        seen = np.isin(np.arange(len(codes) + 1), [codes[name] for name in shown])
+        return arms.Outcome(np.array(ranks * 10), seen, 50)
 
     record = made._compared_arms(
         "neighbours",
@@ -209,7 +218,7 @@ def test_where_noise_is_not_shown_to_cost_anything_nothing_is_said_to_be_won_bac
         arms.RANDOM: [20, 20, 20, 20],
         arms.ORACLE: oracle,
     }
-    outcomes = {arm: [arms.Outcome(np.array(found), shown)] for arm, found in ranks.items()}
+    outcomes = {arm: [arms.Outcome(np.array(found), shown, 9)] for arm, found in ranks.items()}
     record = made._compared_arms("neighbours", "insert-uniform 20%", outcomes)
     assert record["recovered_share"] is None
     assert record["recovered_share_withheld"].startswith("What share of the loss to noise is recovered is not told")
