@@ -42,7 +42,9 @@ Report = Annotated[
     Path | None,
     typer.Option("--report", metavar="DIR", help="Also write report.html on what is removed, and from whom."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Score and print what would happen; write no log.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Score and print what would happen; write no rows, kept or removed.")
+]
 ExplainUser = Annotated[
     str | None,
     typer.Option(

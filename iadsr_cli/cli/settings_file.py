@@ -50,8 +50,13 @@ def config_file(command_name: str) -> inspect.Parameter:
 def _own_options(context: typer.Context) -> set[str]:
     """Return the names of what commands take that is no setting."""
     commands: dict[str, Any] = getattr(context.find_root().command, "commands", {})
-    words = [max(word.opts, key=len) for command in commands.values() for word in command.params]
-    return {word.removeprefix("--").replace("-", "_") for word in words} - every_setting().keys()
+    known = every_setting()
+    found: set[str] = set()
+    for word in (word for command in commands.values() for word in command.params):
+        names = {option.removeprefix("--").replace("-", "_") for option in word.opts if option.startswith("--")}
+        # Another name of a setting is not what a run reads or writes.
+        found |= names if names.isdisjoint(known) else set()
+    return found
 
 
 def read_config(path: Path, command_name: str, own: Collection[str] = ()) -> dict[str, Any]:
@@ -98,7 +103,8 @@ def _read_table(path: Path, table: dict[str, Any], own: Collection[str]) -> dict
                 "Take it out of the file, and say it on the command line.",
             )
         if name not in known:
-            names = near(name, known)
+            meant_by = [setting for setting, (item, _) in known.items() if item.metadata["alias"] == option_name(name)]
+            names = meant_by or near(name, known)
             raise UsageError(
                 f'{path} has a setting "{key}", which no command knows.',
                 f"Did you mean {' or '.join(names)}?" if names else "Settings are named as the options are: seed = 7.",

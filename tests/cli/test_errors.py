@@ -512,6 +512,12 @@ def test_a_rule_that_is_given_twice(refused, shop: Path) -> None:
     refused("denoise", shop, "--config", "both.toml", code=2, error=error, hint=hint)
 
 
+def test_a_setting_by_its_other_name_in_a_file(refused, shop: Path) -> None:
+    Path("other.toml").write_text('label-column = "x"\n', encoding="utf-8")
+    error = 'other.toml has a setting "label-column", which no command knows.'
+    refused("evaluate", shop, "--config", "other.toml", code=2, error=error, hint="Did you mean label?")
+
+
 @pytest.mark.parametrize("line", ["force = true", "[denoise]\nremoved = 'x.csv'", "[embed]\nresume = true"])
 def test_a_file_of_settings_holds_no_files_and_no_force(refused, shop: Path, line: str) -> None:
     Path("own.toml").write_text(line + "\n", encoding="utf-8")
