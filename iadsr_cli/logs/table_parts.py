@@ -64,11 +64,11 @@ class PartFile:
     @cached_property
     def schema(self) -> pa.Schema:
         """Its own columns' types, and its own metadata."""
-        with _readable(self.path):
+        with _readable(self.path), micros_file(self.path) as in_micros:
             schema = pq.read_schema(self.path)
             for name in self.wide:
                 index = schema.names.index(name)
-                schema = schema.set(index, schema.field(index).with_type(pa.timestamp("us")))
+                schema = schema.set(index, schema.field(index).with_type(in_micros.schema_arrow.field(name).type))
         return schema
 
     @cached_property

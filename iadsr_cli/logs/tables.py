@@ -41,17 +41,16 @@ class TableRecords(Records):
             # Not read_table: that would make columns out of folder names such as "day=1/".
             file = pq.ParquetFile(pa.BufferReader(content))
             table = file.read()
+            check_names(file.schema_arrow.names, name)  # which need not be text
             in_micros = micros_file(pa.BufferReader(content))
             wide = wide_times(file, in_micros)
             if wide:
                 table = replaced(table, in_micros.read(columns=wide), wide)
-            names = table.column_names  # which need not be text
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise InputError(
                 f"{name} is not a readable Parquet file: {first_line(error)}",
                 "It may be cut off or be another format: copy it again, or say what it is with --format.",
             ) from error
-        check_names(names, name)
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         edges = tuple(accumulate((group.num_rows for group in groups), initial=0))
         return cls(name, Format("parquet"), table, codecs_of(file.metadata), edges)
@@ -95,18 +94,29 @@ def micros_file(source: Path | pa.NativeFile) -> pq.ParquetFile:
 
 
 def wide_times(file: pq.ParquetFile, in_micros: pq.ParquetFile) -> list[str]:
-    """Return the columns of 96-bit times of which some do not fit nanoseconds; `in_micros` is its `micros_file`."""
-    leaves = [file.schema.column(index) for index in range(len(file.schema))]
-    # The path of a part of a struct may be the name of a column.
-    names = [leaf.name for leaf in leaves if leaf.physical_type == "INT96" and leaf.name == leaf.path]
+    """Return the columns with 96-bit times, maybe in structs or lists, of which some do not fit nanoseconds.
+
+    `in_micros` is the file's `micros_file`.
+    """
+    fields = zip(file.schema_arrow, in_micros.schema_arrow, strict=True)
+    names = [field.name for field, other in fields if field.type != other.type]  # only that of 96-bit times depends
     wide: set[str] = set()
     if names:
         for both in zip(file.iter_batches(columns=names), in_micros.iter_batches(columns=names), strict=True):
-            for name in names:
-                nanos, micros = (pc.cast(batch.column(name), pa.int64()).drop_null().to_numpy() for batch in both)
-                if (nanos // 1000 != micros).any():
-                    wide.add(name)
+            wide.update(name for name in names if not _same_times(*(batch.column(name) for batch in both)))
     return [name for name in names if name in wide]
+
+
+def _same_times(nanos: pa.Array, micros: pa.Array) -> bool:
+    """Return whether all times of a column, read in both units, are the same but for the digits that one lacks."""
+    if pa.types.is_timestamp(nanos.type):
+        fine, coarse = (pc.cast(values, pa.int64()).drop_null().to_numpy() for values in (nanos, micros))
+        return bool((fine // 1000 == coarse).all())
+    if pa.types.is_struct(nanos.type):
+        return all(map(_same_times, nanos.flatten(), micros.flatten()))
+    if pa.types.is_map(nanos.type):
+        return _same_times(nanos.keys, micros.keys) and _same_times(nanos.items, micros.items)
+    return nanos.type == micros.type or _same_times(nanos.flatten(), micros.flatten())
 
 
 def replaced(table: pa.Table, other: pa.Table, names: Sequence[str]) -> pa.Table:

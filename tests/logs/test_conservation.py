@@ -27,7 +27,7 @@ from iadsr_cli.errors import OutputError
 from iadsr_cli.logs import delimited as delimited_module
 from iadsr_cli.logs.delimited import DelimitedRecords, _split_plain, _split_quoted
 from iadsr_cli.logs.parted_reader import open_parts
-from iadsr_cli.logs.parted_writer import check_writing
+from iadsr_cli.logs.parted_writer import check_writing, writing
 from iadsr_cli.logs.reader import read_items, read_log
 from iadsr_cli.logs.texts import Lines, line_offsets
 from iadsr_cli.logs.writer import check_rows
@@ -575,6 +575,38 @@ def test_old_96_bit_times_beyond_2262_come_back(tmp_path):
     written = pq.read_table(target)
     assert written.column("until").combine_chunks().equals(times)
     assert written.schema.field("since").type == pa.timestamp("ns")
+
+
+FAR, NEAR = datetime(9999, 12, 31, 23, 59, 59, 999999), datetime(1900, 1, 1, 0, 0, 0, 1)
+OF_TIMES = {
+    "struct": ([{"until": FAR}, {"until": None}, None], pa.struct({"until": pa.timestamp("us")})),
+    "list": ([[NEAR, None, FAR], None, []], pa.list_(pa.timestamp("us"))),
+    "map": ([[("a", FAR)], None, []], pa.map_(pa.string(), pa.timestamp("us"))),
+    "deep": ([[{"x": [FAR]}], None, [{"x": [NEAR]}]], pa.list_(pa.struct({"x": pa.list_(pa.timestamp("us"))}))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+@pytest.mark.parametrize("case", OF_TIMES)
+def test_old_96_bit_times_in_structs_and_lists_come_back(tmp_path, case, in_parts):
+    source, target, lines = (tmp_path / name for name in ("log.parquet", "out.parquet", "out.jsonl"))
+    values = pa.array(*OF_TIMES[case])
+    near = pa.array([{"until": NEAR}] * 3)
+    rows = {"user_id": [1, 2, 3], "item_id": [4, 5, 6], "a": values, "near": near, "a.until": [7, 8, 9]}
+    pq.write_table(pa.table(rows), source, use_deprecated_int96_timestamps=True, store_schema=False, row_group_size=2)
+    for output in (target, lines):
+        if in_parts:
+            parts = open_parts(str(source), LogSettings(), Silent())
+            with writing(parts, str(output), {}, force=False) as write:
+                for piece in parts.pieces():
+                    write(piece, np.ones(piece.records.num_rows, bool), {})
+        else:
+            write_rows(read_log(str(source), LogSettings()), str(output), np.ones(3, bool))
+    written = pq.read_table(target)
+    assert written.column("a").to_pylist() == values.to_pylist()
+    assert written.column("a.until").to_pylist() == [7, 8, 9]
+    assert written.schema.field("near").type.field("until").type == pa.timestamp("ns")
+    assert lines.read_text().count("9999-12-31T23:59:59.999999") == 1
 
 
 @pytest.mark.parametrize("nanos", [-(2**63) + 1, -(2**63) + 999, 2**63 - 1, 2**63 - 808, 1, -1])
