@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from iadsr_cli.errors import InputError
+from iadsr_cli.logs.nulls import nulls
 from iadsr_cli.logs.several import mismatch
 from iadsr_cli.logs.values import is_text
 
@@ -65,7 +66,7 @@ def with_columns(table: pa.Table, schema: pa.Schema) -> pa.Table:
     columns = [
         pc.cast(table.column(field.name), field.type)
         if field.name in table.column_names
-        else pa.nulls(table.num_rows, field.type)
+        else nulls(table.num_rows, field.type)
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema)

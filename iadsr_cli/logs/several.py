@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from iadsr_cli.errors import InputError
 from iadsr_cli.logs.files import partition_values
+from iadsr_cli.logs.nulls import nulls
 from iadsr_cli.logs.records import Records
 
 _REMEDY = "Files of one log have the same columns: mend the file, or choose files with a quoted pattern such as '{}'."
@@ -117,7 +118,7 @@ class SeveralRecords(Records):
 def _of_type(records: Records, name: str, kind: pa.DataType) -> pa.ChunkedArray:
     """Return a column in another type that holds its values; nulls where the file has no such column."""
     if name not in records.column_names:
-        return pa.chunked_array([pa.nulls(records.num_rows, kind)])
+        return nulls(records.num_rows, kind)
     return pc.cast(records.column(name), kind)
 
 

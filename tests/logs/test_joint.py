@@ -16,6 +16,7 @@ from written import write_rows
 
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError
+from iadsr_cli.logs.nulls import nulls
 from iadsr_cli.logs.parted_reader import open_parts
 from iadsr_cli.logs.parted_writer import writing, writing_folder
 from iadsr_cli.logs.reader import read_log
@@ -168,6 +169,40 @@ def test_columns_that_came_later_and_in_another_order(write):
     parts = open_parts("logs", LogSettings(), Silent())
     days = [records.column("day").to_pylist() for _, records in parts.records(["day"])]
     assert days == [[None, None], [None, None, None], [6]]
+
+
+PART = pa.struct([pa.field("s", pa.string_view(), nullable=False), pa.field("t", "timestamp[us]")])
+REQUIRED = {
+    "number": [pa.field("a", "int64", nullable=False)],
+    "category": [pa.field("a", pa.dictionary("int8", "string"), nullable=False)],
+    "extension": [pa.field("a", pa.uuid(), nullable=False), pa.field("b", pa.bool8())],
+    "struct": [pa.field("a", PART, nullable=False), pa.field("b", pa.list_(PART), nullable=False)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REQUIRED)
+def test_nulls_have_the_parts_that_each_struct_has_to_have(case, monkeypatch):
+    monkeypatch.setattr("iadsr_cli.logs.nulls._BLOCK", 2)
+    for type in (pa.struct(REQUIRED[case]), pa.list_(pa.struct(REQUIRED[case]))):
+        for rows in (0, 1, 2, 5):
+            made = nulls(rows, type)
+            made.validate(full=True)
+            assert (len(made), made.null_count, made.type) == (rows, rows, type)
+            pq.write_table(pa.table({"x": made}), "nulls.parquet")
+            assert pq.read_table("nulls.parquet")["x"].null_count == rows
+
+
+@pytest.mark.parametrize("write", [in_memory, in_parts])
+def test_a_struct_with_parts_that_have_to_be_there_came_later(write):
+    ids = {"user_id": pa.array([1, 2]), "item_id": pa.array([3, 4])}
+    device = pa.array([{"a": 5}, None], pa.struct(REQUIRED["number"]))
+    Path("logs").mkdir()
+    pq.write_table(pa.table(ids), "logs/a.parquet")
+    pq.write_table(pa.table({**ids, "device": device}), "logs/b.parquet")
+    write(np.array([False, True, True, True]), {"s": np.arange(3)})
+    one = pq.read_table("one.parquet")
+    assert one["device"].type == device.type
+    assert one["device"].to_pylist() == [None, {"a": 5}, None]
 
 
 @pytest.mark.parametrize(
