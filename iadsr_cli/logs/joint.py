@@ -12,6 +12,8 @@ from iadsr_cli.logs.nulls import nulls
 from iadsr_cli.logs.several import mismatch
 from iadsr_cli.logs.values import is_text
 
+_UNITS = ("ns", "us", "ms", "s")
+
 
 class TableFile(Protocol):
     """A file whose columns have types."""
@@ -112,8 +114,18 @@ def _candidates(types: Iterable[pa.DataType]) -> list[pa.DataType]:
     # Arrow rounds decimals to floats without a word, and makes them too short for whole numbers.
     if all(any(_has(type, test) for type in distinct) for test in (pa.types.is_decimal, _is_other_number)):
         return []
-    # Whole numbers beyond 2^53 are no floats, but floats may be whole; nor has every date nanoseconds.
+    # Not every date has nanoseconds.
+    if pa.types.is_timestamp(joint) or pa.types.is_duration(joint):
+        return _units_between(joint, distinct)
+    # Whole numbers beyond 2^53 are no floats, but floats may be whole.
     return [joint, *(type for type in distinct if pa.types.is_primitive(joint) and type != joint)]
+
+
+def _units_between(joint: pa.DataType, types: Iterable[pa.DataType]) -> list[pa.DataType]:
+    """Return the joint type of times or durations in each unit from the finest of these types to the coarsest."""
+    units = [_UNITS.index(type.unit) for type in types if type.id == joint.id]
+    between = _UNITS[min(units) : max(units) + 1]
+    return [pa.duration(unit) if pa.types.is_duration(joint) else pa.timestamp(unit, joint.tz) for unit in between]
 
 
 def _decoded(type: pa.DataType) -> pa.DataType:

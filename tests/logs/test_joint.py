@@ -72,6 +72,13 @@ CASES = {
     "wide whole": (pa.array([2**53 + 1]), pa.array([None, 4.0]), "int64"),
     "unit": (pa.array([NOON], "timestamp[s]"), pa.array([LATE], "timestamp[ns]"), "timestamp[ns]"),
     "far": (pa.array([NOON], "timestamp[ns]"), pa.array([datetime(9999, 1, 1)], "timestamp[us]"), "timestamp[us]"),
+    "unit between": (
+        pa.array([datetime(2024, 1, 1, 0, 0, 0, 5)], "timestamp[ns]"),
+        pa.array([datetime(9999, 12, 31), None], "timestamp[ms]"), "timestamp[us]"),
+    "zone": (
+        pa.array([5000], pa.timestamp("ns", "UTC")), pa.array([253402214400], pa.timestamp("s", "UTC")),
+        "timestamp[us, tz=UTC]"),
+    "duration": (pa.array([5000], "duration[ns]"), pa.array([10**11], "duration[s]"), "duration[us]"),
     "decimal": (pa.array([Decimal("1.5")]), pa.array([Decimal("20.25")]), "decimal128(4, 2)"),
     "empty lists": (pa.array([[]], pa.list_(pa.null())), pa.array([["a"]]), "list<item: string>"),
     "lists": (pa.array([["a"]]), pa.array([["b"]], pa.list_(pa.large_string())), "list<item: large_string>"),
@@ -219,6 +226,8 @@ def test_a_struct_with_parts_that_have_to_be_there_came_later(write):
          'timestamp[us, tz=UTC] values in column "x", logs/a.parquet has timestamp[us].'),
         (pa.array([NOON], "timestamp[us]"), pa.array([NOON.date()]),
          'date32[day] values in column "x", logs/a.parquet has timestamp[us].'),
+        (pa.array([5], "timestamp[ns]"), pa.array([datetime(9999, 12, 31)], "timestamp[s]"),
+         'timestamp[ms] values in column "x", logs/a.parquet has timestamp[ns], and no type holds both exactly.'),
         (pa.array([True]), pa.array([1]), 'int64 values in column "x", logs/a.parquet has bool.'),
     ],
 )  # fmt: skip
