@@ -20,7 +20,7 @@ from iadsr_cli.logs.parts import PartedLog, Piece, partitions_of, within
 from iadsr_cli.logs.records import check_names
 from iadsr_cli.logs.schema import find_roles
 from iadsr_cli.logs.source import Source, source_of
-from iadsr_cli.logs.tables import TableRecords, first_line, micros_file, replaced, wide_times
+from iadsr_cli.logs.tables import TableRecords, micros_file, replaced, unreadable, wide_times
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +250,4 @@ def _readable(name: Path) -> Iterator[None]:
             f"{name} has a name that is not UTF-8, by which no Parquet file is opened.", "Rename it."
         ) from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{name} is not a readable Parquet file: {first_line(error)}",
-            "It may be cut off or be another format: copy it again, or say what it is with --format.",
-        ) from error
+        raise unreadable(str(name), error) from error

@@ -40,17 +40,14 @@ class TableRecords(Records):
         try:
             # Not read_table: that would make columns out of folder names such as "day=1/".
             file = pq.ParquetFile(pa.BufferReader(content))
-            table = file.read()
+            table = _whole(file)
             check_names(file.schema_arrow.names, name)  # which need not be text
             in_micros = micros_file(pa.BufferReader(content))
             wide = wide_times(file, in_micros)
             if wide:
-                table = replaced(table, in_micros.read(columns=wide), wide)
+                table = replaced(table, _whole(in_micros, wide), wide)
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                f"{name} is not a readable Parquet file: {first_line(error)}",
-                "It may be cut off or be another format: copy it again, or say what it is with --format.",
-            ) from error
+            raise unreadable(name, error) from error
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         edges = tuple(accumulate((group.num_rows for group in groups), initial=0))
         return cls(name, Format("parquet"), table, codecs_of(file.metadata), edges)
@@ -86,6 +83,16 @@ class TableRecords(Records):
     def groups(self) -> Iterator[slice]:
         """Yield the numbers of the rows of each row group."""
         return (slice(start, stop) for start, stop in pairwise(self.edges))
+
+
+def _whole(file: pq.ParquetFile, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a file, or some columns: at once, or where Arrow cannot, as dictionaries in structs, by row groups."""
+    try:
+        return file.read(columns)
+    except pa.ArrowNotImplementedError:
+        if not file.num_row_groups:
+            raise
+        return pa.concat_tables([file.read_row_group(group, columns) for group in range(file.num_row_groups)])
 
 
 def micros_file(source: Path | pa.NativeFile) -> pq.ParquetFile:
@@ -173,6 +180,12 @@ def _leaves(schema: pa.Schema) -> list[str]:
     return [leaves.column(number).path for number in range(len(leaves))]
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of what an error says, as a sentence."""
-    return str(error).strip().partition("\n")[0].rstrip(".") + "."
+def unreadable(name: str, error: Exception) -> InputError:
+    """Return the error of a Parquet file of that name that cannot be read."""
+    first_line = str(error).strip().partition("\n")[0].rstrip(".")
+    message = f"{name} is not a readable Parquet file: {first_line}."
+    if isinstance(error, pa.ArrowNotImplementedError):
+        return InputError(message, "Arrow cannot read all that is in it: write it with other types or compression.")
+    return InputError(
+        message, "It may be cut off or be another format: copy it again, or say what it is with --format."
+    )

@@ -20,6 +20,7 @@ from iadsr_cli.errors import IadsrError, InputError, UsageError, one_line
 from iadsr_cli.logs.formats import headerless
 from iadsr_cli.logs.parted_reader import fills_memory, open_parts
 from iadsr_cli.logs.reader import read_items, read_log
+from iadsr_cli.logs.table_parts import PartFile
 from iadsr_cli.progress import Silent
 
 
@@ -838,3 +839,19 @@ def test_order_is_int64(tmp_path):
     order = read_log(str(path), LogSettings()).order()
     assert order is not None
     assert order.dtype == np.int64
+
+
+def test_what_arrow_cannot_read_is_not_said_to_be_cut_off(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise pa.ArrowNotImplementedError("Nested data conversions not implemented.\nAnd so on.")
+
+    source = tmp_path / "a.parquet"
+    source.write_bytes(WHOLE)
+    for name in ("read", "read_row_group", "iter_batches"):
+        monkeypatch.setattr(pq.ParquetFile, name, refuse)
+    for read in (lambda: read_log(str(source), LogSettings()), lambda: list(PartFile(source, None, {}).tables(None))):
+        with pytest.raises(InputError) as caught:
+            read()
+        said = f"{source} is not a readable Parquet file: Nested data conversions not implemented."
+        assert caught.value.message == said
+        assert caught.value.hint == "Arrow cannot read all that is in it: write it with other types or compression."

@@ -212,6 +212,23 @@ def test_a_struct_with_parts_that_have_to_be_there_came_later(write):
     assert one["device"].to_pylist() == [None, {"a": 5}, None]
 
 
+@pytest.mark.parametrize("write", [in_memory, in_parts])
+def test_dictionaries_in_structs_and_lists_can_be_read_from_what_was_written(write):
+    texts = ["x", "y"], ["y", "z"]
+    named = [pa.StructArray.from_arrays([text(*each).dictionary_encode()], ["a"]) for each in texts]
+    listed = [pa.ListArray.from_arrays(text(0, 1, 2, type="int32"), each.field(0)) for each in named]
+    make(user_id=[pa.array([1, 2])] * 2, item_id=[pa.array([3, 4])] * 2, a=named, b=listed)
+    write(np.ones(4, bool), {"s": np.arange(4)})
+    Path("one.parquet").rename("logs/a.parquet")
+    Path("logs/b.parquet").unlink()
+    Path("back").rename("before")
+    write(np.array([False, True, True, True]), {"t": np.arange(3)})
+    for source in ("one.parquet", "back"):
+        log = read_log(source, LogSettings())
+        assert log.column("a").to_pylist() == [{"a": each} for each in "yyz"]
+        assert log.column("b").to_pylist() == [[each] for each in "yyz"]
+
+
 @pytest.mark.parametrize(
     ("one", "two", "wrong"),
     [
