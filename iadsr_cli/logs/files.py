@@ -4,14 +4,18 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import cache
+from heapq import heappop, heappush
 from pathlib import Path, PurePath
+from stat import S_ISFIFO, S_ISSOCK
 from urllib.parse import unquote
 
 from iadsr_cli.drafts import followed
 from iadsr_cli.errors import InputError, UsageError
 from iadsr_cli.logs.formats import extension, format_of_file, named_format
+from iadsr_cli.logs.source import readable
 
 _TABLES = {"_delta_log": "Delta Lake", ".hoodie": "Hudi"}
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
@@ -57,8 +61,10 @@ def log_files(source: str, format: str = "auto") -> list[Path]:
     if not files:
         raise _none(source, base, len(everything))
     for path in files:
+        with readable(str(path)):
+            mode = path.stat().st_mode
         # Whoever opens one waits for somebody to write to it.
-        if path.is_fifo() or path.is_socket():
+        if S_ISFIFO(mode) or S_ISSOCK(mode):
             raise InputError(f"{path} is a pipe or a socket, and no file.", "Move it out of the folder.")
     kinds = {known.kind if (known := named_format(path.name, format)) else None for path in files}
     if kinds == {None}:
@@ -105,13 +111,30 @@ def would_hold(source: str, path: Path, names: Iterable[str] = ()) -> bool:
     """
     if not is_several(source):
         return False
-    base, place = followed(base_folder(source)), followed(path)
+    return any(_would_read(source, place, [place / name for name in names]) for place in _places(source, path))
+
+
+def _places(source: str, path: Path) -> set[Path]:
+    """Return the places below the log's folder that a path has, which may be there by links to folders of the log."""
+    base, place = base_folder(source), followed(path)
+    parents = {file.parent for file in _walked(source)}
+    folders = {base, *(each for parent in parents for each in (parent, *parent.parents) if base in each.parents)}
+    roots = {folder.relative_to(base): followed(folder) for folder in folders}
+    return {
+        followed(base) / folder / place.relative_to(root)
+        for folder, root in roots.items()
+        if root in (place, *place.parents)
+    }
+
+
+def _would_read(source: str, place: Path, inside: Sequence[Path]) -> bool:
+    """Return whether the log has what is at a place; `inside` is what a folder there has, if known."""
+    base = followed(base_folder(source))
     if base not in place.parents or hidden(place.relative_to(base)):
         return False
     if Path(source).is_dir():
         return True
     pattern = Path(source).relative_to(base_folder(source))
-    inside = [place / name for name in names]
     if "**" in source:
         return not inside or any(file.match(pattern.name) for file in inside)
     # Of a folder that matches all files are read.
@@ -150,22 +173,53 @@ def _unescaped(text: str, path: Path) -> str:
 
 
 def _walked(source: str) -> list[Path]:
+    """Return all files, hidden ones, too; links to folders are followed.
+
+    What several paths lead to counts once, by the best of them: one that is not hidden, has the fewest links and is the
+    shortest, and of these the first.
+    """
+    base, real = base_folder(source), cache(followed)
     # Path.glob would refuse "a**.csv".
     tops = [source] if Path(source).is_dir() else glob.glob(source, recursive=True, include_hidden=True)  # noqa: PTH207
-    found: set[Path] = set()
-    for top in tops:
-        if Path(top).is_dir():
-            for folder, _, names in os.walk(top, onerror=_unlisted):
-                found.update(Path(folder, name) for name in names)
-        else:
-            found.add(Path(top))
-    return sorted(found)
+    queue: list[tuple[bool, int, int, Path]] = []
+
+    def add(path: Path, links: int) -> None:
+        heappush(queue, (hidden(path.relative_to(base)), links, len(path.parts), path))
+
+    for top in map(Path, tops):
+        add(top, sum(each.is_symlink() for each in (top, *top.parents) if base in each.parents))
+    found: dict[Path, Path | None] = {}  # None for folders
+    walked: set[Path] = set()
+    while queue:
+        _, links, _, path = heappop(queue)
+        folder = path.is_dir()
+        found.setdefault(real(path.parent) / path.name, None if folder else path)
+        if folder and real(path) not in walked:
+            walked.add(real(path))
+            for name, inner, link in _entries(path):
+                if inner:
+                    add(path / name, links + link)
+                else:
+                    found.setdefault(real(path) / name, path / name)
+    return sorted(path for path in found.values() if path)
 
 
-def _unlisted(error: OSError) -> None:
-    raise InputError(
-        f"The folder {error.filename} cannot be listed: {error.strerror}.", "Check its permissions."
-    ) from error
+def _entries(folder: Path) -> list[tuple[str, bool, bool]]:
+    """Return what a folder holds: names, and whether each is a folder and whether it is a link."""
+    try:
+        with os.scandir(folder) as entries:
+            return [(entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries]
+    except OSError as error:
+        raise InputError(
+            f"The folder {error.filename} cannot be listed: {error.strerror}.", "Check its permissions."
+        ) from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as of a link to itself: reading it says so
+        return False
 
 
 def hidden(name: PurePath) -> bool:

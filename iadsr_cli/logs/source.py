@@ -95,13 +95,21 @@ def readable(source: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError(f"{source} does not exist.", _near(Path(source))) from error
+        raise missing(source) from error
     except IsADirectoryError as error:
         raise InputError(f"{source} is a folder.", "Give one file.") from error
     except OSError as error:
         raise InputError(
             f"{source} cannot be read: {error.strerror}.", "Check the path and its permissions."
         ) from error
+
+
+def missing(source: str) -> InputError:
+    """Return the error of a file that is not there."""
+    path = Path(source)
+    if path.is_symlink():
+        return InputError(f"{source} is a link that leads nowhere.", "Mend the link, or remove it.")
+    return InputError(f"{source} does not exist.", _near(path))
 
 
 def _near(path: Path) -> str:

@@ -19,7 +19,7 @@ from iadsr_cli.logs.joint import check_everywhere, joint_schema, with_columns
 from iadsr_cli.logs.parts import PartedLog, Piece, partitions_of, within
 from iadsr_cli.logs.records import check_names
 from iadsr_cli.logs.schema import find_roles
-from iadsr_cli.logs.source import Source, source_of
+from iadsr_cli.logs.source import Source, missing, source_of
 from iadsr_cli.logs.tables import TableRecords, micros_file, replaced, unreadable, wide_times
 
 
@@ -244,7 +244,7 @@ def _readable(name: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError(f"{name} does not exist.", "Check the path.") from error
+        raise missing(str(name)) from error
     except UnicodeEncodeError as error:
         raise InputError(
             f"{name} has a name that is not UTF-8, by which no Parquet file is opened.", "Rename it."

@@ -18,7 +18,7 @@ from iadsr_cli import artifacts
 from iadsr_cli.config import LogSettings
 from iadsr_cli.errors import InputError, OutputError, UsageError
 from iadsr_cli.logs import writer
-from iadsr_cli.logs.files import is_several, log_files, partition_values, passed_over, would_hold
+from iadsr_cli.logs.files import is_several, lies_in, log_files, partition_values, passed_over, would_hold
 from iadsr_cli.logs.folders import MARKER, check_folder_target, check_outside, is_folder_target
 from iadsr_cli.logs.parted_reader import open_parts
 from iadsr_cli.logs.reader import read_items, read_log
@@ -90,6 +90,46 @@ def test_what_is_hidden_or_begins_with_an_underscore_is_passed_over():
     assert passed_over("logs/a.csv") == []
 
 
+def test_links_to_folders_are_followed_once():
+    files = ["logs/day=2/b.csv", "elsewhere/c.csv", "elsewhere/more/d.csv", "elsewhere/_tmp/e.csv", "logs/_old/f.csv"]
+    make(dict.fromkeys(files, ""))
+    links = {"logs/a": "day=2", "logs/_b": "day=2", "logs/z": "../elsewhere", "elsewhere/up": "../logs",
+             "logs/old": "_old", "logs/y": "../elsewhere/more", "elsewhere/more/here": "."}  # fmt: skip
+    for link, target in links.items():
+        Path(link).symlink_to(target)
+    found = ["logs/day=2/b.csv", "logs/old/f.csv", "logs/y/d.csv", "logs/z/c.csv"]
+    for source in ("logs", "logs/*", "logs/**/*.csv", "logs/**"):
+        assert [str(path) for path in log_files(source)] == found
+        assert [str(path) for path in passed_over(source)] == ["logs/z/_tmp/e.csv"]
+    assert [str(path) for path in log_files("logs/a/*")] == ["logs/a/b.csv"]
+
+
+def test_links_to_folders_lead_outputs_into_the_log():
+    make(dict.fromkeys(["logs/a.csv", "elsewhere/c.csv", "elsewhere/more/d.csv"], ""))
+    Path("logs/z").symlink_to("../elsewhere")
+    for source in ("logs", "logs/**/*.csv", "logs/*", "logs/*/*.csv"):
+        for target in ("elsewhere/new.csv", "logs/z/new.csv"):
+            assert would_hold(source, Path(target))
+        assert not would_hold(source, Path("elsewhere/_new.csv"))
+        assert not would_hold(source, Path("new.csv"))
+        assert lies_in(source, Path("elsewhere"))
+        assert not lies_in(source, Path("other"))
+    assert would_hold("logs", Path("elsewhere"))
+    assert would_hold("logs/**", Path("elsewhere/more/new"))
+    assert not would_hold("logs/*.csv", Path("elsewhere/new.csv"))
+
+
+@pytest.mark.parametrize("name", ["b.csv", "latest"])
+def test_a_link_in_a_folder_that_leads_nowhere(name):
+    make({"logs/a.csv": HEADER + "1,2,3\n"})
+    Path("logs", name).symlink_to("gone.csv")
+    for read in (read_log, partial(open_parts, reporter=Silent())):
+        with pytest.raises(InputError) as caught:
+            read("logs", settings=LogSettings())
+        assert caught.value.message == f"logs/{name} is a link that leads nowhere."
+        assert caught.value.hint == "Mend the link, or remove it."
+
+
 @pytest.mark.parametrize(
     ("files", "source", "message", "hint"),
     [
@@ -130,12 +170,11 @@ def test_a_format_that_is_said_needs_no_extensions():
 def test_a_folder_that_cannot_be_listed(monkeypatch):
     make({"logs/a.csv": ""})
 
-    def refuse(top, onerror):
-        onerror(PermissionError(13, "Permission denied", "logs/secret"))
-        return []
+    def refuse(_):
+        raise PermissionError(13, "Permission denied", "logs")
 
-    monkeypatch.setattr("iadsr_cli.logs.files.os.walk", refuse)
-    with pytest.raises(InputError, match="folder logs/secret cannot be listed: Permission denied"):
+    monkeypatch.setattr("iadsr_cli.logs.files.os.scandir", refuse)
+    with pytest.raises(InputError, match="folder logs cannot be listed: Permission denied"):
         log_files("logs")
 
 

@@ -66,3 +66,10 @@ def test_a_change_while_it_is_read_is_found(tmp_path: Path, monkeypatch: pytest.
 
 def test_what_is_no_ordinary_file_has_no_identity() -> None:
     assert read_source("/dev/null") == (b"", None)
+
+
+def test_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    link = tmp_path / "log.csv"
+    link.symlink_to("gone.csv")
+    with pytest.raises(InputError, match=r"log\.csv is a link that leads nowhere\."):
+        read_source(str(link))
