@@ -1,6 +1,7 @@
 """The `iadsr` command and its five subcommands. Nothing heavy is imported here: `--help` has to be quick."""
 
 import os
+import sys
 
 import typer
 
@@ -43,7 +44,10 @@ def main() -> None:
     # PyTorch's threads wait for each other by spinning, which on a machine that is busy with other work makes training
     # many times slower. A short spin costs nothing on an idle one. Read when PyTorch is loaded, so it is set here.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    end_on_signals()
-    stand_in_for_closed_streams()
     with ending_at_once():
-        app(prog_name="iadsr")
+        try:
+            end_on_signals()
+            stand_in_for_closed_streams()
+            app(prog_name="iadsr")
+        except KeyboardInterrupt:  # before there is a command that says so, or anything to clean up
+            sys.exit(130)

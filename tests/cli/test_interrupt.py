@@ -71,6 +71,19 @@ def test_an_interrupt_while_the_command_is_loaded_ends_it_at_once(tmp_path: Path
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+def test_an_interrupt_before_the_command_line_is_looked_at_ends_with_its_code() -> None:
+    program = """
+import os, signal, sys
+from iadsr_cli.cli import app
+
+app.stand_in_for_closed_streams = lambda: os.kill(os.getpid(), signal.SIGINT)
+app.main()
+"""
+    command = [sys.executable, "-c", program, "--version"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, preexec_fn=INTERRUPTIBLE)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def wait_for(folder: Path, process) -> None:
     """Wait until a stage has left its artifact in the cache."""
     end = time.monotonic() + 60
