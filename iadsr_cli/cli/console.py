@@ -194,8 +194,12 @@ class Face:
             stream = sys.stderr if data_on_stdout else sys.stdout
             text = json.dumps(self.summarised(content), indent=2, ensure_ascii=False)
             # Bytes of a file's name that are not UTF-8 are halves of characters, which JSON can escape.
-            stream.write(text.encode(errors="backslashreplace").decode() + "\n")
-            stream.flush()
+            try:
+                stream.write(text.encode(errors="backslashreplace").decode() + "\n")
+                stream.flush()
+            except OSError as error:
+                error.filename = "Standard error" if data_on_stdout else "Standard output"
+                raise
 
     def summarised(self, content: dict[str, Any]) -> dict[str, Any]:
         """Return `content` with the seconds of each stage, to the millisecond, and what was warned of."""

@@ -206,7 +206,9 @@ def asks_for_lines(words: Sequence[str]) -> bool:
 def _parsing(lines: bool) -> Iterator[None]:
     try:
         yield
-    except (IadsrError, OSError):  # such as of help that cannot be written
+    except (IadsrError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is None:  # of help that cannot be written
+            error.filename = "Standard output"
         with Manners(debug=False, lines=lines):
             raise
     except _ParseError as error:

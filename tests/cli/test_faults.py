@@ -204,7 +204,7 @@ def test_no_room_in_the_cache(iadsr, run, shop: Path) -> None:
 def test_standard_output_that_is_full(iadsr, tmp_path: Path, shop: Path, options: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         error, _ = failed(iadsr("denoise", shop, *options, *QUICK, stdout=full))
-    assert "could not be written: No space left on device." in error
+    assert error == "error: Standard output could not be written: No space left on device."
     assert names(tmp_path) == {"shop.csv"}
 
 
@@ -213,7 +213,7 @@ def test_standard_output_that_is_full(iadsr, tmp_path: Path, shop: Path, options
 def test_help_that_cannot_be_written(iadsr, arguments: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:
         error, hint = failed(iadsr(*arguments, stdout=full))
-    assert error == "error: Something could not be written: No space left on device."
+    assert error == "error: Standard output could not be written: No space left on device."
     assert hint.startswith("hint: Make room")
 
 
