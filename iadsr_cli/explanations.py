@@ -291,7 +291,17 @@ def check_user(workspace: Workspace, user: str) -> None:
             f'{log.name}: no row of the user "{user}" has {what}, so there is nothing to show.',
             f"Such rows are kept, unscored, as {said}.",
         )
+    if workspace.config.log.session_gap is not None and (sessions := _sessions(user, users)):
+        shown = ", ".join(f'"{session}"' for session in sessions[:3])
+        more = f" and {len(sessions) - 3:,} more" if len(sessions) > 3 else ""
+        raise InputError(f'With --session-gap each session of "{user}" is a user.', f"Name one: {shown}{more}.")
     found = near(user, users)
     shown = ", ".join(f'"{candidate}"' for candidate in found or users[:3])
     such = "Nearest:" if found else f'Its {len(users):,} users, by column "{log.roles.user}", are such as'
     raise InputError(f'{log.name} has no user "{user}".', f"{such} {shown}.")
+
+
+def _sessions(user: str, users: Sequence[str]) -> list[str]:
+    """Return the sessions of a user among all, in order."""
+    numbers = {int(number): each for each in users for name, _, number in [each.rpartition("#")] if name == user}
+    return [numbers[number] for number in sorted(numbers)]

@@ -202,5 +202,18 @@ def test_sessions_are_shown_limited_and_explained_as_users_are(run, shop: Path, 
     assert 0 < removed.groupby(session).mean().max() <= 0.3
     told = run("denoise", shop, "--explain-user", f"{log['user_id'][0]}#1", *options)
     assert told.exit_code == 0, told.output
-    missing = run("denoise", shop, "--explain-user", log["user_id"][0], *options)
-    assert f'Nearest: "{log["user_id"][0]}#' in missing.stderr
+
+
+def test_the_sessions_of_a_user_who_is_to_be_explained_are_named(refused, tmp_path: Path) -> None:
+    rows = [f"u1{user},i{day},{1_700_000_000 + 86_400 * day}\n" for user in ("", "0#1", "2") for day in range(12)]
+    (tmp_path / "log.csv").write_text("user_id,item_id,timestamp\n" + "".join(reversed(rows)), encoding="utf-8")
+
+    def explained(user: str, gap: str, error: str, hint: str) -> None:
+        options = ["--explain-user", user, "--session-gap", gap, *TEXT]
+        refused("denoise", "log.csv", *options, code=1, error=error, hint=hint)
+
+    of_one = 'With --session-gap each session of "u1" is a user.'
+    explained("u1", "1h", of_one, 'Name one: "u1#1", "u1#2", "u1#3" and 9 more.')
+    explained("u1", "7d", of_one, 'Name one: "u1#1".')
+    explained("u10#1", "7d", 'With --session-gap each session of "u10#1" is a user.', 'Name one: "u10#1#1".')
+    explained("u1#13", "1h", 'has no user "u1#13".', 'Nearest: "u1#')
