@@ -62,11 +62,13 @@ def selected(
 
 def _of_tables(records: Records, keep: np.ndarray, format: Format) -> Rows:
     files = [file for file, _ in records.files() if isinstance(file, TableRecords)]
-    if format.kind != "parquet":
-        for file in files:
-            check_held(file.table, records.name, format)
     schema = records.schema
     assert schema is not None
+    if format.kind != "parquet":
+        # What the types of all files together tell, before those of each.
+        check_held(schema.empty_table(), records.name, format)
+        for file in files:
+            check_held(file.table, records.name, format)
     columns = [records.column(name) for name in records.column_names]
 
     def tables() -> Iterator[pa.Table]:

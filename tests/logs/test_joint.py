@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from written import write_rows
 
 from iadsr_cli.config import LogSettings
-from iadsr_cli.errors import InputError
+from iadsr_cli.errors import InputError, OutputError
 from iadsr_cli.logs.nulls import nulls
 from iadsr_cli.logs.parted_reader import open_parts
-from iadsr_cli.logs.parted_writer import writing, writing_folder
+from iadsr_cli.logs.parted_writer import check_writing, writing, writing_folder
 from iadsr_cli.logs.reader import read_log
-from iadsr_cli.logs.writer import drafted_folder
+from iadsr_cli.logs.writer import check_rows, drafted_folder
 from iadsr_cli.progress import Silent
 
 NOON, LATE = datetime(2024, 1, 2, 12), datetime(2024, 1, 3)
@@ -227,6 +227,17 @@ def test_dictionaries_in_structs_and_lists_can_be_read_from_what_was_written(wri
         log = read_log(source, LogSettings())
         assert log.column("a").to_pylist() == [{"a": each} for each in "yyz"]
         assert log.column("b").to_pylist() == [[each] for each in "yyz"]
+
+
+def test_what_csv_cannot_hold_is_named_by_the_joint_type():
+    lists = [pa.array([[1]], pa.list_(pa.int8())), pa.array([[2**40]])]
+    make(user_id=[pa.array([1])] * 2, item_id=[pa.array([1])] * 2, x=lists)
+    log, parts = read_log("logs", LogSettings()), open_parts("logs", LogSettings(), Silent())
+    for check in (lambda: check_rows(log, "out.csv"), lambda: check_writing(parts, "out.csv", {})):
+        with pytest.raises(OutputError) as caught:
+            check()
+        said = 'Column "x" of logs holds list<element: int64> values, which CSV and TSV cannot hold.'
+        assert caught.value.message == said
 
 
 @pytest.mark.parametrize(
