@@ -657,10 +657,10 @@ def test_a_folder_goes_to_one_file(clean: Callable[..., Result], folder: Path, d
 
 def test_files_that_do_not_fit_together_are_said(clean: Callable[..., Result], folder: Path, days: Path) -> None:
     other = days / "day=3" / "part.parquet"
-    pq.write_table(pq.read_table(other, partitioning=None).drop_columns(["note"]), other)
+    pq.write_table(pq.read_table(other, partitioning=None).drop_columns(["user_id"]), other)
     arguments = ["--model", folder / "model", "-o", "clean/", "--in-parts", "always"]
     result = clean(*arguments, log=days, code=1)
-    assert f'{other} has no column "note", which {days / "day=0" / "part.parquet"} has.' in result.stderr
+    assert f'{other} has no column "user_id", which {days / "day=0" / "part.parquet"} has.' in result.stderr
     pq.write_table(pq.read_table(folder / "log.parquet"), other)
     result = clean(*arguments, log=days, code=1)
     assert "the first is row 8 of day=0/part.parquet." in result.stderr
