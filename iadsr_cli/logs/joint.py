@@ -157,13 +157,16 @@ def _fits(file: TableFile, column: str, type: pa.DataType) -> bool:
 
 def _clash(files: Sequence[TableFile], column: str) -> InputError:
     """Return the error of a column that has no joint type: the first file whose values none before agree with."""
-    types = [file.schema.field(column).type for file in files]
-    for number, type in enumerate(types):
-        for before in range(number):
-            if not _candidates([types[before], type]):
-                return _differing(files[number], files[before], column, "")
-    other = next(number for number, type in enumerate(types) if type != types[0])
-    return _differing(files[other], files[0], column, ", and no type holds both exactly")
+    firsts: dict[pa.DataType, TableFile] = {}
+    for file in files:
+        firsts.setdefault(file.schema.field(column).type, file)
+    kinds = list(firsts.items())
+    for number, (type, file) in enumerate(kinds):
+        for before, other in kinds[:number]:
+            if not _candidates([before, type]):
+                return _differing(file, other, column, "")
+    first, other, *_ = firsts.values()
+    return _differing(other, first, column, ", and no type holds both exactly")
 
 
 def _differing(file: TableFile, other: TableFile, column: str, why: str) -> InputError:

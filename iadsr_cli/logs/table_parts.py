@@ -64,11 +64,15 @@ class PartFile:
     @cached_property
     def schema(self) -> pa.Schema:
         """Its own columns' types, and its own metadata."""
-        with _readable(self.path), micros_file(self.path) as in_micros:
+        with _readable(self.path):
             schema = pq.read_schema(self.path)
-            for name in self.wide:
-                index = schema.names.index(name)
-                schema = schema.set(index, schema.field(index).with_type(in_micros.schema_arrow.field(name).type))
+            if self.wide:
+                with micros_file(self.path) as in_micros:
+                    in_wide = in_micros.schema_arrow
+                for name in self.wide:
+                    schema = schema.set(
+                        schema.names.index(name), schema.field(name).with_type(in_wide.field(name).type)
+                    )
         return schema
 
     @cached_property

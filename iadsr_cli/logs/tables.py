@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from iadsr_cli.errors import InputError
+from iadsr_cli.errors import InputError, first_line
 from iadsr_cli.logs.formats import Format
 from iadsr_cli.logs.joint import joint_schema
 from iadsr_cli.logs.records import Records, check_names
@@ -182,8 +182,7 @@ def _leaves(schema: pa.Schema) -> list[str]:
 
 def unreadable(name: str, error: Exception) -> InputError:
     """Return the error of a Parquet file of that name that cannot be read."""
-    first_line = str(error).strip().partition("\n")[0].rstrip(".")
-    message = f"{name} is not a readable Parquet file: {first_line}."
+    message = f"{name} is not a readable Parquet file: {first_line(error).rstrip('.')}."
     if isinstance(error, pa.ArrowNotImplementedError):
         return InputError(message, "Arrow cannot read all that is in it: write it with other types or compression.")
     return InputError(

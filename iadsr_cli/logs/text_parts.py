@@ -160,8 +160,7 @@ class TextParts(PartedLog):
     def kind(self, column: str) -> Kind:
         """Return what the values of a column of JSON are, which all rows tell together."""
         if column not in self._kinds:
-            roles = [name for name in (self.roles.user, self.roles.item, self.roles.time) if name is not None]
-            self.find_kinds([*roles, *self.roles.text, column])
+            self.find_kinds([*self.roles.keys, *self.roles.text, column])
         return self._kinds[column]
 
     def find_kinds(self, columns: Sequence[str]) -> None:
